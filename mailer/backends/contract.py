@@ -1,0 +1,59 @@
+"""The contract of everything that carries mail away. Implementations stand beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mailer.message import Mark, Outcome, Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class BackendLimits:
+    """What one backend can take: messages per ``send``, ``send`` calls at once, bytes per message."""
+
+    batch: int = 1000
+    concurrency: int = 8
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """One backend as the settings describe it.
+
+    ``url`` holds no secret once it was split by the settings: ``user`` and ``password`` are apart and
+    never shown by ``repr``. ``options`` are the URL's query, for the implementation to read and check.
+    """
+
+    name: str
+    url: str
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    connections: int = 10  # in total, over all processes of this run
+    rates: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Carries finished messages away. Safe for concurrent calls from one event loop.
+
+    Awaits ``mark(message)`` right before a message can no longer be taken back; a mark that answers
+    False means the lease is lost: that message is not sent and its outcome is Fenced. Returns one
+    Outcome per message, in order. Raises only BackendUnusable: nothing of the batch was sent.
+    A batch of which a part was sent before the backend became unusable is not an exception: the rest
+    of it is Deferred (a passing fault) or Blocked (a lasting one).
+    """
+
+    @property
+    def limits(self) -> BackendLimits: ...
+
+    async def send(self, batch: Sequence[Outgoing], mark: Mark, /) -> Sequence[Outcome]: ...
+
+    async def probe(self) -> str:
+        """Connect and log in, send nothing; one line that says what answered. Raises BackendUnusable."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection. Messages in flight are finished or Unknown first."""
+        ...

@@ -1,0 +1,106 @@
+"""What can go wrong, sorted by what the caller should do next.
+
+* MailerError
+  x ConfigError             fix the settings; the process should not start
+  x InputError              fix what the sender gave us
+    + CampaignError         … the campaign file
+    + RecipientsError       … the recipients, at this line and column
+    + TemplateError         … the template, at this line
+    + ContentError          … this one row: it cannot become a message
+  x StateConflict           the campaign is not in a state that allows this
+  x BackendUnusable         nothing was sent; let the backend rest, or stop it
+  x LedgerError             the ledger cannot be read or written
+    + LedgerBusy            … right now; try again
+
+Every class takes positional arguments only and keeps them in ``args``, so all survive pickling.
+"""
+
+from __future__ import annotations
+
+
+class MailerError(Exception):
+    """Base of everything this project raises on purpose."""
+
+    #: What a command exits with when this reaches the user.
+    exit_code = 2
+
+
+class ConfigError(MailerError):
+    """A setting is wrong: ``ConfigError(message)``."""
+
+
+class InputError(MailerError):
+    """``InputError(message, file, line, column, hint)``; all but the message may be absent."""
+
+    def __init__(
+        self,
+        message: str,
+        file: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, file, line, column, hint)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            text
+            for text in (
+                self.file,
+                f"line {self.line}" if self.line is not None else None,
+                f"column {self.column!r}" if self.column else None,
+            )
+            if text
+        )
+        head = f"{place}: {self.message}" if place else self.message
+        return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class CampaignError(InputError):
+    """The campaign file, or what it refers to."""
+
+
+class RecipientsError(InputError):
+    """The recipients cannot be read any further."""
+
+
+class TemplateError(InputError):
+    """A template cannot be loaded, compiled or rendered."""
+
+
+class ContentError(InputError):
+    """One row cannot become a message; the others may."""
+
+
+class StateConflict(MailerError):
+    """``StateConflict(message)``: the ledger says no, and the message says what to do."""
+
+
+class BackendUnusable(MailerError):
+    """``BackendUnusable(backend, reason, lasting)``. Nothing was sent.
+
+    ``lasting`` tells a fault that a person must mend (login, certificate, policy) from one that
+    passes (refused connection, 421 in the greeting).
+    """
+
+    def __init__(self, backend: str, reason: str, lasting: bool = False) -> None:
+        super().__init__(backend, reason, lasting)
+        self.backend = backend
+        self.reason = reason
+        self.lasting = lasting
+
+    def __str__(self) -> str:
+        return f"backend {self.backend!r}: {self.reason}"
+
+
+class LedgerError(MailerError):
+    """``LedgerError(message)``: the message says what to do."""
+
+
+class LedgerBusy(LedgerError):
+    """Another process held the ledger for too long."""
