@@ -1,0 +1,259 @@
+"""Every knob, read once: ``mailer.toml``, ``.env`` beside it, the environment, the command line.
+
+Later ones win. ``mailer.toml`` is looked for in the working directory and upwards; everything relative
+in it is relative to it. Only faces and ``tasks.runtime`` read settings; rooms get plain arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from mailer.errors import ConfigError
+
+FILE_NAME = "mailer.toml"
+
+#: Settings that the environment may set, and the variable that does.
+ENVIRONMENT = {
+    "ledger": "MAILER_LEDGER_URL",
+    "broker": "MAILER_BROKER_URL",
+    "lease_seconds": "MAILER_LEASE_SECONDS",
+    "files": "MAILER_FILES",
+    "templates": "MAILER_TEMPLATES",
+    "backend": "MAILER_BACKEND",
+    "processes": "MAILER_PROCESSES",
+    "recipients_per_task": "MAILER_RECIPIENTS_PER_TASK",
+}
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackendSettings(_Table):
+    """One ``[backends.NAME]``: a URL, or host and login apart; secrets hide themselves."""
+
+    url: SecretStr | None = Field(
+        None, description="`smtp://user:${SMTP_PASSWORD}@host:587`, or leave it out and give `host`"
+    )
+    host: str | None = Field(None, description="server name, in place of `url`")
+    port: int | None = Field(None, ge=1, le=65535, description="default: what the scheme uses")
+    scheme: str = Field("smtp", description="with `host`: `smtp` (STARTTLS) or `smtps` (TLS from the start)")
+    user: str | None = Field(None, description="login name")
+    password: SecretStr | None = Field(None, description="login password; better: `password_file`")
+    password_file: Path | None = Field(None, description="file that holds the password, as a secret mount")
+    connections: int = Field(10, ge=1, le=1000, description="connections in total, over all processes")
+    rate: str | list[str] = Field(
+        default_factory=list, description='limits, all must allow: `"100/s"` or `["100/s", "50000/d"]`'
+    )
+    lanes: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description='limits per provider group: `{ gmail = "20/s", microsoft = "10/s" }`',
+    )
+    domains: dict[str, str | list[str]] = Field(
+        default_factory=dict, description='limits per recipient domain: `{ "example.org" = "1/s" }`'
+    )
+    options: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="what may also stand behind `?` in the URL, such as `tls`"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_where(self) -> BackendSettings:
+        if (self.url is None) == (self.host is None):
+            raise ValueError("give either url or host")
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("give either password or password_file")
+        return self
+
+    @property
+    def rates(self) -> tuple[str, ...]:
+        return as_rates(self.rate)
+
+    def address(self) -> str:
+        """The URL to connect to, with its secrets if they stand in it."""
+        if self.url is not None:
+            return self.url.get_secret_value()
+        host = f"[{self.host}]" if self.host and ":" in self.host else self.host
+        return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}"
+
+    def secret(self) -> str | None:
+        """The password given apart from the URL. Raises ConfigError when its file cannot be read."""
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
+            return None
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"password_file {self.password_file}: {_reason(error)}") from error
+
+
+class SafetySettings(_Table):
+    """``[safety]``: enforced in the engine, for every face."""
+
+    redirect_to: str | None = Field(None, description="every message goes to this address instead (staging)")
+    allow_recipients: list[str] = Field(
+        default_factory=list,
+        description='nothing leaves for other addresses: `["*@acme.example"]`; empty: no restriction',
+    )
+
+
+class Settings(_Table):
+    """All settings, frozen. Relative paths are resolved against ``directory``."""
+
+    directory: Path = Field(Path(), exclude=True, description="")
+    file: Path | None = Field(None, exclude=True, description="")
+    ledger: SecretStr = Field(
+        SecretStr("sqlite:///mailer.db"), description="where the ledger is: `sqlite:///PATH`"
+    )
+    broker: SecretStr | None = Field(
+        None, description="Celery broker for `mailer enqueue` and `mailer worker`: `redis://host:6379/0`"
+    )
+    backend: str | None = Field(
+        None, description="backend of campaigns that name none; default: the only one there is"
+    )
+    backends: dict[str, BackendSettings] = Field(
+        default_factory=dict, description="`[backends.NAME]`, see below"
+    )
+    safety: SafetySettings = Field(
+        default_factory=lambda: SafetySettings.model_validate({}), description="`[safety]`, see below"
+    )
+    templates: Path = Field(Path("templates"), description="folder that holds the template folders")
+    files: Path = Field(Path(), description="root of attachments; on several machines a mount that all share")
+    processes: int = Field(1, ge=1, le=64, description="processes that `mailer send` uses")
+    lease_seconds: float = Field(
+        60.0, gt=0, le=3600, description="how long a claimed slice may go without a sign of life"
+    )
+    recipients_per_task: int = Field(200, ge=1, le=10_000, description="recipients per hint and Celery task")
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's URL; a relative SQLite path becomes absolute, beside ``mailer.toml``."""
+        url = self.ledger.get_secret_value()
+        scheme, separator, path = url.partition(":///")
+        if not separator or not scheme.startswith("sqlite"):
+            return url
+        return f"{scheme}:///{(self.directory / path).absolute()}"
+
+    @property
+    def broker_url(self) -> str | None:
+        return self.broker.get_secret_value() if self.broker else None
+
+    @property
+    def template_root(self) -> Path:
+        return (self.directory / self.templates).absolute()
+
+    @property
+    def files_root(self) -> Path:
+        return (self.directory / self.files).absolute()
+
+    @classmethod
+    def load(cls, start: Path | None = None, **overrides: Any) -> Settings:
+        """Read everything once. ``overrides`` that are None do not count.
+
+        Raises ConfigError that lists every complaint, with the file and the key.
+        """
+        file = find_file(start or Path.cwd())
+        directory = (file.parent if file else (start or Path.cwd())).absolute()
+        environment = {**_dotenv(directory), **os.environ}
+        values = _toml(file) if file else {}
+        values = _substitute(values, environment, file)
+        for key, variable in ENVIRONMENT.items():
+            if environment.get(variable):
+                values[key] = environment[variable]
+        values.update({key: value for key, value in overrides.items() if value is not None})
+        values.pop("directory", None)
+        try:
+            return cls.model_validate({**values, "directory": directory, "file": file})
+        except ValidationError as error:
+            raise ConfigError(_complaints(error, file)) from None
+
+
+def find_file(start: Path) -> Path | None:
+    """``mailer.toml`` in ``start`` or the nearest folder above it."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def as_rates(rate: str | list[str]) -> tuple[str, ...]:
+    """One limit or several, as several."""
+    return (rate,) if isinstance(rate, str) else tuple(rate)
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {_reason(error)}") from None
+
+
+def _dotenv(directory: Path) -> dict[str, str]:
+    file = directory / ".env"
+    if not file.is_file():
+        return {}
+    try:
+        return {key: value for key, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {_reason(error)}") from None
+
+
+def _substitute(value: Any, environment: Mapping[str, str], file: Path | None, key: str = "") -> Any:
+    """Put the environment in place of ``${NAME}``; percent-encoded inside a URL."""
+    if isinstance(value, dict):
+        return {k: _substitute(v, environment, file, f"{key}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, environment, file, key) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            raise ConfigError(
+                f"{file}: {key} needs the environment variable {name}; set it, or write it to .env beside the file"
+            )
+        inside_url = "://" in value[: match.start()]
+        return quote(environment[name], safe="") if inside_url else environment[name]
+
+    return _VARIABLE.sub(fill, value)
+
+
+def _complaints(error: ValidationError, file: Path | None) -> str:
+    lines = [f"  {place}: {text}" for place, text in _each(error)]
+    return "\n".join([f"{file or 'settings'}:", *lines])
+
+
+def _each(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            yield place, f"no such setting{_meant(item['loc'])}"
+        else:
+            yield place, item["msg"].removeprefix("Value error, ")
+
+
+def _meant(place: tuple[int | str, ...]) -> str:
+    tables: dict[str, type[BaseModel]] = {"backends": BackendSettings, "safety": SafetySettings}
+    table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
+    known = [name for name in table.model_fields if name not in {"directory", "file"}]
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "is not UTF-8"
