@@ -1,7 +1,8 @@
 """Named places at which a test can kill the process, to see what that leaves behind.
 
 ``MAILER_CRASH_AT=after_mark`` ends the process there, as ``kill -9`` would: nothing is flushed, closed
-or rolled back. ``MAILER_CRASH_AT=after_mark:20`` does so at the twentieth passage. Unset, a point costs one comparison.
+or rolled back. ``MAILER_CRASH_AT=after_mark:20`` does so at the twentieth passage. Unset, a point costs
+one comparison.
 """
 
 from __future__ import annotations

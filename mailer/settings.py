@@ -225,7 +225,7 @@ def _substitute(value: Any, environment: Mapping[str, str], file: Path | None, k
         name = match.group(1)
         if name not in environment:
             raise ConfigError(
-                f"{file}: {key} needs the environment variable {name}; set it, or write it to .env beside the file"
+                f"{file}: {key} needs the environment variable {name}; set it, or write it to .env beside it"
             )
         inside_url = "://" in value[: match.start()]
         return quote(environment[name], safe="") if inside_url else environment[name]

@@ -1,0 +1,51 @@
+# The two commands of the README, and what developers run. `make check` is what CI runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Tests run in as many processes as there are cores.
+WORKERS ?= auto
+
+.PHONY: demo test check format lint types layers bench faults servers clean
+
+demo: .venv/installed
+	$(BIN)/mailer demo
+
+test: .venv/developed servers
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+check: format lint types layers test
+
+format: .venv/developed
+	$(BIN)/ruff format --check .
+
+lint: .venv/developed
+	$(BIN)/ruff check .
+
+types: .venv/developed
+	$(BIN)/mypy
+
+layers: .venv/developed
+	$(BIN)/lint-imports
+
+bench: .venv/developed servers
+	$(BIN)/python -m bench
+
+faults: .venv/developed servers
+	$(BIN)/pytest tests/faults
+
+servers:
+	@sh scripts/install-test-servers.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+# `make demo` installs what a user needs; the tests need more.
+.venv/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	  echo "Cannot create a virtual environment: install it first (Debian, Ubuntu: apt-get install python3-venv)."; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
