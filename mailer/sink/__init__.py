@@ -1,0 +1,1 @@
+"""An SMTP server for development and tests that can be told to misbehave."""

@@ -1,0 +1,228 @@
+"""A TCP proxy that a test can order to be slow, to hang or to break, at any byte it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+Direction = Literal["up", "down"]
+
+
+@dataclass
+class Line:
+    """One direction. All of it may be changed while connections are open."""
+
+    delay: float = 0.0  # seconds; keeps the order, does not limit the rate
+    swallow: bool = False  # read and throw away: the other side looks half-open
+    cut_after: int | None = None  # octets per connection that still pass
+    cut_at: bytes | None = None  # seen in the stream: the connection breaks …
+    let_pass: bool = False  # … after these octets were handed on, instead of before
+    matches: int = 1  # … at this many-th match, counted over all connections
+    octets: int = 0  # passed so far, over all connections
+    seen: bytearray = field(default_factory=bytearray)  # everything that passed, when the proxy records
+
+
+class TcpProxy:
+    """Listens on ``port`` and forwards to ``target``, from a thread of its own.
+
+    ``up`` is client to server, ``down`` the way back. Use it as a context manager::
+
+        with TcpProxy(sink.port) as proxy:
+            proxy.up.delay = proxy.down.delay = 0.025       # 50 ms of round trip
+            proxy.up.cut_at = b"\\r\\n.\\r\\n"                   # break before the final dot passes
+    """
+
+    def __init__(self, target: int, *, delay: float = 0.0, record: bool = False) -> None:
+        self.target = target
+        self.up, self.down = Line(delay), Line(delay)
+        self.record = record
+        self.refuse = False  # accept and close at once
+        self.connections = 0
+        self.port = 0
+        self._live: set[Connection] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}?tls=none"
+
+    @property
+    def open(self) -> int:
+        return len(self._live)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def drop(self) -> None:
+        """Break every open connection now, with a reset."""
+        self._call(self._drop())
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        self._server.close()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        for connection in list(self._live):
+            connection.reset()
+        while self._live:
+            await asyncio.sleep(0)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if self.refuse:
+            writer.close()
+            return
+        try:
+            upstream = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        connection = Connection(self, (reader, writer), upstream)
+        self._live.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._live.discard(connection)
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Connection:
+    """One client and its own connection to the target."""
+
+    def __init__(self, proxy: TcpProxy, client: Stream, server: Stream) -> None:
+        self._proxy = proxy
+        self._client, self._server = client, server
+        self._broken = asyncio.Event()
+
+    def cut(self) -> None:
+        """Close both sides; what already passed still arrives."""
+        self._broken.set()
+
+    def reset(self) -> None:
+        """Close both sides with a reset; what already passed may be lost."""
+        self._broken.set()
+        for _, writer in (self._client, self._server):
+            writer.transport.abort()
+
+    async def run(self) -> None:
+        up = asyncio.create_task(self._pass(self._proxy.up, self._client[0], self._server[1]))
+        down = asyncio.create_task(self._pass(self._proxy.down, self._server[0], self._client[1]))
+        broken = asyncio.create_task(self._broken.wait())
+        both = asyncio.gather(up, down)
+        await asyncio.wait([broken, both], return_when=asyncio.FIRST_COMPLETED)
+        for task in (up, down, broken):
+            task.cancel()
+        await asyncio.gather(up, down, broken, both, return_exceptions=True)
+        await asyncio.gather(self._close(self._client[1]), self._close(self._server[1]))
+
+    async def _close(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def _pass(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read on while earlier octets wait out their delay, or a delay would become a rate."""
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivery = asyncio.create_task(self._deliver(line, queue, writer))
+        clock = asyncio.get_running_loop().time
+        try:
+            while data := await self._read(reader):
+                queue.put_nowait((clock() + line.delay, data))
+            queue.put_nowait((clock() + line.delay, b""))
+            await delivery
+        finally:
+            delivery.cancel()
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.read(65536)
+        except OSError:
+            self.cut()
+            return b""
+
+    async def _deliver(
+        self, line: Line, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        clock, filter_ = asyncio.get_running_loop().time, Filter(line)
+        while True:
+            due, data = await queue.get()
+            if due > clock():
+                await asyncio.sleep(due - clock())
+            if not data:
+                break
+            passing = filter_.feed(data)
+            if self._proxy.record:
+                line.seen += passing
+            writer.write(passing)
+            with contextlib.suppress(OSError):
+                await writer.drain()
+            if filter_.cut:
+                self.cut()
+        if writer.can_write_eof() and not line.swallow:
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+
+
+class Filter:
+    """What one connection lets pass in one direction, and whether it breaks there."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._passed = 0
+        self._tail = b""
+        self.cut = False
+
+    def feed(self, data: bytes) -> bytes:
+        if self._line.swallow:
+            return b""
+        allowed = min(len(data), self._by_count(len(data)), self._by_match(data))
+        self.cut = self.cut or allowed < len(data)
+        self._passed += allowed
+        self._line.octets += allowed
+        return data[:allowed]
+
+    def _by_count(self, size: int) -> int:
+        limit = self._line.cut_after
+        if limit is None or self._passed + size < limit:
+            return size
+        self.cut = True
+        return max(0, limit - self._passed)
+
+    def _by_match(self, data: bytes) -> int:
+        """A pattern may straddle two reads; then the part in the first has already passed."""
+        pattern = self._line.cut_at
+        if pattern is None:
+            return len(data)
+        window = self._tail + data
+        at = window.find(pattern)
+        while at >= 0:
+            self._line.matches -= 1
+            if self._line.matches <= 0:
+                self.cut = True
+                end = at + len(pattern) if self._line.let_pass else at
+                return max(0, end - len(self._tail))
+            at = window.find(pattern, at + 1)
+        self._tail = window[len(window) - len(pattern) + 1 :] if len(pattern) > 1 else b""
+        return len(data)

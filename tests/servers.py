@@ -1,0 +1,308 @@
+"""Real servers for tests: started on free ports, stopped by process id.
+
+A missing program skips the test on a laptop and fails it when ``CI`` is set. The fixtures in
+``conftest.py`` hand these out; a test that needs finer control uses the context managers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+#: How long a server may take to come up or to go. Generous: it decides nothing but a hang.
+PATIENCE = 20.0
+
+
+def need(binary: str) -> str:
+    """The path of a program that Python does not bring along. See scripts/install-test-servers.sh."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    if found := shutil.which(binary, path=path):
+        return found
+    message = f"{binary} is not installed; run scripts/install-test-servers.sh"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
+    """Poll until ``true()``. Raises TimeoutError naming ``what``."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.005)
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on this loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Process:
+    """One server process. Every signal goes to its id, never to a name."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, **popen: Any) -> None:
+        self.command = [str(part) for part in command]
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stderr=output, **({"stdout": output} | popen)
+            )
+        self.pid = self._process.pid
+        self.stdout = self._process.stdout
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_for_port(self, port: int) -> None:
+        def up() -> bool:
+            if not self.running:
+                raise RuntimeError(f"{self.command[0]} ended: {self.log.read_text(errors='replace')}")
+            return answers(port)
+
+        wait_until(up, f"{self.command[0]} on port {port}")
+
+    def pause(self) -> None:
+        """Hang: the kernel still accepts connections, nobody reads."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End at once, as a crash would."""
+        self._process.kill()
+        self._end()
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End in good order; after ``PATIENCE`` at once."""
+        if self.running:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(sign)
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self.stdout is not None and not self.stdout.closed:
+            self.stdout.close()
+
+
+@dataclass(frozen=True)
+class SinkMessage:
+    """One message as a sink recorded it. ``data`` is un-stuffed, with the line ends the sink keeps."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    data: bytes
+    mail_options: str = ""
+
+
+@dataclass
+class SmtpSink:
+    """Postfix smtp-sink. A message counts from its final dot on."""
+
+    port: int
+    process: Process
+    dump: Path
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}?tls=none"
+
+    def messages(self) -> list[SinkMessage]:
+        """Everything received, lines ending in LF."""
+        return [_parse_dump(path.read_bytes()) for path in self._complete()]
+
+    def recipients(self) -> list[str]:
+        """Envelope recipients of everything received, once per copy."""
+        return [recipient for message in self.messages() for recipient in message.recipients]
+
+    def count(self) -> int:
+        return len(self._complete())
+
+    def _complete(self) -> list[Path]:
+        """smtp-sink opens the file at MAIL, closes it at the dot, and removes it when that never comes."""
+        descriptors = Path("/proc", str(self.process.pid), "fd")  # absent outside Linux
+        unfinished = {_target(link) for link in descriptors.glob("*")}
+        return sorted(path for path in self.dump.iterdir() if path not in unfinished)
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return link.readlink()
+    except FileNotFoundError:  # closed meanwhile
+        return None
+
+
+def _parse_dump(dump: bytes) -> SinkMessage:
+    """X- lines for the envelope, a Received field of three lines, the message, one empty line."""
+    head, _, rest = dump.partition(b"Received: ")
+    fields = [line.decode().partition(": ")[::2] for line in head.splitlines()]
+    sender, _, options = next(text for name, text in fields if name == "X-Mail-Args").partition(" ")
+    recipients = [text.split(" ")[0].strip("<>") for name, text in fields if name == "X-Rcpt-Args"]
+    return SinkMessage(sender.strip("<>"), tuple(recipients), rest.split(b"\n", 3)[3][:-1], options)
+
+
+@contextmanager
+def smtp_sink(*args: str, keep: bool = True) -> Iterator[SmtpSink]:
+    """Postfix smtp-sink with these options, for example ``"-q", "DATA"`` or ``"-f", "RCPT"``.
+
+    ``keep=False`` counts nothing and is several times faster.
+    """
+    binary, port = need("smtp-sink"), free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder, "mail")
+        dump.mkdir()
+        options = [*(["-u", "root"] if os.geteuid() == 0 else []), *(["-d", f"{dump}/"] if keep else [])]
+        process = Process([binary, *options, *args, f"127.0.0.1:{port}", "128"], Path(folder, "log"))
+        try:
+            process.wait_for_port(port)
+            yield SmtpSink(port, process, dump)
+        finally:
+            process.stop()
+
+
+@dataclass
+class RedisServer:
+    """A redis-server of its own, without persistence: a restart forgets everything."""
+
+    port: int
+    folder: Path
+    process: Process = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> Self:
+        command = [
+            need("redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            self.folder,
+        ]
+        command += ["--save", "", "--appendonly", "no", "--unixsocket", "", "--loglevel", "warning"]
+        self.process = Process(command, self.folder / "log")
+        self.process.wait_for_port(self.port)
+        return self
+
+    def restart(self) -> None:
+        self.process.kill()
+        self.start()
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """A redis-server on a free port."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(free_port(), Path(folder)).start()
+        try:
+            yield server
+        finally:
+            server.process.stop()
+
+
+@dataclass
+class MailerSink:
+    """``mailer sink`` in a process of its own."""
+
+    port: int
+    process: Process
+    store: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}?tls=none"
+
+    def index(self) -> list[dict[str, Any]]:
+        """One object per stored message, in order of arrival; the keys are in docs/reference/sink.md."""
+        path = self.store / "index.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def messages(self) -> list[SinkMessage]:
+        """Everything taken, byte for byte."""
+        return [
+            SinkMessage(
+                entry["sender"],
+                tuple(entry["recipients"]),
+                (self.store / entry["file"]).read_bytes(),
+                entry["mail_options"],
+            )
+            for entry in self.index()
+        ]
+
+    def recipients(self) -> list[str]:
+        """Envelope recipients of everything taken, once per copy."""
+        return [recipient for entry in self.index() for recipient in entry["recipients"]]
+
+    def count(self) -> int:
+        return len(self.index())
+
+    def stop(self) -> dict[str, Any]:
+        """End it; the summary it printed."""
+        output = self.process.stdout
+        if self.process.running and output is not None:
+            os.kill(self.process.pid, signal.SIGTERM)
+            lines = [json.loads(line) for line in output.read().splitlines()]
+            self.summary = next((line for line in lines if line["event"] == "summary"), {})
+        self.process.stop()
+        return self.summary
+
+
+@contextmanager
+def mailer_sink(rules: str = "", **settings: Any) -> Iterator[MailerSink]:
+    """Our sink with these rules (TOML text) and settings (keys of the ``[sink]`` table)."""
+    with tempfile.TemporaryDirectory() as folder:
+        store, file = Path(folder, "mail"), Path(folder, "sink.toml")
+        table = {"port": 0, "store": str(store)} | settings
+        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        file.write_text("\n".join(["[sink]", *lines, rules, ""]))
+        command = [sys.executable, "-m", "mailer.sink", file]
+        process = Process(command, Path(folder, "log"), stdout=subprocess.PIPE, text=True)
+        try:
+            yield MailerSink(_announced_port(process), process, store)
+        finally:
+            process.stop()
+
+
+def _announced_port(process: Process) -> int:
+    """The first line that the sink prints says where it listens."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"mailer sink ended: {process.log.read_text(errors='replace')}")
+    return int(json.loads(line)["port"])
