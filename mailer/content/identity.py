@@ -1,0 +1,59 @@
+"""What makes one message itself: the same on every attempt, in every process, on every machine (I7)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b32encode
+from dataclasses import dataclass
+
+from mailer.address import Address, AddressError
+from mailer.content.contract import Identity
+
+#: Used when the sender is a template, so that no domain is known without a row. RFC 2606 reserves it.
+FALLBACK_DOMAIN = "mailer.invalid"
+
+_PLAIN_DOMAIN = re.compile(r"@([A-Za-z0-9.\-]+)>?\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """All identities of one campaign.
+
+    ``campaign`` is any text that names it for good (digest and slug), ``date`` its start in seconds
+    since the epoch, ``domain`` the right side of each Message-ID in A-label form.
+    """
+
+    campaign: str
+    date: float
+    domain: str
+
+    def of(self, ordinal: int) -> Identity:
+        seed = self._seed(ordinal)
+        return Identity(message_id=f"<{seed}@{self.domain}>", date=self.date, seed=seed)
+
+    def message_id(self, ordinal: int) -> str:
+        return f"<{self._seed(ordinal)}@{self.domain}>"
+
+    def _seed(self, ordinal: int) -> str:
+        # A digest, not the ordinal: a Message-ID must not tell how long the list is.
+        name = f"{self.campaign}\0{ordinal}".encode()
+        return b32encode(hashlib.blake2s(name, digest_size=15).digest()).decode("ascii").lower()
+
+
+def identities(
+    *, digest: str, slug: str, date: float, sender: str, return_path: str | None = None
+) -> Identities:
+    """The identities of a campaign; ``slug`` keeps a deliberate second run (``--again``) apart."""
+    domain = _domain(sender) or _domain(return_path or "") or FALLBACK_DOMAIN
+    return Identities(campaign=f"{digest}\0{slug}", date=date, domain=domain)
+
+
+def _domain(sender: str) -> str | None:
+    """The domain of a sender that may be a template; None when the domain is not literal."""
+    if found := _PLAIN_DOMAIN.search(sender):
+        return found[1].lower()
+    try:
+        return Address.parse(sender).domain
+    except AddressError:
+        return None
