@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -124,17 +126,21 @@ class Connection:
         """Close both sides with a reset; what already passed may be lost."""
         self._broken.set()
         for _, writer in (self._client, self._server):
+            sock = writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # already closed by the other side
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     async def run(self) -> None:
-        up = asyncio.create_task(self._pass(self._proxy.up, self._client[0], self._server[1]))
-        down = asyncio.create_task(self._pass(self._proxy.down, self._server[0], self._client[1]))
-        broken = asyncio.create_task(self._broken.wait())
-        both = asyncio.gather(up, down)
-        await asyncio.wait([broken, both], return_when=asyncio.FIRST_COMPLETED)
-        for task in (up, down, broken):
-            task.cancel()
-        await asyncio.gather(up, down, broken, both, return_exceptions=True)
+        passing: asyncio.Future[Any] = asyncio.gather(
+            self._pass(self._proxy.up, self._client[0], self._server[1]),
+            self._pass(self._proxy.down, self._server[0], self._client[1]),
+        )
+        broken: asyncio.Future[Any] = asyncio.ensure_future(self._broken.wait())
+        await asyncio.wait([passing, broken], return_when=asyncio.FIRST_COMPLETED)
+        passing.cancel()
+        broken.cancel()
+        await asyncio.gather(passing, broken, return_exceptions=True)
         await asyncio.gather(self._close(self._client[1]), self._close(self._server[1]))
 
     async def _close(self, writer: asyncio.StreamWriter) -> None:
@@ -170,16 +176,16 @@ class Connection:
             due, data = await queue.get()
             if due > clock():
                 await asyncio.sleep(due - clock())
-            if not data:
+            if not data or self._broken.is_set():
                 break
             passing = filter_.feed(data)
+            if filter_.cut:
+                self.cut()  # first, so that no answer to these octets slips through
             if self._proxy.record:
                 line.seen += passing
             writer.write(passing)
             with contextlib.suppress(OSError):
                 await writer.drain()
-            if filter_.cut:
-                self.cut()
         if writer.can_write_eof() and not line.swallow:
             with contextlib.suppress(OSError):
                 writer.write_eof()

@@ -66,7 +66,7 @@ def answers(port: int) -> bool:
 class Process:
     """One server process. Every signal goes to its id, never to a name."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, **popen: Any) -> None:
+    def __init__(self, command: Sequence[object], log: Path, **popen: Any) -> None:
         self.command = [str(part) for part in command]
         self.log = log
         with log.open("ab") as output:
@@ -214,7 +214,18 @@ class RedisServer:
             "--dir",
             self.folder,
         ]
-        command += ["--save", "", "--appendonly", "no", "--unixsocket", "", "--loglevel", "warning"]
+        command += [
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--unixsocket",
+            "",
+            "--loglevel",
+            "warning",
+        ]
         self.process = Process(command, self.folder / "log")
         self.process.wait_for_port(self.port)
         return self
@@ -291,7 +302,7 @@ def mailer_sink(rules: str = "", **settings: Any) -> Iterator[MailerSink]:
         table = {"port": 0, "store": str(store)} | settings
         lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
         file.write_text("\n".join(["[sink]", *lines, rules, ""]))
-        command = [sys.executable, "-m", "mailer.sink", file]
+        command = [sys.executable, "-m", "mailer.sink", str(file)]
         process = Process(command, Path(folder, "log"), stdout=subprocess.PIPE, text=True)
         try:
             yield MailerSink(_announced_port(process), process, store)
