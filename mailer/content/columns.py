@@ -1,18 +1,54 @@
-"""Column names, as files have them and as templates call them."""
+"""From the header of a CSV column to the name that templates use."""
 
 from __future__ import annotations
 
+import keyword
 import re
 import unicodedata
 
-_APART = re.compile(r"\W+")
+#: Names that mean something else inside a template.
+RESERVED = frozenset(
+    {
+        "row",
+        "now",
+        "range",
+        "dict",
+        "loop",
+        "self",
+        "super",
+        "caller",
+        "varargs",
+        "kwargs",
+        "true",
+        "false",
+        "none",
+    }
+    | {"block", "call", "elif", "endblock", "endfor", "endif", "extends", "filter", "include", "macro", "set"}
+    | {word for word in keyword.kwlist if word.islower()}
+)
+
+# Letters that Unicode does not decompose, as people write them without their keyboard.
+_SPELLED = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"}
+)
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+_UNDERSCORES = re.compile("__+")
 
 
 def identifier(header: str) -> str:
-    """The name by which a template reaches a column: ``First Name`` is ``first_name``.
+    """The template variable of a column: ``"First Name"`` -> ``first_name``, ``"Straße"`` -> ``strasse``.
 
-    Letters of any alphabet stay. Empty when the header has neither letter nor digit; then only
-    ``row["…"]`` reaches the column.
+    Idempotent. Latin letters lose their accents, letters of other scripts stay as they are
+    (``{{ имя }}`` works). A leading digit gets ``_`` before it, a reserved word ``_`` after it, and a
+    header without letters or digits is ``column``.
     """
-    name = _APART.sub("_", unicodedata.normalize("NFKC", header).lower()).strip("_")
-    return f"_{name}" if name[:1].isdigit() else name
+    folded = unicodedata.normalize("NFKC", header.casefold()).casefold().translate(_SPELLED)
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", folded))
+    kept = (char if f"a{char}".isidentifier() else " " for char in unicodedata.normalize("NFKC", bare))
+    name = _UNDERSCORES.sub("_", "_".join("".join(kept).split())).strip("_")
+    if not name:
+        return "column"
+    if not name.isidentifier():
+        return f"_{name}"
+    return f"{name}_" if name in RESERVED else name
+
