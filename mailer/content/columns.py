@@ -7,25 +7,9 @@ import re
 import unicodedata
 
 #: Names that mean something else inside a template.
-RESERVED = frozenset(
-    {
-        "row",
-        "now",
-        "range",
-        "dict",
-        "loop",
-        "self",
-        "super",
-        "caller",
-        "varargs",
-        "kwargs",
-        "true",
-        "false",
-        "none",
-    }
-    | {"block", "call", "elif", "endblock", "endfor", "endif", "extends", "filter", "include", "macro", "set"}
-    | {word for word in keyword.kwlist if word.islower()}
-)
+RESERVED = frozenset("row now range dict loop self super caller varargs kwargs true false none".split()) | {
+    word for word in keyword.kwlist if word.islower()
+}
 
 # Letters that Unicode does not decompose, as people write them without their keyboard.
 _SPELLED = str.maketrans(
@@ -51,4 +35,3 @@ def identifier(header: str) -> str:
     if not name.isidentifier():
         return f"_{name}"
     return f"{name}_" if name in RESERVED else name
-
