@@ -39,6 +39,11 @@ def point(name: str) -> None:
         _count_down()
 
 
+def armed(name: str) -> bool:
+    """Whether this very point was asked for: its neighbourhood may then do slowly what it does at once."""
+    return _armed is not None and name == _armed
+
+
 def _count_down() -> None:
     global _left  # noqa: PLW0603 - one counter per process is the point
     _left -= 1
