@@ -1,0 +1,139 @@
+"""Which limits hold for which message."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mailer.delivery.limits.rates import Rate, parse_all
+from mailer.errors import ConfigError
+
+#: Lanes whose flow is watched at once. Beyond that the one not seen for longest is forgotten.
+WATCHED = 1024
+_SPAN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRates:
+    """The rates of one backend as the settings give them; lanes and domains are the recipients'."""
+
+    rates: tuple[str, ...] = ()
+    lanes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Limits:
+    """From a message to the keys that limit it, and from a key to its rates.
+
+    Raises ConfigError for a rate that cannot be read, with the setting's name. One per process; not
+    thread-safe.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, BackendRates] | None = None,
+        senders: Mapping[str, Iterable[str]] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rates: dict[str, tuple[Rate, ...]] = {}
+        self._slowed: set[str] = set()
+        self._flow = Flow(clock)
+        for name, backend in (backends or {}).items():
+            setting = f"backends.{name}"
+            self._add(f"backend:{name}", backend.rates, f"{setting}.rate")
+            for lane, rates in backend.lanes.items():
+                self._add(lane_key(name, lane.lower()), rates, f"{setting}.lanes.{lane}")
+            for domain, rates in backend.domains.items():
+                self._add(f"domain:{name}:{domain.lower()}", rates, f"{setting}.domains.{domain}")
+        for sender, own in (senders or {}).items():
+            self._add(f"sender:{sender.lower()}", own, f"senders.{sender}")
+
+    def set_campaign(self, campaign_id: int, rates: str | Iterable[str]) -> None:
+        """The campaign's own ``rate``. Setting it again replaces it."""
+        self._rates.pop(f"campaign:{campaign_id}", None)
+        self._add(f"campaign:{campaign_id}", rates, "rate")
+
+    def keys_for(
+        self,
+        backend: str,
+        lane: str,
+        *,
+        domain: str = "",
+        campaign_id: int | None = None,
+        sender: str = "",
+        messages: int = 1,
+    ) -> tuple[str, ...]:
+        """The keys that ``messages`` like this need; () when nothing limits them, then nobody need ask.
+
+        Counts the messages, so that a lane without a limit can be slowed down to half of what it did.
+        """
+        own_lane = lane_key(backend, lane)
+        self._flow.saw(own_lane, messages)
+        if not self._rates and not self._slowed:
+            return ()
+        keys = (
+            f"backend:{backend}",
+            own_lane,
+            f"domain:{backend}:{domain}",
+            f"campaign:{campaign_id}",
+            f"sender:{sender}",
+        )
+        return tuple(key for key in keys if key in self._rates or key in self._slowed)
+
+    def rates(self, key: str) -> tuple[Rate, ...]:
+        return self._rates.get(key, ())
+
+    def full_rate(self, key: str, unseen: float) -> float:
+        """Messages per second that ``key`` does now, or may do; ``unseen`` when neither is known."""
+        known = [rate.per_second for rate in self.rates(key)]
+        if flow := self._flow.per_second(key):
+            known.append(flow)
+        return min(known, default=unseen)
+
+    def mark_slowed(self, key: str, *, slowed: bool) -> None:
+        """From now on ``key`` does, or no longer does, limit messages although it may have no rate."""
+        (self._slowed.add if slowed else self._slowed.discard)(key)
+
+    def _add(self, key: str, rates: str | Iterable[str], setting: str) -> None:
+        try:
+            parsed = parse_all(rates)
+        except ConfigError as error:
+            raise ConfigError(f"{setting}: {error}") from None
+        if parsed:
+            self._rates[key] = parsed
+
+
+def lane_key(backend: str, lane: str) -> str:
+    """The key that replies such as 421 slow down: one provider's traffic through one backend."""
+    return f"lane:{backend}:{lane}"
+
+
+class Flow:
+    """Messages per second by key, over about the last ten seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # By key: start of the span under way, messages in it, messages per second in the one before.
+        self._seen: OrderedDict[str, tuple[float, int, float | None]] = OrderedDict()
+
+    def saw(self, key: str, messages: int) -> None:
+        now = self._clock()
+        start, count, before = self._seen.pop(key, (now, 0, None))
+        if now - start >= _SPAN:
+            start, count, before = now, 0, count / (now - start)
+        self._seen[key] = (start, count + messages, before)
+        if len(self._seen) > WATCHED:
+            self._seen.popitem(last=False)
+
+    def per_second(self, key: str) -> float:
+        """0.0 when nothing was seen lately."""
+        start, count, before = self._seen.get(key, (0.0, 0, None))
+        passed = self._clock() - start
+        if passed >= 2 * _SPAN:
+            return 0.0
+        if before is None:
+            return count / max(passed, 1.0)
+        return max(0.0, 1 - passed / _SPAN) * before + count / _SPAN
