@@ -7,9 +7,9 @@ import re
 import unicodedata
 
 #: Names that mean something else inside a template.
-RESERVED = frozenset("row now range dict loop self super caller varargs kwargs true false none".split()) | {
-    word for word in keyword.kwlist if word.islower()
-}
+RESERVED = frozenset(
+    ("row", "now", "range", "dict", "loop", "self", "super", "caller", "varargs", "kwargs", "none")
+) | frozenset(word.lower() for word in keyword.kwlist)
 
 # Letters that Unicode does not decompose, as people write them without their keyboard.
 _SPELLED = str.maketrans(

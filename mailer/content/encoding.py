@@ -1,0 +1,73 @@
+"""How a text travels: as it is, as quoted-printable or as base64, whichever is safe and small.
+
+No line of the result starts with a dot or is longer than 998 octets, and none can be taken for one of our
+boundaries, which all start with ``--=_``: no encoding makes that string (RFC 2045 section 6.7).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from mailer.errors import ContentError
+
+_PRINTABLE = bytes(range(32, 127)) + b"\r\n\t"
+_HIGH = bytes(range(128, 256))
+_LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
+_DOTTED = re.compile(rb"^\.[^\r]*", re.MULTILINE)
+
+CRLF = b"\r\n"
+
+
+def encoded_text(text: str) -> tuple[bytes, bytes]:
+    """(Content-Transfer-Encoding, octets). Line ends become CRLF; the last line gets one if it has none."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.endswith("\n"):
+        text += "\n"
+    try:
+        data = text.replace("\n", "\r\n").encode()
+    except UnicodeEncodeError:
+        raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
+    if _travels_as_is(data):
+        return b"7bit", data
+    high = len(data) - len(data.translate(None, _HIGH))
+    # Quoted-printable costs two octets more for each, base64 a third of everything.
+    if high * 11 > len(data) * 2:
+        return b"base64", encoded_octets(data)
+    return b"quoted-printable", _quoted_printable(data)
+
+
+def encoded_octets(data: bytes) -> bytes:
+    """Base64 in lines of 76, with CRLF after each."""
+    whole = binascii.b2a_base64(data, newline=False)
+    return b"".join([whole[at : at + 76] + CRLF for at in range(0, len(whole), 76)])
+
+
+def _travels_as_is(data: bytes) -> bool:
+    return (
+        data.isascii()
+        and not data.translate(None, _PRINTABLE)
+        and not data.startswith(b".")
+        and b"\n." not in data
+        and b"--=_" not in data
+        and max(map(len, data.split(b"\n"))) <= _LINE_LIMIT
+    )
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    encoded = binascii.b2a_qp(data)
+    if encoded.startswith(b".") or b"\n." in encoded:
+        encoded = _DOTTED.sub(_without_leading_dot, encoded)
+    return encoded
+
+
+def _without_leading_dot(line: re.Match[bytes]) -> bytes:
+    whole = b"=2E" + line[0][1:]
+    if len(whole) <= 76:
+        return whole
+    # Two octets too long at most. The cut falls before the last few octets, never inside "=XX".
+    cut = len(whole) - 6
+    cut -= 1 if whole[cut - 1 : cut] == b"=" else 2 if whole[cut - 2 : cut - 1] == b"=" else 0
+    rest = whole[cut:]
+    return whole[:cut] + b"=\r\n" + (b"=2E" + rest[1:] if rest.startswith(b".") else rest)
