@@ -34,8 +34,11 @@ class Run:
         return self.sent / self.whole
 
 
-def ours(processes: int) -> Callable[[Sink, Path, int], Run]:
-    """``mailer send``, from first claim to last settle; ``whole`` includes preflight and opening."""
+def ours(processes: int, *, port: int | None = None, options: str = "") -> Callable[[Sink, Path, int], Run]:
+    """``mailer send``, from first claim to last settle; ``whole`` includes preflight and opening.
+
+    ``port`` goes through a proxy instead of straight to the sink; ``options`` join the backend's URL.
+    """
 
     def send(sink: Sink, folder: Path, count: int) -> Run:
         ledger = folder / "bench.db"
@@ -44,7 +47,7 @@ def ours(processes: int) -> Callable[[Sink, Path, int], Run]:
         done = run(
             mailer(
                 "send", "campaign.toml", "--yes", "--json", "--processes", str(processes),
-                "--ledger", f"sqlite:///{ledger}", "--backend", f"smtp://127.0.0.1:{sink.port}?tls=none",
+                "--ledger", f"sqlite:///{ledger}", "--backend", f"smtp://127.0.0.1:{port or sink.port}?tls=none{options}",
             ),
             folder,
         )  # fmt: skip

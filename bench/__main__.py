@@ -1,0 +1,41 @@
+"""``python -m bench [throughput|scale|steps|roundtrip|all]``: measure, print the tables, draw the plot.
+
+``BENCH_COUNT`` (100 000), ``BENCH_RIVALS`` (10 000), ``BENCH_ROUNDS`` (3) and ``BENCH_SCALE`` (10000,100000,1000000)
+size the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from bench import report, roundtrip, scale, steps, throughput
+
+OUT = Path(__file__).resolve().parent / "out"
+
+
+def main() -> None:
+    wanted = set(sys.argv[1:]) or {"throughput", "steps", "roundtrip"}
+    every = "all" in wanted
+    OUT.mkdir(exist_ok=True)
+    print(report.machine())
+    if every or "throughput" in wanted:
+        runs = throughput.measure(
+            int(os.environ.get("BENCH_COUNT", "100000")),
+            int(os.environ.get("BENCH_RIVALS", "10000")),
+            int(os.environ.get("BENCH_ROUNDS", "3")),
+        )
+        rows = throughput.table(runs)
+        print(report.throughput(rows))
+        report.plot(rows, OUT / "throughput.svg")
+    if every or "steps" in wanted:
+        print(report.steps(steps.measure()))
+    if every or "roundtrip" in wanted:
+        print(report.roundtrip(roundtrip.measure()))
+    if every or "scale" in wanted:
+        sizes = tuple(int(n) for n in os.environ.get("BENCH_SCALE", "10000,100000,1000000").split(","))
+        print(report.scale(scale.steps(sizes)))
+
+
+main()
