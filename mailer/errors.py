@@ -9,6 +9,7 @@
     + ContentError          … this one row: it cannot become a message
   x StateConflict           the campaign is not in a state that allows this
   x BackendUnusable         nothing was sent; let the backend rest, or stop it
+  x BrokerUnavailable       no hint was published, as far as we know; the ledger keeps the rows
   x LedgerError             the ledger cannot be read or written
     + LedgerBusy            … right now; try again
 
@@ -96,6 +97,10 @@ class BackendUnusable(MailerError):
 
     def __str__(self) -> str:
         return f"backend {self.backend!r}: {self.reason}"
+
+
+class BrokerUnavailable(MailerError):
+    """``BrokerUnavailable(message)``: names the broker without its password."""
 
 
 class LedgerError(MailerError):

@@ -1,0 +1,170 @@
+"""Puts hints on the broker. The only module of the library that imports Celery, and only when used.
+
+An application that imports ``mailer`` keeps its own Celery app: ours is never made the current one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from mailer.errors import BrokerUnavailable, ConfigError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+#: Part of the wire format, like the argument: one list of row ids of one campaign.
+TASK = "mailer.deliver"
+QUEUES = ("bulk", "transactional", "control")
+#: Everything of ours in Redis begins with this: who shares a database shares the shortest visibility timeout.
+PREFIX = "mailer:"
+#: A publisher gives up after about this many seconds per attempt, whatever the broker does.
+PATIENCE = 2.0
+#: Slices that one worker process has under way at once.
+CONCURRENCY = 4
+
+
+class Publisher:
+    """Publishes hints. One thread at a time; connects with the first hint, and again after a failure."""
+
+    def __init__(self, broker_url: str) -> None:
+        """Raises ConfigError when Celery is not installed or the URL is of no kind that it knows."""
+        self._url = broker_url
+        self._app = _app(broker_url)
+
+    def publish(self, ids: Sequence[int], queue: str = "bulk") -> None:
+        """Returns when the broker has it. Raises BrokerUnavailable; the hint may have been taken even so."""
+        with _translated(self._url):
+            self._app.send_task(
+                TASK,
+                args=(list(ids),),
+                queue=queue,
+                ignore_result=True,
+                retry=False,
+                argsrepr="",
+                kwargsrepr="",
+            )
+
+    def close(self) -> None:
+        self._app.close()
+
+
+def ping(broker_url: str) -> None:
+    """Log in to the broker and out again. Raises BrokerUnavailable or ConfigError within a few seconds."""
+    app = _app(broker_url)
+    try:
+        with _translated(broker_url), app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
+            connection.default_channel.close()
+    finally:
+        app.close()
+
+
+def worker_argv(
+    queues: Sequence[str] = ("transactional", "bulk"), name: str = "mailer", concurrency: int = CONCURRENCY
+) -> list[str]:
+    """The command of one worker process: ``name`` must differ between those of one machine.
+
+    ``concurrency`` is slices at once; the connections to mail servers are the backends' own.
+    """
+    _need_celery()
+    return [
+        *(sys.executable, "-m", "celery", "--app", "tasks.app", "worker"),
+        *("--queues", ",".join(queues), "--hostname", f"{name}@%h", "--concurrency", str(concurrency)),
+        *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+    ]
+
+
+def configuration(broker_url: str) -> dict[str, Any]:
+    """What publishers and workers agree on. The reasons are in docs/several-machines.md."""
+    return {
+        "broker_url": broker_url,
+        "broker_transport_options": _transport_options(broker_url),
+        "broker_connection_timeout": PATIENCE,
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
+        "task_default_queue": "bulk",
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_backend": None,
+        "task_ignore_result": True,
+    }
+
+
+def safe_url(broker_url: str) -> str:
+    """The URL as it may be shown: without user and password."""
+    try:
+        parts = urlsplit(broker_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return "the broker"
+
+
+def _app(broker_url: str) -> Celery:
+    _need_celery()
+    from celery import Celery
+
+    _check(broker_url)
+    app = Celery("mailer", set_as_current=False, fixups=[])
+    app.conf.update(configuration(broker_url))
+    options = app.conf.broker_transport_options
+    for name in {"socket_timeout", "socket_connect_timeout"} & options.keys():
+        options[name] = PATIENCE
+    return app
+
+
+def _check(broker_url: str) -> None:
+    from kombu.transport import resolve_transport
+
+    try:
+        _ = urlsplit(broker_url).port
+        resolve_transport(broker_url.partition("://")[0])
+    except Exception as error:  # noqa: BLE001 - kombu says KeyError, ImportError, ValueError, ...
+        raise ConfigError(
+            f"the broker URL {safe_url(broker_url)} cannot be used ({_reason(error, broker_url)}); "
+            "write redis://HOST:6379/0"
+        ) from None
+
+
+def _need_celery() -> None:
+    try:
+        import celery  # noqa: F401 - only whether it is there
+    except ImportError:
+        raise ConfigError("the broker needs Celery: pip install 'mailer-worker[worker]'") from None
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if not broker_url.startswith(("redis", "unix", "sentinel")):
+        return {"confirm_publish": True}
+    return {
+        # Counted from the fetch. A task that runs longer is run again elsewhere, which claims nothing.
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "global_keyprefix": PREFIX,
+    }
+
+
+@contextmanager
+def _translated(broker_url: str) -> Iterator[None]:
+    """Celery, kombu and the client libraries raise what they like, and some of it shows the password."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the seam where foreign errors end
+        raise BrokerUnavailable(f"the broker {safe_url(broker_url)}: {_reason(error, broker_url)}") from None
+
+
+def _reason(error: Exception, broker_url: str) -> str:
+    """One line of what went wrong, without the password in any of its spellings."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    password = urlsplit(broker_url).password or ""
+    for secret in {password, unquote(password)} - {""}:
+        text = text.replace(secret, "***")
+    return text
