@@ -1,7 +1,7 @@
 """``python -m bench [throughput|scale|steps|roundtrip|all]``: measure, print the tables, draw the plot.
 
-``BENCH_COUNT`` (100 000), ``BENCH_RIVALS`` (10 000), ``BENCH_ROUNDS`` (3) and ``BENCH_SCALE`` (10000,100000,1000000)
-size the run.
+``BENCH_COUNT`` (100000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3) and ``BENCH_SCALE``
+(10000,100000,1000000) size the run.
 """
 
 from __future__ import annotations

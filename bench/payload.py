@@ -22,7 +22,7 @@ TEXT = "\n\n".join(
 HTML = (
     '<!doctype html><html><head><meta charset="utf-8"><title>News</title></head>'
     '<body style="margin:0;font-family:Arial,sans-serif"><table role="presentation" width="100%"><tr><td>'
-    + "<h1>Dear {{ first_name }},</h1>"
+    "<h1>Dear {{ first_name }},</h1>"
     + "".join(f'<p style="line-height:1.5;color:#333333">{_PARAGRAPH}</p>' for _ in range(11))
     + "<p>You are on the <b>{{ plan }}</b> plan and have <b>{{ points }}</b> points.</p>"
     + "<p>Acme News, 1 Example Road, Example Town</p></td></tr></table></body></html>"

@@ -1,4 +1,7 @@
-"""Stdlib smtplib and EmailMessage, 10 threads with a connection each: python smtplib_message.py PORT COUNT FOLDER"""
+"""Stdlib smtplib and EmailMessage, a connection in each of 10 threads.
+
+python smtplib_message.py PORT COUNT FOLDER
+"""
 
 from __future__ import annotations
 
