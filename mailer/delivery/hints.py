@@ -1,0 +1,172 @@
+"""Hints over Celery: published from a thread, remembered for a moment, then forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from mailer.delivery.contract import Hint
+from mailer.delivery.dispatcher import Done
+from mailer.delivery.jobs import Delivered
+from mailer.errors import BrokerUnavailable, LedgerError
+from mailer.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+#: A hint that nobody has claimed by then may be lost; the pump hints its rows again.
+FORGOTTEN_AFTER = 5.0
+#: After a failure nothing is published for this long: a broker that hangs costs seconds per attempt.
+REST_AFTER_FAILURE = 5.0
+#: Outstanding at most what is claimed in this many seconds, so that no broker fills up with hints ...
+SECONDS_OF_WORK = 2.0
+#: ... but at least this many hints, so that the first workers find something to do.
+LEAST_HINTS = 8
+#: How often the ledger is asked what became of the hints.
+LOOK_EVERY = 0.1
+
+#: Of these rows, those that still wait for a worker.
+StillWaiting = Callable[[Sequence[int]], Awaitable[Collection[int]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Out:
+    hint: Hint
+    at: float
+    published: bool = False
+
+
+class CeleryDispatcher:
+    """Implements ``Dispatcher`` over a broker. For one event loop, which it never blocks.
+
+    It is told nothing: a hint counts as claimed when its first row no longer waits, because a claim takes a
+    hint's rows in one statement. ``done`` is called then, on the loop. A failure to publish is no error:
+    the rows stay where they are, and are hinted again after a rest.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        still_waiting: StillWaiting,
+        *,
+        recipients_per_task: int = 200,
+        done: Callable[[Done], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publisher = publisher
+        self._still_waiting = still_waiting
+        self._least = LEAST_HINTS * recipients_per_task
+        self._done = done
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hints")
+        self._out: dict[int, _Out] = {}  # by the hint's first row
+        self._rows = 0
+        self._pace = _Pace(clock)
+        self._rest_until = 0.0
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def free(self) -> int:
+        if self._closed or self._clock() < self._rest_until:
+            return 0
+        most = max(self._least, int(SECONDS_OF_WORK * self._pace.per_second))
+        return max(0, most - self._rows)
+
+    def outstanding(self) -> frozenset[int]:
+        return frozenset(id_ for out in self._out.values() for id_ in out.hint.ids)
+
+    async def dispatch(self, hint: Hint) -> None:
+        if self._closed or not hint.ids or hint.ids[0] in self._out:
+            return
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._look())
+        out = _Out(hint, self._clock())
+        self._out[hint.ids[0]] = out
+        self._rows += len(hint.ids)
+        publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish, hint)
+        publishing.add_done_callback(lambda future: self._published(out, future))
+
+    async def drain(self, seconds: float) -> bool:
+        """The work is elsewhere; there is nothing here to wait for."""
+        self._closed = True
+        return True
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _publish(self, hint: Hint) -> None:
+        """In the thread. What queued up behind a failure does not try."""
+        if self._clock() < self._rest_until:
+            raise BrokerUnavailable("resting after a failure")
+        try:
+            self._publisher.publish(hint.ids, hint.stream)
+        except BrokerUnavailable as error:
+            self._rest_until = self._clock() + REST_AFTER_FAILURE
+            log.warning("hints not published", reason=str(error), again_in=REST_AFTER_FAILURE)
+            raise
+
+    def _published(self, out: _Out, future: asyncio.Future[None]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            out.published = True
+            out.at = self._clock()
+        else:
+            self._forget(out, error)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            asked = {first: out for first, out in self._out.items() if out.published}
+            try:
+                waiting = await self._still_waiting(list(asked)) if asked else ()
+            except LedgerError as error:
+                log.warning("hints not followed up", reason=str(error))
+                waiting = asked
+            self._sort_out(asked, waiting)
+
+    def _sort_out(self, asked: dict[int, _Out], waiting: Collection[int]) -> None:
+        now = self._clock()
+        for first, out in asked.items():
+            if first not in waiting:
+                self._pace.claimed(len(out.hint.ids))
+                self._forget(out)
+            elif now - out.at >= FORGOTTEN_AFTER:
+                self._forget(out)
+
+    def _forget(self, out: _Out, error: BaseException | None = None) -> None:
+        first = out.hint.ids[0]
+        if self._out.get(first) is not out:
+            return
+        del self._out[first]
+        self._rows -= len(out.hint.ids)
+        if self._done is not None:
+            self._done(Done(out.hint, Delivered(), error))
+
+
+class _Pace:
+    """Rows claimed per second, over the last seconds."""
+
+    def __init__(self, clock: Callable[[], float], span: float = 5.0) -> None:
+        self._clock = clock
+        self._span = span
+        self._since = clock()
+        self._rows = 0
+        self.per_second = 0.0
+
+    def claimed(self, rows: int) -> None:
+        self._rows += rows
+        passed = self._clock() - self._since
+        if passed >= self._span / 10:
+            share = min(1.0, 2 * passed / self._span)
+            self.per_second += share * (self._rows / passed - self.per_second)
+            self._since, self._rows = self._clock(), 0
