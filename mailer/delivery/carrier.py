@@ -1,0 +1,102 @@
+"""Keeps one backend busy, and lets it rest when it is out of order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from mailer.backends.contract import Backend
+from mailer.delivery.jobs import Item
+
+SHORTEST_REST = 2.0
+LONGEST_REST = 300.0
+#: A closed backend has answered everything; its workers only have to write that down.
+CLOSE_SECONDS = 5.0
+
+
+class Rest:
+    """How long a backend is left alone: 2 s, doubling up to 5 minutes while it does not come back."""
+
+    __slots__ = ("_length", "until")
+
+    def __init__(self) -> None:
+        self._length = 0.0
+        self.until = 0.0
+
+    def failed(self, now: float) -> float:
+        """Until when to rest. Failures of calls that began before the rest do not lengthen it."""
+        if now >= self.until:
+            self._length = min(max(SHORTEST_REST, 2 * self._length), LONGEST_REST)
+            self.until = now + self._length
+        return self.until
+
+    def worked(self) -> None:
+        self._length = 0.0
+
+
+class Carrier:
+    """One queue of claimed rows before one backend, and as many workers as it takes calls at once.
+
+    ``carry`` gets up to ``limits.batch`` items and sees each of them settled; it does not raise. Rows of
+    several slices share the queue, so connections stay busy across the end of a slice. Workers start
+    with the first row.
+    """
+
+    def __init__(
+        self, name: str, backend: Backend, carry: Callable[[Carrier, Sequence[Item]], Awaitable[None]]
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.rest = Rest()
+        self._carry = carry
+        self._queue: deque[Item] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._workers: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Queue rows; never waits. The pump bounds how many there are."""
+        self._queue.extend(items)
+        if not self._workers and items:
+            calls = self.backend.limits.concurrency
+            self._workers = [asyncio.create_task(self._work()) for _ in range(calls)]
+        for _ in range(min(len(self._queue), len(self._idle))):
+            self._wake_one()
+
+    async def close(self) -> None:
+        """Let go of the backend; what it still answers is settled, then the workers end."""
+        self._closing = True
+        while self._idle:
+            self._wake_one()
+        await self.backend.close()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=CLOSE_SECONDS)
+        self.abort()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Stop the workers where they are."""
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _work(self) -> None:
+        batch = self.backend.limits.batch
+        while True:
+            if self._queue:
+                size = min(batch, len(self._queue))
+                await self._carry(self, [self._queue.popleft() for _ in range(size)])
+            elif self._closing:
+                return
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(turn)
+        await turn
+
+    def _wake_one(self) -> None:
+        turn = self._idle.popleft()
+        if not turn.done():
+            turn.set_result(None)

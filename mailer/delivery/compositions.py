@@ -1,0 +1,138 @@
+"""What the engine needs to know of a campaign, compiled once per campaign and process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mailer.content.contract import Composer, Identity, RowFile
+from mailer.content.identity import Identities, identities
+from mailer.delivery.retry import RetryPolicy, policy_for
+from mailer.errors import ContentError
+from mailer.ledger.contract import Campaign, Row, ordinal_of
+from mailer.message import Dsn, Outgoing
+
+#: Campaigns that stay compiled at once; the one not used for longest goes first.
+KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A campaign at one version, ready to make messages. Immutable, shared by all slices."""
+
+    campaign_id: int
+    version: int
+    stream: str
+    backend: str
+    composer: Composer
+    identities: Identities
+    policy: RetryPolicy
+    resend_unknown: bool
+    expires_at: float | None
+    rates: tuple[str, ...]
+    dsn: Dsn | None = None
+
+    def compose(self, row: Row, fence: int) -> Outgoing:
+        """The message of this row. Raises ContentError."""
+        identity = self.identity(row.id)
+        composed = self.composer.compose(_cells(row), row.address, identity, _files(row))
+        return Outgoing(
+            id=row.id,
+            fence=fence,
+            sender=composed.sender,
+            recipients=composed.recipients,
+            data=composed.data,
+            message_id=identity.message_id,
+            attempt=row.attempts + 1,
+            eight_bit=composed.eight_bit,
+            smtputf8=composed.smtputf8,
+            dsn=None if self.dsn is None else replace(self.dsn, envid=identity.seed),
+            # The same on every attempt, another for other content: what providers ask of such a key.
+            idempotency_key=f"{identity.seed}.{self.version}",
+        )
+
+    def identity(self, message_id: int) -> Identity:
+        return self.identities.of(ordinal_of(message_id))
+
+
+def _cells(row: Row) -> Mapping[str, Any]:
+    cells: Mapping[str, Any] = json.loads(row.cells)
+    return cells
+
+
+def _files(row: Row) -> tuple[RowFile, ...]:
+    if row.files is None:
+        return ()
+    try:
+        return tuple(RowFile(**file) for file in json.loads(row.files))
+    except (TypeError, ValueError) as error:
+        raise ContentError("the recorded attachments of this row cannot be read") from error
+
+
+def composition(campaign: Campaign, composer: Composer) -> Composition:
+    """Read what the face wrote into the campaign's spec."""
+    spec = campaign.spec
+    mail = spec.get("mail", {})
+    began = campaign.created_at if campaign.started_at is None else campaign.started_at
+    lifetime = spec.get("expires_in")
+    return Composition(
+        campaign_id=campaign.id,
+        version=campaign.version,
+        stream=campaign.stream,
+        backend=campaign.backend,
+        composer=composer,
+        identities=identities(
+            digest=campaign.digest,
+            slug=campaign.slug,
+            date=began,
+            sender=mail.get("sender", ""),
+            return_path=mail.get("envelope_sender"),
+        ),
+        policy=policy_for(campaign.stream, spec.get("retry")),
+        resend_unknown=spec.get("on_unknown", "hold") == "retry",
+        expires_at=None if lifetime is None else began + float(lifetime),
+        rates=tuple(spec.get("rates") or ()),
+        dsn=_dsn(mail),
+    )
+
+
+def _dsn(mail: Mapping[str, Any]) -> Dsn | None:
+    if not mail.get("dsn_notify") and not mail.get("dsn_ret"):
+        return None
+    return Dsn(notify=tuple(mail.get("dsn_notify") or ()), ret=mail.get("dsn_ret"))
+
+
+class Compositions:
+    """A bounded cache. ``load`` reads and compiles one campaign; two slices never do so at once."""
+
+    def __init__(self, load: Callable[[int], Awaitable[Composition]], *, kept: int = KEPT) -> None:
+        self._load = load
+        self._kept = kept
+        self._known: OrderedDict[int, asyncio.Future[Composition]] = OrderedDict()
+
+    async def get(self, campaign_id: int) -> Composition:
+        """Raises what loading raised; the next call tries again."""
+        future = self._known.get(campaign_id)
+        if future is None:
+            future = asyncio.ensure_future(self._load(campaign_id))
+            self._known[campaign_id] = future
+            self._trim()
+        self._known.move_to_end(campaign_id)
+        try:
+            # Shielded: a slice that is cancelled must not take the others' composition with it.
+            return await asyncio.shield(future)
+        except Exception:
+            self.forget(campaign_id)
+            raise
+
+    def forget(self, campaign_id: int) -> None:
+        """The campaign has changed: load it anew."""
+        self._known.pop(campaign_id, None)
+
+    def _trim(self) -> None:
+        while len(self._known) > self._kept:
+            self._known.popitem(last=False)

@@ -1,0 +1,76 @@
+"""Hints that never leave this process: straight from the pump to its engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from mailer.delivery.contract import Hint
+from mailer.delivery.jobs import Delivered
+
+Deliver = Callable[[Sequence[int]], Awaitable[Delivered]]
+
+#: Recipients hinted at once: what one process sends in about a tenth of a second, in three slices, so that
+#: connections stay busy while a new slice is claimed.
+CAPACITY = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A hint that was worked off. ``error`` is what delivering it raised."""
+
+    hint: Hint
+    delivered: Delivered
+    error: BaseException | None = None
+
+
+class InProcess:
+    """Implements ``Dispatcher`` over one engine on this event loop.
+
+    ``done`` is called after each hint, on the loop; the pump uses it to go on at once.
+    """
+
+    def __init__(
+        self, deliver: Deliver, *, capacity: int = CAPACITY, done: Callable[[Done], None] | None = None
+    ) -> None:
+        self._deliver = deliver
+        self._capacity = capacity
+        self._done = done
+        self._running: dict[asyncio.Task[Delivered], Hint] = {}
+        self._out: set[int] = set()
+        self._closed = False
+
+    def free(self) -> int:
+        return 0 if self._closed else max(0, self._capacity - len(self._out))
+
+    def outstanding(self) -> frozenset[int]:
+        return frozenset(self._out)
+
+    async def dispatch(self, hint: Hint) -> None:
+        task = asyncio.ensure_future(self._deliver(hint.ids))
+        self._running[task] = hint
+        self._out.update(hint.ids)
+        task.add_done_callback(self._finished)
+
+    async def drain(self, seconds: float) -> bool:
+        self._closed = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+        return not self._running
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _finished(self, task: asyncio.Task[Delivered]) -> None:
+        hint = self._running.pop(task)
+        self._out.difference_update(hint.ids)
+        if task.cancelled():
+            return
+        error = task.exception()
+        done = Done(hint, Delivered() if error else task.result(), error)
+        if self._done is not None:
+            self._done(done)

@@ -1,0 +1,67 @@
+"""One claimed slice under way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from mailer.delivery.compositions import Composition
+from mailer.delivery.verdicts import Circumstances
+from mailer.ledger.contract import Row, Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one hint came to: rows claimed, and how many of them were tried (given back ones were not)."""
+
+    claimed: int = 0
+    spent: int = 0
+
+
+class Job:
+    """Counts down to the last settlement of its slice.
+
+    ``halt`` makes the rows that have not been started go back unspent; those under way finish.
+    """
+
+    __slots__ = ("around", "composition", "done", "fence", "halted", "left", "slice", "spent")
+
+    def __init__(self, claimed: Slice, composition: Composition) -> None:
+        self.slice = claimed
+        self.fence = claimed.fence
+        self.composition = composition
+        self.around = Circumstances(
+            fence=claimed.fence,
+            backend=composition.backend,
+            policy=composition.policy,
+            resend_unknown=composition.resend_unknown,
+            blocked_seconds=claimed.blocked_seconds,
+        )
+        self.left = len(claimed.rows)
+        self.spent = 0
+        self.halted = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self.left:
+            self.done.set_result(None)
+
+    def halt(self) -> None:
+        """Give back what has not been started."""
+        self.halted = True
+
+    def finished(self, *, spent: bool) -> None:
+        """One more row is out of our hands."""
+        self.spent += spent
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Something that no outcome describes. The rows stay as they are until the lease runs out: then
+        the ledger knows which are provably unsent."""
+        self.halted = True
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+#: One row and the slice it belongs to.
+Item = tuple[Job, Row]

@@ -1,0 +1,74 @@
+"""Keeps the leases of slices under way alive, and hears when their campaign was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from mailer.delivery.jobs import Job
+from mailer.errors import LedgerError
+from mailer.ledger.contract import CampaignState
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
+
+log = structlog.get_logger(__name__)
+
+#: How long a paused campaign's claimed rows may go on being sent by a worker that was not told.
+LOOK_SECONDS = 1.0
+
+
+class Keeper:
+    """One per engine; its task lives from the first job to ``close``."""
+
+    def __init__(self, writer: GroupCommit, lease_seconds: float) -> None:
+        self._writer = writer
+        self._lease_seconds = lease_seconds
+        self._pause = min(LOOK_SECONDS, lease_seconds / 4)
+        self._jobs: set[Job] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, job: Job) -> None:
+        self._jobs.add(job)
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep())
+
+    def remove(self, job: Job) -> None:
+        self._jobs.discard(job)
+
+    def halt(self) -> None:
+        """Every slice under way gives back what it has not started."""
+        for job in self._jobs:
+            job.halt()
+
+    def jobs(self, campaign_id: int) -> list[Job]:
+        return [job for job in self._jobs if job.slice.campaign_id == campaign_id]
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause)
+            if not self._jobs:
+                continue
+            try:
+                await self._look()
+            except LedgerError as error:
+                # Nothing is lost: a lease that runs out gives its rows back or marks them unknown.
+                log.warning("leases not renewed", reason=str(error))
+
+    async def _look(self) -> None:
+        fences = [job.fence for job in self._jobs]
+        campaigns = {job.slice.campaign_id for job in self._jobs}
+
+        def renew_and_look(ledger: Ledger) -> set[int]:
+            ledger.slices.heartbeat(fences, self._lease_seconds)
+            return {id_ for id_ in campaigns if ledger.campaigns.state(id_) is not CampaignState.RUNNING}
+
+        stopped = await self._writer.run(renew_and_look)
+        for campaign_id in stopped:
+            for job in self.jobs(campaign_id):
+                job.halt()

@@ -1,0 +1,212 @@
+"""Finds due rows and hints them: fairly between campaigns, within the limits, never more than is free."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from mailer.delivery import epoch
+from mailer.delivery.contract import Dispatcher, Hint
+from mailer.delivery.dispatcher import Done
+from mailer.delivery.epoch import EpochCopy
+from mailer.delivery.source import Source
+from mailer.delivery.throttle import Throttle
+from mailer.errors import BrokerUnavailable
+from mailer.ledger.contract import Campaign, Runner, campaign_of
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
+
+log = structlog.get_logger(__name__)
+
+#: A pump that shows no sign of life for so long is replaced by another.
+LEAD_SECONDS = 5.0
+#: How often leases are recovered, campaigns listed anew and the epoch raised.
+HOUSE_SECONDS = 1.0
+#: When there is no room, and the dispatcher does not say when there is.
+FULL_SECONDS = 0.2
+RECIPIENTS_PER_TASK = 200
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Rows that may still be tried (``send --limit``). None left: the pump hints nothing more."""
+
+    left: int
+
+
+class Pump:
+    """One leads at a time, by a lease in the ledger; what is outstanding it keeps in memory only.
+
+    ``only`` restricts it to one campaign. ``rests`` says until when a backend is left alone. It wakes
+    when a hint is done, when a row falls due, when a limit allows more, and once a second.
+    """
+
+    def __init__(
+        self,
+        writer: GroupCommit,
+        dispatcher: Dispatcher,
+        *,
+        runner: Runner,
+        worker: str,
+        throttle: Throttle | None = None,
+        epoch_copy: EpochCopy | None = None,
+        only: int | None = None,
+        allowance: Allowance | None = None,
+        rests: Callable[[str], float] = lambda _: 0.0,
+        recipients_per_task: int = RECIPIENTS_PER_TASK,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._runner = runner
+        self._worker = worker
+        self._throttle = throttle
+        self._epoch_copy = epoch_copy
+        self._only = only
+        self._allowance = allowance
+        self._rests = rests
+        self._recipients_per_task = recipients_per_task
+        self._clock = clock
+        self._lead = f"pump:{runner}" if only is None else f"pump:{only}"
+        self._leading = False
+        self._full = False
+        self._house_at = 0.0
+        self._sources: dict[int, Source] = {}
+        self._error: BaseException | None = None
+        self._woken = asyncio.Event()
+        self.last_try = clock()
+
+    @property
+    def sources(self) -> list[Source]:
+        """Campaigns that run now."""
+        return list(self._sources.values())
+
+    def done(self, done: Done) -> None:
+        """For dispatchers that know when a hint was worked off."""
+        source = self._sources.get(campaign_of(done.hint.ids[0]))
+        if source is not None:
+            source.done(done.hint)
+        if done.delivered.spent:
+            self.last_try = self._clock()
+        if self._allowance is not None:
+            self._allowance.left -= done.delivered.spent
+        if not isinstance(done.error, BrokerUnavailable):  # the rows are where they were
+            self._error = self._error or done.error
+        self.wake()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pump until told to stop. Raises LedgerError, and what a slice raised."""
+        while not stop.is_set():
+            self._woken.clear()
+            pause = await self.tick()
+            if pause > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), pause)
+
+    async def tick(self) -> float:
+        """Hint what can be hinted now; the seconds until there may be more to do without being woken."""
+        if self._error is not None:
+            raise self._error
+        now = self._clock()
+        if now >= self._house_at:
+            await self._keep_house(now)
+        if not self._leading:
+            return self._house_at - now
+        self._full = False
+        while await self._hint_one():
+            pass
+        await self._finish()
+        return self._pause()
+
+    async def resign(self) -> None:
+        """Let another pump lead at once."""
+        await self._writer.run(lambda ledger: ledger.schedule.resign(self._lead, self._worker))
+
+    # Once a second.
+
+    async def _keep_house(self, now: float) -> None:
+        self._house_at = now + HOUSE_SECONDS
+        campaigns = await self._writer.run(self._house)
+        self._leading = campaigns is not None
+        wanted = {campaign.id: campaign for campaign in campaigns or ()}
+        for gone in self._sources.keys() - wanted.keys():
+            del self._sources[gone]
+        for id_, campaign in wanted.items():
+            if id_ not in self._sources:
+                self._sources[id_] = Source(campaign, self._writer, self._throttle, self._clock)
+
+    def _house(self, ledger: Ledger) -> list[Campaign] | None:
+        """On the ledger's thread. None: somebody else leads."""
+        if not ledger.schedule.lead(self._lead, self._worker, LEAD_SECONDS):
+            return None
+        recovered = ledger.slices.recover()
+        if recovered.leases:
+            log.info("leases recovered", returned=recovered.returned, unknown=recovered.unknown)
+        if self._epoch_copy is not None and not epoch.beat(ledger, self._epoch_copy, self._runner):
+            log.error("ledger restored", reason=epoch.RESTORED)
+            return []
+        campaigns = ledger.schedule.runnable(self._runner)
+        return [campaign for campaign in campaigns if self._only in (None, campaign.id)]
+
+    # As often as there is room.
+
+    async def _hint_one(self) -> bool:
+        """One hint for the campaign that has least under way. False: nothing more fits or is due."""
+        outstanding = self._dispatcher.outstanding()
+        free = self._dispatcher.free()
+        if self._allowance is not None:
+            free = min(free, self._allowance.left - len(outstanding))
+        if free <= 0:
+            self._full = True
+            return False
+        share = Counter(map(campaign_of, outstanding))
+        for source in sorted(self._sources.values(), key=lambda source: _turn(source, share)):
+            hint = await self._next(source, free, outstanding)
+            if hint is not None:
+                await self._dispatcher.dispatch(hint)
+                return True
+        return False
+
+    async def _next(self, source: Source, free: int, outstanding: frozenset[int]) -> Hint | None:
+        resting = self._rests(source.campaign.backend)
+        if resting > self._clock():
+            source.look_at = resting
+            return None
+        size = int(source.campaign.spec.get("recipients_per_task") or self._recipients_per_task)
+        if free < size and outstanding and self._allowance is None:
+            self._full = True  # a whole slice will soon fit; crumbs cost as much as slices
+            return None
+        return await source.next(min(size, free), outstanding)
+
+    async def _finish(self) -> None:
+        """End campaigns of which nothing is left; the ledger has the last word."""
+        for source in self.sources:
+            if source.exhausted and not self._busy(source):
+                campaign_id = source.campaign.id
+                if await self._writer.run(lambda ledger, id_=campaign_id: ledger.schedule.finish(id_)):
+                    log.info("campaign finished", campaign=campaign_id)
+                    del self._sources[campaign_id]
+
+    def _busy(self, source: Source) -> bool:
+        return any(campaign_of(id_) == source.campaign.id for id_ in self._dispatcher.outstanding())
+
+    def _pause(self) -> float:
+        if self._full:
+            return FULL_SECONDS
+        moments = [source.look_at for source in self._sources.values()]
+        return max(0.0, min([self._house_at, *moments]) - self._clock())
+
+
+def _turn(source: Source, share: Mapping[int, int]) -> tuple[bool, int, int]:
+    """Somebody waits for transactional mail; then priority; then who has least under way."""
+    campaign = source.campaign
+    return campaign.stream != "transactional", -campaign.priority, share.get(campaign.id, 0)

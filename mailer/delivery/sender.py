@@ -1,0 +1,176 @@
+"""Some rows at a time: render, send, and tell the ledger what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+
+import structlog
+
+from mailer.crash import armed, point
+from mailer.delivery import verdicts
+from mailer.delivery.carrier import Carrier
+from mailer.delivery.jobs import Item, Job
+from mailer.delivery.keeper import Keeper
+from mailer.delivery.safety import Safety
+from mailer.delivery.throttle import Throttle
+from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
+from mailer.ledger.contract import Row, Settlement
+from mailer.ledger.writer import GroupCommit
+from mailer.message import Accepted, Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
+
+log = structlog.get_logger(__name__)
+
+#: Messages rendered before the event loop gets a turn: about 3 ms, so that no session starves.
+BITE = 20
+
+#: A row, its slice and its message, between rendering and its outcome.
+Ready = tuple[Job, Row, Outgoing]
+
+
+class Sender:
+    """What the workers of all carriers do. Each row is settled as soon as its own outcome is known (I4)."""
+
+    def __init__(
+        self,
+        writer: GroupCommit,
+        keeper: Keeper,
+        *,
+        safety: Safety,
+        throttle: Throttle | None,
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        self._writer = writer
+        self._keeper = keeper
+        self._safety = safety
+        self._throttle = throttle
+        self._clock = clock
+        self._rng = rng
+
+    async def carry(self, carrier: Carrier, items: Sequence[Item]) -> None:
+        """See these rows through. What nobody foresaw fails their slices, and is raised by ``deliver``."""
+        try:
+            ready = await self._render(carrier, items)
+            if ready:
+                await self._send(carrier, ready)
+        except Exception as error:  # noqa: BLE001 - whoever waits for these slices must hear of it
+            for job, _ in items:
+                job.fail(error)
+
+    def settle(self, job: Job, settlement: Settlement) -> None:
+        point("before_settle")
+        self._writer.settle_soon(settlement)
+        job.finished(spent=settlement.spent)
+
+    def give_back(self, job: Job, row: Row, due_at: float | None, reply: Reply | None = None) -> None:
+        """Unsent, nothing spent; ``due_at`` None: at once."""
+        due = self._clock() if due_at is None else due_at
+        self.settle(job, verdicts.given_back(row, job.fence, due, reply))
+
+    async def pause(self, campaign_id: int, reason: str) -> None:
+        """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
+        for job in self._keeper.jobs(campaign_id):
+            job.halt()
+        log.warning("campaign paused", campaign=campaign_id, reason=reason)
+        with suppress(StateConflict):  # somebody was quicker
+            await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, reason))
+
+    # From row to message.
+
+    async def _render(self, carrier: Carrier, items: Sequence[Item]) -> list[Ready]:
+        ready = []
+        for number, (job, row) in enumerate(items, 1):
+            message = self._message(carrier, job, row)
+            if message is not None:
+                ready.append((job, row, message))
+            if number % BITE == 0 or not ready:
+                await asyncio.sleep(0)
+        return ready
+
+    def _message(self, carrier: Carrier, job: Job, row: Row) -> Outgoing | None:
+        """The rendered message; None when the row is settled without being sent."""
+        if job.halted:
+            return self.give_back(job, row, None)
+        if carrier.rest.until > self._clock():
+            return self.give_back(job, row, carrier.rest.until)
+        point("before_render")
+        try:
+            message = job.composition.compose(row, job.fence)
+        except ContentError as error:
+            return self.settle(job, verdicts.failed(row, job.fence, error.message, Phase.RENDER))
+        point("after_render")
+        return self._guarded(job, row, message)
+
+    def _guarded(self, job: Job, row: Row, message: Outgoing) -> Outgoing | None:
+        envelope = self._safety.envelope(message.recipients)
+        if envelope is None:
+            return self.settle(job, verdicts.failed(row, job.fence, "not in [safety] allow_recipients"))
+        message.recipients = envelope
+        return message
+
+    # From message to settlement.
+
+    async def _send(self, carrier: Carrier, ready: Sequence[Ready]) -> None:
+        try:
+            outcomes = await carrier.backend.send([message for _, _, message in ready], self._mark)
+        except BackendUnusable as error:
+            await self._unusable(carrier, ready, error)
+            return
+        troubles = []
+        for (job, row, _), outcome in zip(ready, outcomes, strict=True):
+            if self._decide(carrier, job, row, outcome):
+                troubles.append((job, row, outcome))
+        for job, row, outcome in troubles:
+            await self._trouble(carrier, job, row, outcome)
+        if armed("after_settle"):
+            await self._writer.run(lambda _: None)  # behind the settlements, so they are durable now
+            point("after_settle")
+
+    async def _mark(self, message: Outgoing) -> bool:
+        try:
+            return await self._writer.mark(message.id, message.fence)
+        except LedgerError as error:
+            # Not durably marked, so it may not be sent. The slice hears of it when it is closed.
+            log.error("mark not written", message=message.id, reason=str(error))
+            return False
+
+    def _decide(self, carrier: Carrier, job: Job, row: Row, outcome: Outcome) -> bool:
+        """Settle what can be settled at once. True: this outcome concerns more than its row."""
+        if isinstance(outcome, Blocked):
+            return True
+        if isinstance(outcome, Fenced):
+            # Somebody else may hold these rows now; giving back the others counts only if not.
+            job.halt()
+            job.finished(spent=False)
+            return False
+        if isinstance(outcome, Accepted):
+            carrier.rest.worked()
+        self.settle(job, verdicts.verdict(row, outcome, job.around, self._clock(), self._rng))
+        return isinstance(outcome, Deferred) and outcome.slow_down
+
+    # What concerns more than one row.
+
+    async def _trouble(self, carrier: Carrier, job: Job, row: Row, outcome: Outcome) -> None:
+        if isinstance(outcome, Deferred) and self._throttle is not None:
+            await self._throttle.slow_down(carrier.name, row.lane, outcome.retry_after)
+        elif isinstance(outcome, Blocked):
+            carrier.rest.failed(self._clock())
+            await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {_words(outcome.reply)}")
+            self.give_back(job, row, None, outcome.reply)
+
+    async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
+        until = carrier.rest.failed(self._clock())
+        log.warning("backend rests", backend=carrier.name, reason=error.reason, lasting=error.lasting)
+        if error.lasting:
+            for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:
+                await self.pause(campaign_id, str(error))
+        for job, row, _ in ready:
+            self.give_back(job, row, None if error.lasting else until)
+
+
+def _words(reply: Reply) -> str:
+    said = " ".join(str(part) for part in (reply.code, reply.enhanced, reply.text) if part)
+    return f"{reply.reason} ({said})" if reply.reason and said else reply.reason or said

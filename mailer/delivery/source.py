@@ -1,0 +1,150 @@
+"""The due rows of one campaign, read ahead of the hints."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from mailer.delivery.contract import Hint
+from mailer.delivery.throttle import Keys, Throttle
+from mailer.ledger.contract import Campaign
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
+
+#: Ids read from the ledger at once. Stale ones are harmless: the claim takes only what is still due.
+AHEAD = 2000
+#: A dry campaign is looked at again at least this often: rows may have been added or retried.
+LOOK_AGAIN = 5.0
+#: How often the lanes of a campaign are read anew.
+LANES_SECONDS = 1.0
+#: A limit is not asked more often than this.
+SHORTEST_WAIT = 0.01
+#: Until then a hint has certainly been claimed and has taken its tokens.
+CLAIMED_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Lanes that the same limits hold for. ``lanes`` None: every lane of the campaign."""
+
+    keys: Keys
+    lanes: Sequence[str] | None
+    ahead: deque[int] = field(default_factory=deque)
+    promised: dict[Hint, float] = field(default_factory=dict)
+
+    def room(self, granted: int, now: float) -> int:
+        """What is left of a grant after the hints that have not taken their tokens yet."""
+        self.promised = {hint: until for hint, until in self.promised.items() if until > now}
+        return granted - sum(len(hint.ids) for hint in self.promised)
+
+
+class Source:
+    """One campaign as the pump sees it: what is due, and when to look again."""
+
+    def __init__(
+        self, campaign: Campaign, writer: GroupCommit, throttle: Throttle | None, clock: Callable[[], float]
+    ) -> None:
+        self.campaign = campaign
+        self.look_at = 0.0
+        self.next_due: float | None = None
+        self.dry = False
+        self._writer = writer
+        self._throttle = throttle
+        self._clock = clock
+        self._groups = [Lanes((), None)]
+        self._lanes_until = 0.0
+        if throttle is not None:
+            throttle.set_campaign(campaign.id, tuple(campaign.spec.get("rates") or ()))
+
+    async def next(self, wanted: int, outstanding: Collection[int]) -> Hint | None:
+        """A hint of up to ``wanted`` due rows. None: there is none before ``look_at``."""
+        now = self._clock()
+        if now < self.look_at:
+            return None
+        if self._throttle is not None and now >= self._lanes_until:
+            await self._regroup(self._throttle, now)
+        held: float | None = None
+        for group in self._groups:
+            room, wait = await self._room(group, wanted, now)
+            ids = await self._due(group, min(wanted, room), outstanding)
+            if ids:
+                self._groups.sort(key=lambda other: other is group)  # the others are asked first next time
+                return self._hinted(group, ids, now)
+            if room <= 0:
+                held = min(wait, wait if held is None else held)
+        await self._nothing(now, held)
+        return None
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing is due, and nothing will be by the passing of time alone."""
+        return self.dry and self.next_due is None
+
+    def done(self, hint: Hint) -> None:
+        """A hint was worked off, or forgotten."""
+        for group in self._groups:
+            group.promised.pop(hint, None)
+        if self.dry:
+            self.look_at = 0.0  # it may have given rows back
+
+    def _hinted(self, group: Lanes, ids: tuple[int, ...], now: float) -> Hint:
+        hint = Hint(ids, self.campaign.stream)
+        self.dry = False
+        if group.keys:
+            group.promised[hint] = now + CLAIMED_SECONDS
+        return hint
+
+    async def _room(self, group: Lanes, wanted: int, now: float) -> tuple[int, float]:
+        if not group.keys or self._throttle is None:
+            return wanted, 0.0
+        granted, wait = await self._throttle.room(group.keys)
+        return group.room(granted, now), max(wait, SHORTEST_WAIT)
+
+    async def _due(self, group: Lanes, wanted: int, outstanding: Collection[int]) -> tuple[int, ...]:
+        if wanted <= 0:
+            return ()
+        if not group.ahead:
+            found = await self._writer.run(lambda ledger: self._read(ledger, group, len(outstanding)))
+            group.ahead.extend(id_ for id_ in found if id_ not in outstanding)
+        return tuple(group.ahead.popleft() for _ in range(min(wanted, len(group.ahead))))
+
+    def _read(self, ledger: Ledger, group: Lanes, hinted: int) -> list[int]:
+        """Hinted rows are still due until they are claimed: read past them."""
+        limit = AHEAD + hinted
+        if group.lanes is None:
+            return ledger.schedule.due(self.campaign.id, None, limit)
+        found: list[int] = []
+        for lane in group.lanes:
+            found += ledger.schedule.due(self.campaign.id, lane, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
+
+    async def _nothing(self, now: float, held: float | None) -> None:
+        self.dry = held is None
+        self.next_due = await self._writer.run(lambda ledger: ledger.schedule.next_due(self.campaign.id))
+        again = now + (LOOK_AGAIN if held is None else held)
+        self.look_at = again if self.next_due is None else min(again, max(self.next_due, now))
+
+    async def _regroup(self, throttle: Throttle, now: float) -> None:
+        """Lanes that share their limits are read together; usually that is all of them."""
+        lanes = await self._writer.run(lambda ledger: ledger.schedule.lanes(self.campaign.id))
+        by_keys: dict[Keys, list[str]] = {}
+        for lane in lanes:
+            keys = throttle.keys(self.campaign.backend, lane, self.campaign.id)
+            by_keys.setdefault(keys, []).append(lane)
+        known = {group.keys: group for group in self._groups}
+        self._groups = [self._group(known.get(keys), keys, own) for keys, own in by_keys.items()]
+        if len(self._groups) == 1:
+            self._groups[0].lanes = None
+        self._lanes_until = now + LANES_SECONDS
+
+    @staticmethod
+    def _group(known: Lanes | None, keys: Keys, lanes: Sequence[str]) -> Lanes:
+        if known is None:
+            return Lanes(keys, lanes)
+        if known.lanes is None:
+            known.ahead.clear()  # read over lanes that may now have limits of their own
+        known.lanes = lanes
+        return known
