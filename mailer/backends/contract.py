@@ -11,11 +11,17 @@ from mailer.message import Mark, Outcome, Outgoing
 
 @dataclass(frozen=True, slots=True)
 class BackendLimits:
-    """What one backend can take: messages per ``send``, ``send`` calls at once, bytes per message."""
+    """What one backend can take: messages per ``send``, ``send`` calls at once, bytes per message.
+
+    More calls than ``concurrency`` may be made; they wait. ``batched`` says that one call with many
+    messages is cheaper than many calls. Without it the engine sends one message per call and settles
+    each as soon as it is answered.
+    """
 
     batch: int = 1000
     concurrency: int = 8
     size: int | None = None
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

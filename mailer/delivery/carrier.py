@@ -36,11 +36,12 @@ class Rest:
 
 
 class Carrier:
-    """One queue of claimed rows before one backend, and as many workers as it takes calls at once.
+    """One queue of claimed rows before one backend, and workers that each have one call under way.
 
-    ``carry`` gets up to ``limits.batch`` items and sees each of them settled; it does not raise. Rows of
-    several slices share the queue, so connections stay busy across the end of a slice. Workers start
-    with the first row.
+    ``carry`` gets one item, or up to ``limits.batch`` where batches pay, and sees each of them settled; it
+    does not raise. There are twice as many workers as the backend takes calls, so the next message is
+    rendered and waits when a connection is free. Rows of several slices share the queue: connections
+    stay busy across the end of a slice. Workers start with the first row.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Carrier:
         """Queue rows; never waits. The pump bounds how many there are."""
         self._queue.extend(items)
         if not self._workers and items:
-            calls = self.backend.limits.concurrency
+            calls = 2 * self.backend.limits.concurrency
             self._workers = [asyncio.create_task(self._work()) for _ in range(calls)]
         for _ in range(min(len(self._queue), len(self._idle))):
             self._wake_one()
@@ -81,7 +82,8 @@ class Carrier:
             worker.cancel()
 
     async def _work(self) -> None:
-        batch = self.backend.limits.batch
+        limits = self.backend.limits
+        batch = limits.batch if limits.batched else 1
         while True:
             if self._queue:
                 size = min(batch, len(self._queue))
