@@ -1,0 +1,186 @@
+"""The sessions of one backend in this process, and the queue they pull from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import groupby
+
+from mailer.backends.smtp.courier import Courier
+from mailer.backends.smtp.jobs import Job
+from mailer.backends.smtp.options import Options
+from mailer.backends.smtp.session import Session
+from mailer.errors import BackendUnusable
+
+log = logging.getLogger(__name__)
+
+#: A server that refused one connection more is asked again after this many seconds, then twice as many, …
+GROW_AFTER = 5.0
+GROW_AFTER_MOST = 300.0
+
+
+class Pool:
+    """At most ``options.connections`` sessions, opened when messages wait, closed when none came for a while.
+
+    First in, first out over all callers. A session pulls its next message itself, so a slow one holds
+    up nothing but what it has. All of it runs in one event loop.
+    """
+
+    def __init__(self, options: Options, open_session: Callable[[], Awaitable[Session]]) -> None:
+        self._options = options
+        self._open_session = open_session
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Job] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._up = 0
+        self._opening = 0
+        self._grow_after = GROW_AFTER
+        self._grow: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    def put(self, jobs: Iterable[Job]) -> None:
+        """Behind everything that waits already."""
+        self._queue.extend(jobs)
+        self._hand_out()
+
+    async def close(self, patience: float) -> None:
+        """Nothing more is begun; what is under way may finish, for ``patience`` seconds, or is Unknown."""
+        self._closing = True
+        if self._grow is not None:
+            self._grow.cancel()
+        self._give_up(BackendUnusable(self._options.name, "it was closed"))
+        self._wake(len(self._idle))
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    # --- what couriers call ----------------------------------------------------------------------
+
+    async def next(self, session: Session) -> Job | None:
+        deadline = self._loop.time() + self._options.idle
+        while session.usable and not self._closing:
+            job = self._pop()
+            if job is not None:
+                return job
+            if self._loop.time() >= deadline:
+                return None
+            await self._rest(session, deadline)
+        return None
+
+    def poll(self) -> Job | None:
+        if self._queue and (self._closing or self._queue[0].batch.suspect):
+            return None
+        return self._pop()
+
+    def retry(self, job: Job) -> None:
+        self._queue.appendleft(job)
+        if self._closing:
+            self._give_up(BackendUnusable(self._options.name, "it was closed"))
+        self._hand_out()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _pop(self) -> Job | None:
+        while self._queue:
+            job = self._queue.popleft()
+            if job.open:
+                return job
+        return None
+
+    async def _rest(self, session: Session, deadline: float) -> None:
+        """Idle: until there is work, the server says or does something, or the time is over."""
+        waiter = self._loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        timer = self._loop.call_at(deadline, wake)
+        self._idle.append(waiter)
+        session.wire.notice(wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            session.wire.notice(None)
+            if waiter in self._idle:
+                self._idle.remove(waiter)
+            if not session.wire.quiet:
+                session.broken = True
+
+    def _hand_out(self) -> None:
+        """Work has come: for those that rest, and for more sessions if these are too few."""
+        missing = len(self._queue) - self._wake(len(self._queue))
+        room = self._options.connections - self._up - self._opening
+        if self._grow is not None or self._closing:
+            room = 0 if self._up + self._opening else min(room, 1)
+        for _ in range(min(missing - self._opening, room)):
+            self._opening += 1
+            task = self._loop.create_task(self._live())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _wake(self, wanted: int) -> int:
+        """The session that rested last goes first, so that the surplus can go home."""
+        woken = 0
+        while self._idle and woken < wanted:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                woken += 1
+        return woken
+
+    async def _live(self) -> None:
+        """One session from its opening to its end."""
+        try:
+            session = await self._open_session()
+        except BackendUnusable as error:
+            self._opening -= 1
+            self._not_opened(error)
+            return
+        except BaseException:
+            self._opening -= 1
+            raise
+        self._opening -= 1
+        self._up += 1
+        courier = Courier(session, self, max_messages=self._options.max_messages, max_size=self._options.size)
+        try:
+            await courier.run()
+        finally:
+            self._up -= 1
+            if courier.begun == 0 and session.wire.lost and not self._closing:
+                self._not_opened(BackendUnusable(self._options.name, "the server closed a fresh connection"))
+            elif not self._closing:
+                self._hand_out()
+
+    def _not_opened(self, error: BackendUnusable) -> None:
+        """Go on with the sessions there are, and try for more later; without any, nothing can be sent."""
+        if self._up or self._opening:
+            self._grow_later()
+            return
+        if self._grow is not None:
+            self._grow.cancel()
+            self._grow = None
+        self._give_up(error)
+
+    def _grow_later(self) -> None:
+        if self._grow is None and not self._closing:
+            self._grow = self._loop.call_later(self._grow_after, self._grow_now)
+            self._grow_after = min(self._grow_after * 2, GROW_AFTER_MOST)
+
+    def _grow_now(self) -> None:
+        self._grow = None
+        self._hand_out()
+
+    def _give_up(self, error: BackendUnusable) -> None:
+        jobs = list(self._queue)
+        self._queue.clear()
+        jobs.sort(key=lambda job: id(job.batch))
+        for _, group in groupby(jobs, key=lambda job: id(job.batch)):
+            unsent = list(group)
+            unsent[0].batch.fail(error, unsent)
