@@ -24,8 +24,9 @@ FORGOTTEN_AFTER = 5.0
 REST_AFTER_FAILURE = 5.0
 #: Outstanding at most what is claimed in this many seconds, so that no broker fills up with hints ...
 SECONDS_OF_WORK = 2.0
-#: ... but at least this many hints, so that the first workers find something to do.
+#: ... but at least this many hints and rows, so that the first workers find something to do.
 LEAST_HINTS = 8
+LEAST_ROWS = 500
 #: How often the ledger is asked what became of the hints.
 LOOK_EVERY = 0.1
 
@@ -59,7 +60,7 @@ class CeleryDispatcher:
     ) -> None:
         self._publisher = publisher
         self._still_waiting = still_waiting
-        self._least = LEAST_HINTS * recipients_per_task
+        self._least = max(LEAST_ROWS, LEAST_HINTS * recipients_per_task)
         self._done = done
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hints")
@@ -116,12 +117,11 @@ class CeleryDispatcher:
     def _published(self, out: _Out, future: asyncio.Future[None]) -> None:
         if future.cancelled():
             return
-        error = future.exception()
-        if error is None:
-            out.published = True
-            out.at = self._clock()
-        else:
-            self._forget(out, error)
+        if future.exception() is not None:
+            self._forget(out)
+            return
+        out.published = True
+        out.at = self._clock()
 
     async def _look(self) -> None:
         while True:
@@ -143,14 +143,14 @@ class CeleryDispatcher:
             elif now - out.at >= FORGOTTEN_AFTER:
                 self._forget(out)
 
-    def _forget(self, out: _Out, error: BaseException | None = None) -> None:
+    def _forget(self, out: _Out) -> None:
         first = out.hint.ids[0]
         if self._out.get(first) is not out:
             return
         del self._out[first]
         self._rows -= len(out.hint.ids)
         if self._done is not None:
-            self._done(Done(out.hint, Delivered(), error))
+            self._done(Done(out.hint, Delivered()))
 
 
 class _Pace:
@@ -167,6 +167,6 @@ class _Pace:
         self._rows += rows
         passed = self._clock() - self._since
         if passed >= self._span / 10:
-            share = min(1.0, 2 * passed / self._span)
+            share = min(1.0, 2 * passed / self._span) if self.per_second else 1.0
             self.per_second += share * (self._rows / passed - self.per_second)
             self._since, self._rows = self._clock(), 0

@@ -1,0 +1,171 @@
+"""The dispatcher over a real broker; the ledger's part is a set of rows that still wait."""
+
+import asyncio
+import base64
+import json
+import time
+
+import pytest
+from redis import Redis
+
+from mailer.delivery import hints
+from mailer.delivery.contract import Hint
+from mailer.delivery.hints import CeleryDispatcher
+from mailer.errors import LedgerBusy
+from mailer.publisher import PREFIX, Publisher
+
+
+class Clock:
+    """Real time, and what a test adds to it."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def waiting():
+    return set()
+
+
+@pytest.fixture
+def done():
+    return []
+
+
+@pytest.fixture
+async def dispatcher(redis_server, clock, waiting, done):
+    async def still_waiting(ids):
+        return waiting & set(ids)
+
+    publisher = Publisher(redis_server.url)
+    dispatcher = CeleryDispatcher(
+        publisher, still_waiting, recipients_per_task=10, done=done.append, clock=clock
+    )
+    yield dispatcher
+    await dispatcher.close()
+    publisher.close()
+
+
+@pytest.fixture
+def redis(redis_server):
+    with Redis(port=redis_server.port) as client:
+        yield client
+
+
+def published(redis, queue="bulk"):
+    bodies = [json.loads(item)["body"] for item in redis.lrange(f"{PREFIX}{queue}", 0, -1)]
+    return [tuple(json.loads(base64.b64decode(body))[0][0]) for body in reversed(bodies)]
+
+
+async def until(true):
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_hint_goes_to_the_queue_of_its_stream(dispatcher, redis):
+    await dispatcher.dispatch(Hint((1, 2, 3)))
+    await dispatcher.dispatch(Hint((4,), "transactional"))
+
+    await until(lambda: published(redis) == [(1, 2, 3)] and published(redis, "transactional") == [(4,)])
+
+
+async def test_a_hint_is_outstanding_until_its_rows_are_claimed(dispatcher, waiting, done):
+    waiting |= {1, 2}
+    free = dispatcher.free()
+    await dispatcher.dispatch(Hint((1, 2)))
+    assert dispatcher.outstanding() == {1, 2}
+    assert dispatcher.free() == free - 2
+    await asyncio.sleep(3 * hints.LOOK_EVERY)
+    assert dispatcher.outstanding() == {1, 2}
+
+    waiting -= {1, 2}
+    await until(lambda: not dispatcher.outstanding())
+    assert [item.hint.ids for item in done] == [(1, 2)]
+
+
+async def test_a_hint_that_nobody_claims_is_forgotten_after_five_seconds(dispatcher, redis, waiting, clock):
+    waiting |= {1, 2}
+    await dispatcher.dispatch(Hint((1, 2)))
+    await until(lambda: published(redis))
+    clock.ahead = hints.FORGOTTEN_AFTER - 1
+    await asyncio.sleep(3 * hints.LOOK_EVERY)
+    assert dispatcher.outstanding() == {1, 2}
+
+    clock.ahead = hints.FORGOTTEN_AFTER + 1
+    await until(lambda: not dispatcher.outstanding())
+
+
+async def test_what_is_outstanding_is_bounded_until_claims_show_how_fast_it_goes(dispatcher, waiting, clock):
+    number = 0
+    while dispatcher.free() > 0:
+        waiting.add(number)
+        await dispatcher.dispatch(Hint(tuple(range(number, number + 10))))
+        number += 10
+
+    assert number == hints.LEAST_ROWS
+
+    clock.ahead = 0.5  # and in that half second all of them are claimed
+    waiting.clear()
+    await until(lambda: dispatcher.free() > hints.LEAST_ROWS)
+
+
+async def test_a_broker_that_is_down_is_left_alone_for_a_while_and_loses_nothing(
+    dispatcher, redis_server, redis, waiting, done, clock
+):
+    redis_server.process.kill()
+    waiting.add(1)
+    await dispatcher.dispatch(Hint((1,)))
+    await until(lambda: done)
+    assert dispatcher.free() == 0
+    assert not dispatcher.outstanding()
+
+    redis_server.start()
+    clock.ahead = hints.REST_AFTER_FAILURE + 1
+    assert dispatcher.free() > 0
+    await dispatcher.dispatch(Hint((1,)))
+    await until(lambda: published(redis) == [(1,)])
+
+
+async def test_a_broker_that_hangs_never_holds_up_the_loop(dispatcher, redis_server):
+    redis_server.process.pause()
+    try:
+        started = time.monotonic()
+        await dispatcher.dispatch(Hint((1,)))
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - started < 1.5  # a publish takes two seconds to give up
+    finally:
+        redis_server.process.go_on()
+
+
+async def test_a_ledger_that_is_busy_does_not_end_the_follow_up(redis_server, clock):
+    answers = [LedgerBusy("locked")]
+
+    async def still_waiting(ids):
+        if answers:
+            raise answers.pop()
+        return set()
+
+    publisher = Publisher(redis_server.url)
+    dispatcher = CeleryDispatcher(publisher, still_waiting, clock=clock)
+    await dispatcher.dispatch(Hint((1,)))
+    await until(lambda: not dispatcher.outstanding())
+    await dispatcher.close()
+    publisher.close()
+
+
+async def test_after_closing_nothing_is_published(dispatcher, redis):
+    assert await dispatcher.drain(1.0)
+    await dispatcher.dispatch(Hint((1,)))
+
+    assert dispatcher.free() == 0
+    assert not dispatcher.outstanding()
+    assert published(redis) == []

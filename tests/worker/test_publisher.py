@@ -1,0 +1,130 @@
+"""The publisher against a real Redis: what is on the wire, and what a broker that fails costs."""
+
+import base64
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from redis import Redis
+
+from mailer.errors import BrokerUnavailable, ConfigError
+from mailer.publisher import PREFIX, Publisher, ping, safe_url, worker_argv
+from tests.servers import free_port
+
+
+@pytest.fixture
+def publisher(redis_server):
+    publisher = Publisher(redis_server.url)
+    yield publisher
+    publisher.close()
+
+
+@pytest.fixture
+def redis(redis_server):
+    with Redis(port=redis_server.port) as client:
+        yield client
+
+
+def test_a_hint_is_ids_and_nothing_else(publisher, redis):
+    publisher.publish([1 << 32 | 1, 1 << 32 | 2], "transactional")
+
+    message = json.loads(redis.lindex(f"{PREFIX}transactional", 0))
+    assert message["headers"]["task"] == "mailer.deliver"
+    assert message["headers"]["argsrepr"] == ""
+    assert message["content-type"] == "application/json"
+    args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+    assert args == [[4294967297, 4294967298]]
+    assert kwargs == {}
+
+
+def test_everything_in_redis_is_under_our_prefix(publisher, redis):
+    publisher.publish([1])
+
+    assert all(key.startswith(PREFIX.encode()) for key in redis.scan_iter())
+
+
+def test_a_broker_that_answers_is_pinged_in_silence(redis_server):
+    ping(redis_server.url)
+
+
+@pytest.mark.parametrize("call", [ping, lambda url: Publisher(url).publish([1])])
+def test_a_broker_that_is_down_is_named_without_its_password(call):
+    with pytest.raises(BrokerUnavailable) as caught:
+        call(f"redis://someone:s3cret@127.0.0.1:{free_port()}/0")
+
+    assert "redis://127.0.0.1:" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_wrong_password_is_said_to_be_wrong_and_not_repeated(redis_server):
+    with pytest.raises(BrokerUnavailable) as caught:
+        ping(redis_server.url.replace("//", "//someone:s3cret@"))
+
+    assert "username-password" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_broker_that_hangs_costs_seconds_not_forever(redis_server, publisher):
+    publisher.publish([1])
+    redis_server.process.pause()
+    try:
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            publisher.publish([2])
+        assert time.monotonic() - started < 15
+    finally:
+        redis_server.process.go_on()
+
+
+def test_after_a_restart_the_next_hints_arrive(redis_server, publisher, redis):
+    publisher.publish([1])
+    redis_server.restart()
+    for _ in range(2):  # the first may meet the connection that died
+        try:
+            publisher.publish([2])
+        except BrokerUnavailable:
+            continue
+
+    assert redis.llen(f"{PREFIX}bulk") >= 1
+
+
+@pytest.mark.parametrize(
+    "url", ["reddis://u:s3cret@127.0.0.1/0", "nonsense", "redis://u:s3cret@127.0.0.1:x/0", ""]
+)
+def test_a_url_of_no_broker_is_a_wrong_setting(url):
+    with pytest.raises(ConfigError, match="redis://HOST:6379/0") as caught:
+        Publisher(url)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_url_that_is_shown_has_no_login():
+    assert safe_url("redis://u:p@h:6379/3?x=p") == "redis://h:6379/3"
+
+
+def test_our_app_does_not_become_the_current_one_of_the_host_application():
+    code = (
+        "import celery\n"
+        "theirs = celery.Celery('theirs')\n"
+        "from mailer.publisher import Publisher\n"
+        "Publisher('redis://127.0.0.1:1/0').close()\n"
+        "assert celery.current_app._get_current_object() is theirs\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_importing_the_publisher_does_not_import_celery():
+    code = "import sys, mailer.publisher; assert not {'celery', 'kombu', 'redis'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_worker_is_started_by_plain_celery():
+    argv = worker_argv(["bulk"], name="bulk1", concurrency=2)
+
+    assert argv[1:6] == ["-m", "celery", "--app", "tasks.app", "worker"]
+    assert argv[argv.index("--queues") + 1] == "bulk"
+    assert argv[argv.index("--hostname") + 1] == "bulk1@%h"
+    assert argv[argv.index("--concurrency") + 1] == "2"
