@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ LEAST_HINTS = 8
 LEAST_ROWS = 500
 #: How often the ledger is asked what became of the hints.
 LOOK_EVERY = 0.1
+#: Over how long the pace of the workers is measured.
+PACE_SECONDS = 5.0
 
 #: Of these rows, those that still wait for a worker.
 StillWaiting = Callable[[Sequence[int]], Awaitable[Collection[int]]]
@@ -136,12 +139,12 @@ class CeleryDispatcher:
 
     def _sort_out(self, asked: dict[int, _Out], waiting: Collection[int]) -> None:
         now = self._clock()
-        for first, out in asked.items():
-            if first not in waiting:
-                self._pace.claimed(len(out.hint.ids))
-                self._forget(out)
-            elif now - out.at >= FORGOTTEN_AFTER:
-                self._forget(out)
+        claimed = [out for first, out in asked.items() if first not in waiting]
+        lost = [out for first, out in asked.items() if first in waiting and now - out.at >= FORGOTTEN_AFTER]
+        if claimed:
+            self._pace.claimed(sum(len(out.hint.ids) for out in claimed))
+        for out in claimed + lost:
+            self._forget(out)
 
     def _forget(self, out: _Out) -> None:
         first = out.hint.ids[0]
@@ -156,17 +159,18 @@ class CeleryDispatcher:
 class _Pace:
     """Rows claimed per second, over the last seconds."""
 
-    def __init__(self, clock: Callable[[], float], span: float = 5.0) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._span = span
-        self._since = clock()
-        self._rows = 0
-        self.per_second = 0.0
+        self._looks: deque[tuple[float, int]] = deque()
 
     def claimed(self, rows: int) -> None:
-        self._rows += rows
-        passed = self._clock() - self._since
-        if passed >= self._span / 10:
-            share = min(1.0, 2 * passed / self._span) if self.per_second else 1.0
-            self.per_second += share * (self._rows / passed - self.per_second)
-            self._since, self._rows = self._clock(), 0
+        self._looks.append((self._clock(), rows))
+
+    @property
+    def per_second(self) -> float:
+        now = self._clock()
+        while self._looks and now - self._looks[0][0] > PACE_SECONDS:
+            self._looks.popleft()
+        if not self._looks:
+            return 0.0
+        return sum(rows for _, rows in self._looks) / max(now - self._looks[0][0], 5 * LOOK_EVERY)
