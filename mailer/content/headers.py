@@ -91,6 +91,12 @@ def addresses(name: str, values: Sequence[Address]) -> bytes:
     return _checked(name, line.encode())
 
 
+def list_id(name: str, identifier: str) -> bytes:
+    """List-Id of RFC 2919: a phrase and an identifier that looks like a domain."""
+    phrase = f"{_phrase('List-Id', name, 9)} " if name else ""
+    return _checked("List-Id", f"List-Id: {phrase}<{identifier}>\r\n".encode())
+
+
 def parameter(name: str, value: str) -> str:
     """``; name="value"`` on a line of its own, by RFC 2231 where it is long or beyond ASCII."""
     guard(name, value)
@@ -160,17 +166,20 @@ def _folded(line: str, longest: int) -> bytes | None:
 def _mailbox(name: str, value: Address, width: int) -> str:
     if not value.name:
         return value.addr
-    shown = guard(name, value.name)
-    if len(shown) > 60 or "=?" in shown or not shown.isascii():
-        phrase = _encoded_words(shown, width)
-    elif _ATOMS.fullmatch(shown):
-        phrase = shown
-    else:
-        escaped = shown.replace("\\", "\\\\").replace('"', '\\"')
-        phrase = f'"{escaped}"'
+    phrase = _phrase(name, value.name, width)
     last = len(phrase) - phrase.rfind("\n") - 1
     space = "\r\n " if last + len(value.addr) + 3 + width > _LINE_LIMIT else " "
     return f"{phrase}{space}<{value.addr}>"
+
+
+def _phrase(name: str, value: str, width: int) -> str:
+    guard(name, value)
+    if len(value) > 60 or "=?" in value or not value.isascii():
+        return _encoded_words(value, width)
+    if _ATOMS.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _encoded_words(value: str, width: int) -> str:

@@ -1,0 +1,311 @@
+"""Compiles a mail once and composes one message per row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from mailer.address import UNSAFE, Address
+from mailer.content import headers, mime, plaintext
+from mailer.content.attachments import contents, has_markup, record, verified, with_shared
+from mailer.content.bodies import Bodies, Body, Piece
+from mailer.content.columns import identifier
+from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
+from mailer.content.envelope import Context, Line, Wrapper, mailbox, mailboxes
+from mailer.content.filters import filters
+from mailer.content.manifest import Manifest, manifest
+from mailer.content.values import Reader, plain, read, readers
+from mailer.errors import ContentError, TemplateError
+
+#: Octets of a finished message. Few servers take more.
+MESSAGE_LIMIT = 35_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One language: its bodies and its wording."""
+
+    body: Body
+    parts: mime.Parts
+    subject: Line
+    sender: Line
+    sender_line: bytes | None  # when the sender is the same for all rows
+    sender_address: Address | None
+
+
+def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = None) -> MailComposer:
+    """Everything that can be decided before a row is seen. Raises TemplateError or ContentError.
+
+    ``files_root`` is where per-recipient attachments lie; shared ones that the package does not hold yet
+    are read from there too.
+    """
+    about = manifest(package)
+    if files_root is not None:
+        package = with_shared(package, spec, files_root)
+    zone = _zone(about.timezone if spec.timezone == "UTC" and about.timezone else spec.timezone)
+    locale = _locale(about.locale if spec.locale == "en" and about.locale else spec.locale)
+    return MailComposer(package, spec, language=Language(about, locale, zone), files_root=files_root)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What the folder says about itself, and how numbers and dates are written."""
+
+    about: Manifest
+    locale: str
+    zone: tzinfo
+
+
+class MailComposer:
+    """The Composer of the contract. Not for several threads at once."""
+
+    def __init__(
+        self, package: Package, spec: MailSpec, *, language: Language, files_root: Path | None
+    ) -> None:
+        about, locale, zone = language.about, language.locale, language.zone
+        self._spec = spec
+        self._zone = zone
+        self._files_root = files_root
+        self._readers = readers(spec.types, locale, zone)
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._return_path = None if spec.envelope_sender is None else _return_path(spec.envelope_sender)
+        bodies = Bodies(package, filters(locale, zone))
+        self._wrapper = Wrapper.compiled(spec, bodies.line)
+        self._row_files = [
+            Line.compiled("attachments", path, bodies.line) for path in spec.attachments if has_markup(path)
+        ]
+        shared = [
+            mime.attachment(path, _shared(package, path)) for path in spec.attachments if not has_markup(path)
+        ]
+        self.variants: dict[str, Variant] = {}
+        for tag in bodies.languages():
+            own = bodies if not tag else Bodies(package, filters(_locale_of(tag, locale), zone))
+            self.variants[tag] = self._variant(own, tag, about, shared)
+        self._used = self._names()
+        self._language = identifier(spec.language_column) if spec.language_column else None
+        self._name = identifier(spec.name_column) if spec.name_column else None
+
+    def used(self) -> frozenset[str]:
+        """Identifiers of the columns that the templates read, as far as can be told without running them."""
+        own = {self._name} if self._name else set()
+        if len(self.variants) > 1 and self._language:
+            own.add(self._language)
+        return frozenset((self._used | own | set(self._spec.required)) - {"row", "now"})
+
+    def warnings(self) -> list[str]:
+        """What compiling had to leave undone, in words."""
+        return [warning for variant in self.variants.values() for warning in variant.body.warnings]
+
+    def row_files(self, cells: Mapping[str, Any], identity: Identity | None = None) -> tuple[RowFile, ...]:
+        """The per-recipient attachments of a row as they are now. Raises ContentError that names the path."""
+        context = self._context(cells, identity or Identity("<preview@mailer>", 0.0, ""))
+        return tuple(record(self._root(), path) for path in self._paths(context))
+
+    def compose(
+        self, cells: Mapping[str, Any], to: str, identity: Identity, files: Sequence[RowFile] = ()
+    ) -> Composed:
+        """See the contract. Raises ContentError for this row, and nothing else for any row."""
+        context = self._context(cells, identity)
+        try:
+            return self._composed(context, mailbox("To", to), identity, files)
+        except ContentError as error:
+            raise _with_culprit(error, cells) from None
+
+    def _composed(
+        self, context: Context, to: Address, identity: Identity, files: Sequence[RowFile]
+    ) -> Composed:
+        variant = self._chosen(context)
+        wrapper = self._wrapper
+        if self._name:
+            to = Address(to.local, to.domain, str(context.get(self._name, "")).strip())
+        sender = variant.sender_address or mailbox("From", variant.sender.text(context))
+        cc, reply_to = mailboxes(wrapper.cc, context), mailboxes(wrapper.reply_to, context)
+        everybody = [to, *cc, *mailboxes(wrapper.bcc, context)]
+        head = [
+            headers.date(identity.date),
+            variant.sender_line or headers.addresses("From", [sender]),
+            headers.addresses("To", [to]),
+            headers.addresses("Cc", cc) if cc else b"",
+            headers.addresses("Reply-To", reply_to) if reply_to else b"",
+            headers.text("Subject", variant.subject.text(context)),
+            headers.token("Message-ID", identity.message_id),
+            b"MIME-Version: 1.0\r\n",
+            wrapper.list_lines(context),
+            wrapper.custom_lines(context),
+        ]
+        data = b"".join(head + self._body(variant, context, identity, files))
+        if len(data) > MESSAGE_LIMIT:
+            raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
+        beyond_ascii = any(one.smtputf8 for one in (sender, *everybody, *reply_to))
+        return Composed(
+            sender=sender.addr if self._return_path is None else self._return_path,
+            recipients=tuple({one.key: one.addr for one in reversed(everybody)}.values())[::-1],
+            data=data,
+            eight_bit=beyond_ascii and not data.isascii(),
+            smtputf8=beyond_ascii,
+        )
+
+    def _body(
+        self, variant: Variant, context: Context, identity: Identity, files: Sequence[RowFile]
+    ) -> list[bytes]:
+        body = variant.body
+        html = body.html.render(context) if body.html else None
+        text = body.text.render(context) if body.text else None
+        if text is None and body.text_from_html and html is not None:
+            text = plaintext.of(html)
+        attached = self._attached(context, files) if self._row_files else ()
+        return mime.body(text, html, variant.parts, attached, mime.boundary_stem(identity.seed))
+
+    def _attached(self, context: Context, files: Sequence[RowFile]) -> list[bytes]:
+        paths = self._paths(context)
+        if not files:
+            return [mime.attachment(path, contents(self._root(), path)) for path in paths]
+        if [file.path for file in files] != paths:
+            raise ContentError(
+                "the attachments are not those that were recorded when the campaign was opened"
+            )
+        return [mime.attachment(file.path, verified(self._root(), file)) for file in files]
+
+    def _paths(self, context: Context) -> list[str]:
+        return [path for line in self._row_files if (path := line.text(context))]
+
+    def _root(self) -> Path:
+        if self._files_root is None:
+            raise ContentError("attachments per recipient need a files folder", hint="Set MAILER_FILES.")
+        return self._files_root
+
+    def _context(self, cells: Mapping[str, Any], identity: Identity) -> Context:
+        headings = tuple(cells)
+        plan = self._plans.get(headings)
+        if plan is None:
+            plan = self._plans[headings] = _Plan.of(headings, self._readers, self._used)
+            if len(self._plans) > 100:
+                self._plans.pop(next(iter(self._plans)))
+        context = plan.context(cells)
+        for name in self._spec.required:
+            if context.get(name, "") == "":
+                raise ContentError("this cell is empty, and the campaign requires it", column=name)
+        if "now" in self._used:
+            context["now"] = _clock(identity.date, self._zone)
+        return context
+
+    def _chosen(self, context: Context) -> Variant:
+        if len(self.variants) > 1 and self._language:
+            tag = str(context.get(self._language, "")).strip().lower().replace("_", "-")
+            found = self.variants.get(tag) or self.variants.get(tag.partition("-")[0])
+            return found or self.variants[""]
+        return self.variants[""]
+
+    def _variant(self, bodies: Bodies, language: str, about: Manifest, shared: list[bytes]) -> Variant:
+        own = about.languages.get(language)
+        subject = (own and own.subject) or self._spec.subject or about.subject
+        sender = (own and own.sender) or self._spec.sender or about.sender
+        if subject is None or not sender:
+            missing = "subject" if subject is None else "sender (from)"
+            raise TemplateError(
+                f"there is no {missing}", bodies.package.root, hint="In the campaign or in mail.toml."
+            )
+        body = bodies.body(language)
+        from_line = Line.compiled("From", sender, bodies.line)
+        subject_line = Line.compiled("Subject", subject, bodies.line)
+        headers.text("Subject", subject_line.constant or "")
+        address = mailbox("From", from_line.constant) if from_line.constant else None
+        return Variant(
+            body=body,
+            parts=mime.Parts(body.images, tuple(shared)),
+            subject=subject_line,
+            sender=from_line,
+            sender_line=headers.addresses("From", [address]) if address else None,
+            sender_address=address,
+        )
+
+    def _names(self) -> frozenset[str]:
+        pieces: list[Piece | None] = [line.piece for line in self._row_files]
+        for variant in self.variants.values():
+            pieces += [variant.body.html, variant.body.text, variant.subject.piece, variant.sender.piece]
+        return self._wrapper.names().union(*(piece.names for piece in pieces if piece))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How rows with these headings become a template's variables."""
+
+    names: tuple[str, ...]
+    typed: tuple[tuple[str, str, Reader], ...]  # identifier, heading, what reads it
+    with_row: bool
+
+    @classmethod
+    def of(cls, headings: tuple[str, ...], known: Mapping[str, Reader], used: frozenset[str]) -> _Plan:
+        names = tuple(identifier(heading) for heading in headings)
+        typed = tuple(
+            (name, heading, known[name])
+            for name, heading in zip(names, headings, strict=True)
+            if name in known and (name in used or "row" in used)
+        )
+        return cls(names, typed, "row" in used)
+
+    def context(self, cells: Mapping[str, Any]) -> Context:
+        context = dict(zip(self.names, cells.values(), strict=True))
+        for name, heading, reader in self.typed:
+            context[name] = read(reader, plain(cells[heading]), heading)
+        if None in context.values():
+            context = {name: plain(value) for name, value in context.items()}
+        if self.with_row:
+            context["row"] = {heading: context[name] for heading, name in zip(cells, self.names, strict=True)}
+        return context
+
+
+def _clock(seconds: float, zone: tzinfo) -> Callable[[], datetime]:
+    def now() -> datetime:
+        return datetime.fromtimestamp(seconds, zone)
+
+    return now
+
+
+def _shared(package: Package, path: str) -> bytes:
+    if path not in package.shared:
+        raise ContentError(f"attachment {path!r} is not part of this campaign's snapshot")
+    return package.shared[path]
+
+
+def _return_path(text: str) -> str:
+    return mailbox("envelope sender", text).addr if text else ""
+
+
+def _with_culprit(error: ContentError, cells: Mapping[str, Any]) -> ContentError:
+    """The same error, saying which cells hold something that no header can carry."""
+    if error.hint or error.file or not error.column:
+        return error
+    guilty = [name for name, value in cells.items() if isinstance(value, str) and UNSAFE.search(value)]
+    if not guilty:
+        return error
+    hint = f"A line break or control character stands in: {', '.join(map(json.dumps, guilty))}"
+    return ContentError(error.message, error.file, error.line, error.column, hint)
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise TemplateError(f"unknown time zone {name!r}", hint="For example Europe/Berlin.") from None
+
+
+def _locale(name: str) -> str:
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return str(Locale.parse(name.replace("-", "_")))
+    except (UnknownLocaleError, ValueError):
+        raise TemplateError(f"unknown locale {name!r}", hint="For example en, de or pt_BR.") from None
+
+
+def _locale_of(language: str, otherwise: str) -> str:
+    try:
+        return _locale(language)
+    except TemplateError:
+        return otherwise

@@ -1,0 +1,114 @@
+"""The MIME tree of a campaign, put together by splicing octets.
+
+mixed( alternative( text, related( html, images ) ), attachments ), leaving out every level that would
+hold one thing only. Images and shared attachments are encoded once; per message only the texts are.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from mailer.content.encoding import encoded_octets, encoded_text
+from mailer.content.headers import parameter
+
+#: These must not be base64 (RFC 2046 section 5), so they travel as what they are: files.
+_COMPOSITE = ("message/", "multipart/")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What never changes from message to message, encoded."""
+
+    images: Sequence[bytes] = ()
+    shared: Sequence[bytes] = ()
+
+
+def attachment(name: str, data: bytes) -> bytes:
+    """One finished part. ``name`` may have folders, which are left out. Raises ContentError."""
+    file_name = posixpath.basename(name.replace("\\", "/"))
+    disposition = f"Content-Disposition: attachment{parameter('filename', file_name)}\r\n"
+    return _octets(content_type(file_name), disposition, data)
+
+
+def inline_image(name: str, content_id: str, data: bytes) -> bytes:
+    """One finished part that the HTML shows by ``cid:content_id``."""
+    file_name = posixpath.basename(name)
+    extra = f"Content-ID: <{content_id}>\r\nContent-Disposition: inline{parameter('filename', file_name)}\r\n"
+    return _octets(content_type(file_name), extra, data)
+
+
+def content_id(data: bytes) -> str:
+    """The same image has the same id in every message, so its part is encoded once."""
+    return f"{sha256(data).hexdigest()[:32]}@mailer"
+
+
+def content_type(name: str) -> str:
+    """By extension, from Python's own table: the machine's files may say something else."""
+    kind, packed = _TYPES.guess_type(name)
+    if kind is None or packed or kind.startswith(_COMPOSITE):
+        return "application/octet-stream"
+    return kind
+
+
+def boundary_stem(seed: str) -> bytes:
+    """The same for the same message. ``=_`` cannot occur in any encoded part."""
+    return b"=_" + sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:28].encode()
+
+
+def body(
+    text: str | None, html: str | None, parts: Parts, files: Sequence[bytes], stem: bytes
+) -> list[bytes]:
+    """Content headers, the empty line and everything after it, as pieces to join. Ends in CRLF."""
+    entity = _alternative(text, html, parts.images, stem)
+    attached = [*parts.shared, *files]
+    if attached:
+        entity = _multipart(b"mixed", stem + b"m", [entity, *([part] for part in attached)])
+    return entity
+
+
+def _alternative(text: str | None, html: str | None, images: Sequence[bytes], stem: bytes) -> list[bytes]:
+    choices = [] if text is None else [_text(b"plain", text)]
+    if html is not None:
+        entity = _text(b"html", html)
+        if images:
+            root = b'related; type="text/html"'
+            entity = _multipart(root, stem + b"r", [entity, *([image] for image in images)])
+        choices.append(entity)
+    if len(choices) == 1:
+        return choices[0]
+    return _multipart(b"alternative", stem + b"a", choices)
+
+
+def _text(kind: bytes, text: str) -> list[bytes]:
+    encoding, data = encoded_text(text)
+    head = b'Content-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: %b\r\n\r\n'
+    return [head % (kind, encoding), data]
+
+
+def _multipart(kind: bytes, boundary: bytes, entities: Sequence[list[bytes]]) -> list[bytes]:
+    pieces = [b'Content-Type: multipart/%b;\r\n boundary="%b"\r\n' % (kind, boundary)]
+    opening = b"\r\n--%b\r\n" % boundary
+    for entity in entities:
+        pieces.append(opening)
+        pieces += entity
+    pieces.append(b"\r\n--%b--\r\n" % boundary)
+    return pieces
+
+
+def _octets(kind: str, extra: str, data: bytes) -> bytes:
+    head = f"Content-Type: {kind}\r\n{extra}Content-Transfer-Encoding: base64\r\n\r\n"
+    return head.encode("ascii") + encoded_octets(data)
+
+
+def _types() -> mimetypes.MimeTypes:
+    types = mimetypes.MimeTypes()
+    for extension, kind in ((".webp", "image/webp"), (".ics", "text/calendar"), (".avif", "image/avif")):
+        types.add_type(kind, extension)
+    return types
+
+
+_TYPES = _types()
