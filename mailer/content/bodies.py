@@ -20,7 +20,7 @@ from mailer.content.contract import Package
 from mailer.content.packages import folder_of
 from mailer.content.problems import choice, in_row, in_template
 from mailer.content.references import images_in, is_template, resolved, templates_in
-from mailer.content.sandbox import Sandbox, rendered
+from mailer.content.sandbox import GLOBALS, Sandbox, rendered
 from mailer.errors import TemplateError
 
 
@@ -47,7 +47,7 @@ class Piece:
         except Exception as original:  # noqa: BLE001 - the same failure again, now with the author's lines
             error = original
         loader = self.origin.environment.loader
-        columns = [name for name in context if name not in {"row", "now"}]
+        columns = context.keys() - GLOBALS.keys() - {"row", "now"}
         return in_row(error, self.name, set(loader.list_templates() if loader else ()), columns)
 
 

@@ -19,6 +19,7 @@ from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFi
 from mailer.content.envelope import Context, Line, Wrapper, mailbox, mailboxes
 from mailer.content.filters import filters
 from mailer.content.manifest import Manifest, manifest
+from mailer.content.sandbox import GLOBALS
 from mailer.content.values import Reader, plain, read, readers
 from mailer.errors import ContentError, TemplateError
 
@@ -250,7 +251,7 @@ class _Plan:
         return cls(names, typed, "row" in used)
 
     def context(self, cells: Mapping[str, Any]) -> Context:
-        context = dict(zip(self.names, cells.values(), strict=True))
+        context = GLOBALS | dict(zip(self.names, cells.values(), strict=True))
         for name, heading, reader in self.typed:
             context[name] = read(reader, plain(cells[heading]), heading)
         if None in context.values():

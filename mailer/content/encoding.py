@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
 from mailer.errors import ContentError
 
@@ -51,15 +52,35 @@ def _travels_as_is(data: bytes) -> bool:
         and not data.startswith(b".")
         and b"\n." not in data
         and b"--=_" not in data
-        and max(map(len, data.split(b"\n"))) <= _LINE_LIMIT
+        and _has_short_lines(data)
     )
 
 
+def _has_short_lines(data: bytes) -> bool:
+    at = 0
+    while len(data) - at > _LINE_LIMIT:
+        at = data.rfind(b"\n", at, at + _LINE_LIMIT + 2) + 1
+        if at == 0:
+            return False
+    return True
+
+
 def _quoted_printable(data: bytes) -> bytes:
-    encoded = binascii.b2a_qp(data)
+    if _has_short_lines(data):
+        # Most lines are the template's, the same in every message.
+        return CRLF.join(map(_kept_line, data.split(CRLF)))
+    return CRLF.join(map(_line, data.split(CRLF)))
+
+
+def _line(line: bytes) -> bytes:
+    # binascii takes its kind of soft line break from the first line end that it sees.
+    encoded = binascii.b2a_qp(line + CRLF)[:-2]
     if encoded.startswith(b".") or b"\n." in encoded:
         encoded = _DOTTED.sub(_without_leading_dot, encoded)
     return encoded
+
+
+_kept_line = lru_cache(maxsize=2048)(_line)
 
 
 def _without_leading_dot(line: re.Match[bytes]) -> bytes:
