@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from mailer import crash
 from mailer.errors import BackendUnusable
-from mailer.message import Blocked, Deferred, Outcome, Outgoing, Phase, Rejected, Reply
+from mailer.message import Blocked, Deferred, Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply
+
+log = logging.getLogger(__name__)
 
 
 async def one_by_one(
@@ -15,26 +19,47 @@ async def one_by_one(
     """Outcomes in the order of ``batch``.
 
     ``send`` may raise BackendUnusable for a message it did not send. When it did so for all of them, so
-    does this; otherwise those messages are Deferred (a passing fault) or Blocked (a lasting one).
+    does this; otherwise those messages are Deferred (a passing fault) or Blocked (a lasting one). Any
+    other exception is raised once nothing of the batch is under way any more.
     """
 
-    async def guarded(message: Outgoing) -> Outcome | BackendUnusable:
+    async def in_turn(message: Outgoing) -> Outcome:
         async with concurrency:
-            try:
-                return await send(message)
-            except BackendUnusable as fault:
-                return fault
+            return await send(message)
 
-    results = await asyncio.gather(*map(guarded, batch))
-    faults = [result for result in results if isinstance(result, BackendUnusable)]
-    if faults and len(faults) == len(results):
+    results = await asyncio.gather(*map(in_turn, batch), return_exceptions=True)
+    outcomes: list[Outcome] = []
+    faults: list[BackendUnusable] = []
+    for result in results:
+        if isinstance(result, BackendUnusable):
+            faults.append(result)
+            outcomes.append(_unsent(result))
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            outcomes.append(result)
+    if faults and len(faults) == len(outcomes):
         raise faults[0]
-    return [_unsent(result) if isinstance(result, BackendUnusable) else result for result in results]
+    return outcomes
 
 
 def _unsent(fault: BackendUnusable) -> Outcome:
-    reply = Reply(fault.reason[:500], phase=Phase.REQUEST, reason="the backend cannot be used")
+    reply = Reply(fault.reason[:500], phase=Phase.REQUEST, reason="The backend cannot be used.")
     return Blocked(reply) if fault.lasting else Deferred(reply)
+
+
+async def unmarked(message: Outgoing, mark: Mark) -> Fenced | Deferred | None:
+    """Ask for the mark. None: the message may go. A mark that fails holds up its own message only."""
+    crash.point("before_mark")
+    try:
+        may_go = await mark(message)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this message was not sent
+        log.debug("mark failed: %s", type(error).__name__)
+        return Deferred(
+            Reply("not sent", phase=Phase.REQUEST, reason="The ledger could not record the sending.")
+        )
+    crash.point("after_mark")
+    return None if may_go else Fenced()
 
 
 def too_large(message: Outgoing, limit: int | None) -> Rejected | None:
@@ -42,4 +67,11 @@ def too_large(message: Outgoing, limit: int | None) -> Rejected | None:
     if limit is None or len(message.data) <= limit:
         return None
     text = f"{len(message.data)} octets, the limit is {limit}"
-    return Rejected(Reply(text, enhanced="5.3.4", phase=Phase.REQUEST, reason="the message is too large"))
+    return Rejected(
+        Reply(
+            text,
+            enhanced="5.3.4",
+            phase=Phase.REQUEST,
+            reason="The message is larger than the backend takes.",
+        )
+    )

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from mailer import crash
 from mailer.backends import options
-from mailer.backends.batch import too_large
+from mailer.backends.batch import too_large, unmarked
 from mailer.backends.contract import BackendConfig, BackendLimits
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Fenced, Mark, Outcome, Outgoing, Phase, Reply, Unknown
@@ -30,10 +30,9 @@ def connect(config: BackendConfig) -> MemoryBackend:
     """
     options.check(config, ("keep", "size"))
     name = urlsplit(config.url).netloc
-    keep, size = options.whole(config, "keep", None), options.whole(config, "size", None)
-    if name in _named:
-        return _named[name]
-    return MemoryBackend(name, keep=keep, size=size)
+    backend = _named.get(name) or MemoryBackend(name, keep=options.whole(config, "keep", None))
+    backend.size = options.whole(config, "size", backend.size)
+    return backend
 
 
 class MemoryBackend:
@@ -60,13 +59,13 @@ class MemoryBackend:
         self.messages: deque[Outgoing] = deque(maxlen=keep)
         self.closed = False
         self._attempts: dict[tuple[str, int], int] = {}
-        self._limits = BackendLimits(size=size)
+        self.size = size
         if name:
             _named[name] = self
 
     @property
     def limits(self) -> BackendLimits:
-        return self._limits
+        return BackendLimits(size=self.size)
 
     async def send(self, batch: Sequence[Outgoing], mark: Mark, /) -> list[Outcome]:
         if self.unusable is not None:
@@ -88,13 +87,11 @@ class MemoryBackend:
         await self.close()
 
     async def _send(self, message: Outgoing, mark: Mark) -> Outcome:
-        outcome = too_large(message, self._limits.size) or self._scripted(message)
+        outcome = too_large(message, self.size) or self._scripted(message)
         if not _after_the_body(outcome):
             return outcome
-        crash.point("before_mark")
-        if not await mark(message):
-            return Fenced()
-        crash.point("after_mark")
+        if stays := await unmarked(message, mark):
+            return stays
         return await self._take(message, outcome)
 
     async def _take(self, message: Outgoing, outcome: Outcome) -> Outcome:
