@@ -1,0 +1,114 @@
+"""The Celery app of the workers: ``celery -A tasks.app worker``.
+
+Broker and ledger come from the settings, found as every command finds them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from typing import Any, NoReturn
+
+from celery import Celery, bootsteps
+
+from mailer.errors import ConfigError, MailerError
+from mailer.publisher import CONCURRENCY, QUEUES, configuration
+from mailer.settings import Settings
+from tasks.runtime import Runtime
+
+#: Seconds between the signal to stop and the end, at most: what is under way finishes, the rest is given back.
+STOP_SECONDS = 25.0
+
+#: What only workers need. Everything that publishers must know too is in ``mailer.publisher``.
+WORKER = {
+    "worker_pool": "threads",
+    "worker_concurrency": CONCURRENCY,
+    # Waiting in a worker counts against the broker's visibility timeout.
+    "worker_prefetch_multiplier": 1,
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "task_acks_on_failure_or_timeout": True,
+    # It cannot cancel threads, and would cut an SMTP transaction in half.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # Whoever can write to the broker must not command the workers.
+    "worker_enable_remote_control": False,
+    # Events such as Flower shows, only when asked for with --task-events.
+    "worker_send_task_events": False,
+    "worker_hijack_root_logger": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "result_serializer": "json",
+    "event_serializer": "json",
+}
+
+
+class RuntimeStep(bootsteps.StartStopStep):
+    """Starts the engine before the first hint is fetched, and stops it before the pool waits for its threads."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        if not worker.pool_cls.__module__.endswith("concurrency.thread"):
+            _refuse("one event loop serves all tasks of a process: use --pool threads, or leave --pool out")
+        self._runtime: Runtime | None = None
+
+    def start(self, worker: Any) -> None:
+        _assert_configuration(worker.app)
+        runtime = Runtime(worker.app.settings, worker=worker_name(worker.hostname))
+        try:
+            runtime.start()
+        except MailerError as error:
+            _refuse(str(error))
+        self._runtime = worker.app.runtime = runtime
+
+    def stop(self, worker: Any) -> None:
+        if self._runtime is not None:
+            self._runtime.stop(STOP_SECONDS)
+
+    terminate = stop
+
+
+def make_app(settings: Settings) -> Celery:
+    """Raises ConfigError when there is no broker to work for."""
+    if settings.broker_url is None:
+        raise ConfigError(
+            'workers need a broker: set broker = "redis://127.0.0.1:6379/0" in mailer.toml, or MAILER_BROKER_URL'
+        )
+    app = Celery("mailer", include=["tasks.deliveries"])
+    app.conf.update(configuration(settings.broker_url))
+    app.conf.update(WORKER)
+    app.steps["worker"].add(RuntimeStep)
+    app.settings = settings
+    return app
+
+
+def worker_name(hostname: str) -> str:
+    """Of this process alone, so that a new one never takes over what a dead one held before its lease ends."""
+    return f"{hostname}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _assert_configuration(app: Celery) -> None:
+    """The command line, the environment and plug-ins can all change what must not be changed."""
+    wanted = WORKER | {"accept_content": ["json"], "task_serializer": "json", "result_backend": None}
+    for name in wanted.keys() - {"worker_concurrency", "worker_send_task_events"}:
+        if app.conf[name] != wanted[name]:
+            _refuse(f"{name} is {app.conf[name]!r}, and mail is only safe with {wanted[name]!r}")
+    if unknown := set(app.amqp.queues.consume_from) - set(QUEUES):
+        _refuse(f"unknown queues {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}")
+
+
+def _refuse(reason: str) -> NoReturn:
+    sys.stderr.write(f"mailer worker: {reason}\n")
+    raise SystemExit(2)
+
+
+def _app() -> Celery:
+    try:
+        return make_app(Settings.load())
+    except ConfigError as error:
+        _refuse(str(error))
+
+
+app = _app()
