@@ -7,7 +7,6 @@ boundaries, which all start with ``--=_``: no encoding makes that string (RFC 20
 from __future__ import annotations
 
 import binascii
-import re
 from functools import lru_cache
 
 from mailer.errors import ContentError
@@ -15,7 +14,7 @@ from mailer.errors import ContentError
 _PRINTABLE = bytes(range(32, 127)) + b"\r\n\t"
 _HIGH = bytes(range(128, 256))
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
-_DOTTED = re.compile(rb"^\.[^\r]*", re.MULTILINE)
+_QP = [bytes([c]) if c == 9 or (32 <= c < 127 and c != 61) else b"=%02X" % c for c in range(256)]
 
 CRLF = b"\r\n"
 
@@ -75,20 +74,26 @@ def _quoted_printable(data: bytes) -> bytes:
 def _line(line: bytes) -> bytes:
     # binascii takes its kind of soft line break from the first line end that it sees.
     encoded = binascii.b2a_qp(line + CRLF)[:-2]
-    if encoded.startswith(b".") or b"\n." in encoded:
-        encoded = _DOTTED.sub(_without_leading_dot, encoded)
+    for one in encoded.split(CRLF):
+        # It protects a dot only when it stands alone, and makes a line of 77 of a blank at the end.
+        if len(one) > 76 or one.startswith(b"."):
+            return _line_with_care(line)
     return encoded
 
 
+def _line_with_care(line: bytes) -> bytes:
+    octets = [_QP[octet] for octet in line]
+    if octets[-1] in {b" ", b"\t"}:
+        octets[-1] = b"=%02X" % line[-1]
+    lines, current, width = [], list[bytes](), 0
+    for octet in octets:
+        if width + len(octet) > 75:
+            lines.append(b"".join(current) + b"=")
+            current, width = [], 0
+        shown = b"=2E" if octet == b"." and not current else octet
+        current.append(shown)
+        width += len(shown)
+    return CRLF.join([*lines, b"".join(current)])
+
+
 _kept_line = lru_cache(maxsize=2048)(_line)
-
-
-def _without_leading_dot(line: re.Match[bytes]) -> bytes:
-    whole = b"=2E" + line[0][1:]
-    if len(whole) <= 76:
-        return whole
-    # Two octets too long at most. The cut falls before the last few octets, never inside "=XX".
-    cut = len(whole) - 6
-    cut -= 1 if whole[cut - 1 : cut] == b"=" else 2 if whole[cut - 2 : cut - 1] == b"=" else 0
-    rest = whole[cut:]
-    return whole[:cut] + b"=\r\n" + (b"=2E" + rest[1:] if rest.startswith(b".") else rest)

@@ -102,7 +102,7 @@ def parameter(name: str, value: str) -> str:
     guard(name, value)
     if len(value) <= 60 and re.fullmatch(r"[ !#-\[\]-~]*", value) and "=?" not in value:
         return f';\r\n {name}="{value}"'
-    pieces = re.findall(r"(?:%..|[^%]){1,50}", quote(value, safe=""))
+    pieces = re.findall(r".{1,50}(?<!%)(?<!%.)", quote(value, safe=""))
     if len(pieces) == 1:
         return f";\r\n {name}*=utf-8''{pieces[0]}"
     first = f";\r\n {name}*0*=utf-8''{pieces[0]}"
@@ -188,9 +188,9 @@ def _encoded_words(value: str, width: int) -> str:
     as_q = "".join([_Q[octet] for octet in octets])
     as_b = (len(octets) + 2) // 3 * 4
     room = _WORD_LIMIT - max(0, width - (_LINE_LIMIT - _WORD_LIMIT)) - 12
-    if len(as_q) <= room and len(as_q) <= as_b:
+    kind = "q" if len(as_q) * 2 <= as_b * 3 else "b"  # people can read q in logs
+    if kind == "q" and len(as_q) <= room:
         return f"=?utf-8?q?{as_q}?="
-    kind = "q" if len(as_q) <= as_b else "b"
     words = []
     for chunk in _chunks(value, room, kind):
         payload = chunk.encode()
