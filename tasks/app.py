@@ -17,7 +17,7 @@ from mailer.publisher import CONCURRENCY, QUEUES, configuration
 from mailer.settings import Settings
 from tasks.runtime import Runtime
 
-#: Seconds between the signal to stop and the end, at most: what is under way finishes, the rest is given back.
+#: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
 STOP_SECONDS = 25.0
 
 #: What only workers need. Everything that publishers must know too is in ``mailer.publisher``.
@@ -44,7 +44,7 @@ WORKER = {
 
 
 class RuntimeStep(bootsteps.StartStopStep):
-    """Starts the engine before the first hint is fetched, and stops it before the pool waits for its threads."""
+    """Starts the engine before the first hint is fetched; stops it before the pool waits for its threads."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -74,7 +74,7 @@ def make_app(settings: Settings) -> Celery:
     """Raises ConfigError when there is no broker to work for."""
     if settings.broker_url is None:
         raise ConfigError(
-            'workers need a broker: set broker = "redis://127.0.0.1:6379/0" in mailer.toml, or MAILER_BROKER_URL'
+            'workers need a broker: write broker = "redis://HOST:6379/0" in mailer.toml, or set MAILER_BROKER_URL'
         )
     app = Celery("mailer", include=["tasks.deliveries"])
     app.conf.update(configuration(settings.broker_url))
@@ -85,7 +85,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def worker_name(hostname: str) -> str:
-    """Of this process alone, so that a new one never takes over what a dead one held before its lease ends."""
+    """Of this process alone: nobody else gives back what it holds."""
     return f"{hostname}:{os.getpid()}:{secrets.token_hex(4)}"
 
 

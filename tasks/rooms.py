@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from mailer.ledger.writer import GroupCommit
+
 from mailer.backends import urls
 from mailer.backends.contract import BackendConfig
 from mailer.delivery.epoch import SidecarEpoch
@@ -18,7 +20,6 @@ from mailer.delivery.safety import Safety
 from mailer.delivery.station import Station, StationConfig
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
-from mailer.ledger.writer import GroupCommit
 from mailer.publisher import Publisher
 from mailer.settings import BackendSettings, Settings, as_rates
 
@@ -54,6 +55,7 @@ class Rooms:
                 epoch_copy=SidecarEpoch(beside(self._settings.ledger_url, "-epoch")),
                 recipients_per_task=self._settings.recipients_per_task,
             )
+            dispatcher.done = self.pump.done
             self._open.push_async_callback(self.pump.resign)
             self._open = self._open.pop_all()
         return self
@@ -74,7 +76,6 @@ class Rooms:
             publisher,
             still_waiting,
             recipients_per_task=self._settings.recipients_per_task,
-            done=lambda done: self.pump.done(done),
         )
 
 
@@ -104,6 +105,11 @@ def _backend(name: str, backend: BackendSettings) -> BackendConfig:
             for key, value in backend.options.items()
         },
     )
+
+
+def _option(value: str | int | bool) -> str:
+    """As it would stand in the URL."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _rates(backend: BackendSettings) -> BackendRates:

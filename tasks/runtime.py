@@ -40,7 +40,7 @@ class Runtime:
         self._ready.result()
 
     def deliver(self, ids: Sequence[int]) -> None:
-        """Returns when the rows that could be claimed are settled; at once, with nothing claimed, while stopping."""
+        """Returns when the rows that could be claimed are settled. Claims nothing any more while stopping."""
         with self._lock:
             if not self._open:
                 return
@@ -59,7 +59,7 @@ class Runtime:
     def _run(self) -> None:
         try:
             loop.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - nobody else sees what ends this thread
+        except BaseException as error:
             if self._ready.done():
                 log.exception("engine stopped")
             else:

@@ -64,7 +64,7 @@ class CeleryDispatcher:
         self._publisher = publisher
         self._still_waiting = still_waiting
         self._least = max(LEAST_ROWS, LEAST_HINTS * recipients_per_task)
-        self._done = done
+        self.done = done
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hints")
         self._out: dict[int, _Out] = {}  # by the hint's first row
@@ -152,8 +152,8 @@ class CeleryDispatcher:
             return
         del self._out[first]
         self._rows -= len(out.hint.ids)
-        if self._done is not None:
-            self._done(Done(out.hint, Delivered()))
+        if self.done is not None:
+            self.done(Done(out.hint, Delivered()))
 
 
 class _Pace:
