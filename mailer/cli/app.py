@@ -3,55 +3,106 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import sys
+from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
-from mailer.cli import campaigns, control, inspection, sending, servers, setup
+from mailer import __version__
 from mailer.cli.output import complain
 from mailer.errors import MailerError
 
-app = typer.Typer(
-    name="mailer",
-    help="A recipient list plus a template becomes a campaign; afterwards you know exactly who got it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+#: Command -> module of this package and what it does, in the order in which a newcomer meets them. Only
+#: the module of the command that runs is imported.
+COMMANDS = {
+    "init": ("setup", "Write a working example: settings, campaign, recipients and templates."),
+    "demo": ("demonstration", "Send a sample campaign to a misbehaving test server, end to end."),
+    "check": ("checking", "Parse and render every row; say what is odd; send nothing."),
+    "preview": ("checking", "Show one message as it would be sent."),
+    "test": ("checking", "Send one rendered row to an address of your own."),
+    "send": ("sending", "Send a campaign from here to the end."),
+    "enqueue": ("sending", "Hand a campaign to the workers."),
+    "status": ("inspection", "Show how far campaigns are."),
+    "pause": ("control", "Stop a campaign; only what is in flight finishes."),
+    "resume": ("sending", "Go on with a campaign that was paused or interrupted."),
+    "cancel": ("control", "Give up what a campaign has not sent yet."),
+    "retry": ("control", "Try rows again that failed, were refused or are unknown."),
+    "add": ("control", "Add recipients to a campaign, such as corrected rows."),
+    "results": ("inspection", "Export the recipients with what became of each."),
+    "find": ("inspection", "Show everything that was sent to one address."),
+    "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
+    "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
+    "migrate": ("setup", "Bring the ledger to this version's schema."),
+    "doctor": ("doctor", "Look at settings, ledger, broker, backends and DNS; say what is wrong."),
+}
 
-#: In the order in which a newcomer meets them.
-for group in (setup, campaigns, sending, control, inspection, servers):
-    group.register(app)
+
+def build(wanted: str | None = None) -> typer.Typer:
+    """The command tree; of the commands only ``wanted`` is more than its line in the overview."""
+    app = typer.Typer(
+        name="mailer",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=wanted is None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_mailer)
+    for name, (module, purpose) in COMMANDS.items():
+        if name == wanted:
+            function = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
+            app.command(name)(function)
+        else:
+            app.command(name, help=purpose)(_elsewhere)
+    return app
+
+
+def _mailer(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """A recipient list plus a template becomes a campaign; afterwards you know exactly who got it."""
+    if version:
+        print(f"mailer {__version__}")
+        raise typer.Exit
+
+
+def _elsewhere() -> None:
+    """A command that this run only lists."""
 
 
 def run() -> None:
     """Run one command and exit. A user's mistake never shows a traceback."""
+    wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
+    sys.exit(_exit_code(build(wanted)))
+
+
+def _exit_code(app: typer.Typer) -> int:
     try:
         code = app(standalone_mode=False)
     except MailerError as error:
         complain(str(error))
-        code = error.exit_code
-    except click.exceptions.Exit as leave:
-        code = leave.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
+        return error.exit_code
+    except typer.Exit as leave:
+        return leave.exit_code
+    except TyperException as error:
+        complain(f"{error.format_message()}\nTry 'mailer --help', or '--help' behind a command.")
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
         complain("interrupted")
-        code = 130
+        return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
-        code = 0
+        return 0
     except OSError as error:
         complain(_system_says(error))
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+        return 2
+    return code if isinstance(code, int) else 0
 
 
 def _system_says(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full{f' ({error.filename})' if error.filename else ''}: make room and try again"
     where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}the disk is full; make room and do the same again"
     return f"{where}{error.strerror or error}"

@@ -1,0 +1,89 @@
+"""From settings to the plain arguments that rooms take; the faces and the workers share this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mailer.backends import BACKENDS, urls
+from mailer.backends.contract import BackendConfig
+from mailer.delivery.limits.plan import BackendRates
+from mailer.delivery.safety import Safety
+from mailer.errors import ConfigError
+from mailer.settings import BackendSettings, Settings, as_rates
+
+
+def backend_configs(settings: Settings, *also: str) -> dict[str, BackendConfig]:
+    """Every backend of the settings, and those that are named by their URL in ``also``.
+
+    Raises ConfigError for a URL, a rate or a password file that cannot be read, and for a name that is
+    neither in the settings nor a URL.
+    """
+    configs = {name: _config(name, backend) for name, backend in settings.backends.items()}
+    for name in also:
+        if name not in configs:
+            configs[name] = _by_url(name, configs)
+    return configs
+
+
+def backend_rates(settings: Settings) -> dict[str, BackendRates]:
+    """The limits of every backend of the settings."""
+    return {
+        name: BackendRates(backend.rates, _each(backend.lanes), _each(backend.domains))
+        for name, backend in settings.backends.items()
+    }
+
+
+def safety(settings: Settings) -> Safety:
+    return Safety(settings.safety.redirect_to, tuple(settings.safety.allow_recipients))
+
+
+def chosen_backend(settings: Settings, wish: str | None) -> str:
+    """The name of the backend to use: what was asked for, else the settings' default, else the only one.
+
+    A URL is its own name, so the ledger can hold it; its login must therefore be in the settings.
+    """
+    wish = wish or settings.backend
+    if wish is None and len(settings.backends) == 1:
+        return next(iter(settings.backends))
+    if wish is None:
+        there = f"; there are {', '.join(settings.backends)}" if settings.backends else ""
+        raise ConfigError(
+            f"no backend is chosen{there}: write [backends.main] with a url into mailer.toml, "
+            "or give --backend smtp://host:587"
+        )
+    return wish
+
+
+def _by_url(name: str, known: Mapping[str, BackendConfig]) -> BackendConfig:
+    scheme, colon, _ = name.partition(":")
+    if not colon or scheme.lower() not in BACKENDS:
+        there = f"there is {', '.join(known)}" if known else "there is none in mailer.toml"
+        raise ConfigError(f"no backend {name!r}: {there}; a URL such as smtp://host:587 would do too")
+    config = urls.parse(name, name)
+    if config.password is not None:
+        raise ConfigError(
+            "a backend URL with a password would be kept in the ledger: write it into mailer.toml as "
+            "[backends.NAME] and use the name"
+        )
+    return config
+
+
+def _config(name: str, backend: BackendSettings) -> BackendConfig:
+    return urls.parse(
+        name,
+        backend.address(),
+        user=backend.user,
+        password=backend.secret(),
+        connections=backend.connections,
+        rates=backend.rates,
+        options={key: _option(value) for key, value in backend.options.items()},
+    )
+
+
+def _option(value: str | int | bool) -> str:
+    """As it would stand in the URL."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _each(rates: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: as_rates(rate) for name, rate in rates.items()}
