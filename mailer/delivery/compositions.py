@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mailer.content.contract import Composer, Identity, RowFile
+from mailer.content.contract import Composer, Identity, MailSpec, RowFile
 from mailer.content.identity import Identities, identities
 from mailer.delivery.retry import RetryPolicy, policy_for
 from mailer.errors import ContentError
@@ -73,10 +73,9 @@ def _files(row: Row) -> tuple[RowFile, ...]:
         raise ContentError("the recorded attachments of this row cannot be read") from error
 
 
-def composition(campaign: Campaign, composer: Composer) -> Composition:
+def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Composition:
     """Read what the face wrote into the campaign's spec."""
     spec = campaign.spec
-    mail = spec.get("mail", {})
     began = campaign.created_at if campaign.started_at is None else campaign.started_at
     lifetime = spec.get("expires_in")
     return Composition(
@@ -89,8 +88,8 @@ def composition(campaign: Campaign, composer: Composer) -> Composition:
             digest=campaign.digest,
             slug=campaign.slug,
             date=began,
-            sender=mail.get("sender", ""),
-            return_path=mail.get("envelope_sender"),
+            sender=mail.sender,
+            return_path=mail.envelope_sender,
         ),
         policy=policy_for(campaign.stream, spec.get("retry")),
         resend_unknown=spec.get("on_unknown", "hold") == "retry",
@@ -100,10 +99,10 @@ def composition(campaign: Campaign, composer: Composer) -> Composition:
     )
 
 
-def _dsn(mail: Mapping[str, Any]) -> Dsn | None:
-    if not mail.get("dsn_notify") and not mail.get("dsn_ret"):
+def _dsn(mail: MailSpec) -> Dsn | None:
+    if not mail.dsn_notify and not mail.dsn_ret:
         return None
-    return Dsn(notify=tuple(mail.get("dsn_notify") or ()), ret=mail.get("dsn_ret"))
+    return Dsn(notify=tuple(mail.dsn_notify), ret=mail.dsn_ret)
 
 
 class Compositions:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailer.delivery.contract import Hint
 from mailer.delivery.jobs import Delivered
 
-Deliver = Callable[[Sequence[int]], Awaitable[Delivered]]
-
 #: Recipients hinted at once: what one process sends in about a tenth of a second, in three slices, so that
 #: connections stay busy while a new slice is claimed.
 CAPACITY = 600
+
+
+class Deliverer(Protocol):
+    """An engine, as far as a dispatcher is concerned."""
+
+    async def deliver(self, ids: Sequence[int]) -> Delivered: ...
+
+    def drain(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,9 @@ class InProcess:
     """
 
     def __init__(
-        self, deliver: Deliver, *, capacity: int = CAPACITY, done: Callable[[Done], None] | None = None
+        self, engine: Deliverer, *, capacity: int = CAPACITY, done: Callable[[Done], None] | None = None
     ) -> None:
-        self._deliver = deliver
+        self._engine = engine
         self._capacity = capacity
         self._done = done
         self._running: dict[asyncio.Task[Delivered], Hint] = {}
@@ -48,13 +55,14 @@ class InProcess:
         return frozenset(self._out)
 
     async def dispatch(self, hint: Hint) -> None:
-        task = asyncio.ensure_future(self._deliver(hint.ids))
+        task = asyncio.create_task(_deliver(self._engine, hint))
         self._running[task] = hint
         self._out.update(hint.ids)
         task.add_done_callback(self._finished)
 
     async def drain(self, seconds: float) -> bool:
         self._closed = True
+        self._engine.drain()
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
         return not self._running
@@ -74,3 +82,7 @@ class InProcess:
         done = Done(hint, Delivered() if error else task.result(), error)
         if self._done is not None:
             self._done(done)
+
+
+async def _deliver(engine: Deliverer, hint: Hint) -> Delivered:
+    return await engine.deliver(hint.ids)

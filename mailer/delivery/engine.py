@@ -94,6 +94,13 @@ class Engine:
         await asyncio.gather(*(carrier.close() for carrier in self._carriers.values()))
         await self._keeper.close()
 
+    async def abort(self) -> None:
+        """Stop at once, whatever is under way."""
+        self._draining = True
+        for carrier in self._carriers.values():
+            carrier.abort()
+        await self._keeper.close()
+
     async def _composition(self, campaign_id: int) -> Composition | None:
         """None when the campaign cannot be sent from here; it is paused then, and says why."""
         try:

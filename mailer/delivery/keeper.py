@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-
-import structlog
+import logging
 
 from mailer.delivery.jobs import Job
 from mailer.errors import LedgerError
@@ -12,7 +11,7 @@ from mailer.ledger.contract import CampaignState
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 #: How long a paused campaign's claimed rows may go on being sent by a worker that was not told.
 LOOK_SECONDS = 1.0
@@ -58,7 +57,7 @@ class Keeper:
                 await self._look()
             except LedgerError as error:
                 # Nothing is lost: a lease that runs out gives its rows back or marks them unknown.
-                log.warning("leases not renewed", reason=str(error))
+                log.warning("leases not renewed: %s", error)
 
     async def _look(self) -> None:
         fences = [job.fence for job in self._jobs]

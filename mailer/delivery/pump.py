@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-
-import structlog
 
 from mailer.delivery import epoch
 from mailer.delivery.contract import Dispatcher, Hint
@@ -22,7 +21,7 @@ from mailer.ledger.contract import Campaign, Runner, campaign_of
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 #: A pump that shows no sign of life for so long is replaced by another.
 LEAD_SECONDS = 5.0
@@ -73,7 +72,7 @@ class Pump:
         self._rests = rests
         self._recipients_per_task = recipients_per_task
         self._clock = clock
-        self._lead = f"pump:{runner}" if only is None else f"pump:{only}"
+        self.name = f"pump:{runner}" if only is None else f"pump:{only}"
         self._leading = False
         self._full = False
         self._house_at = 0.0
@@ -81,11 +80,6 @@ class Pump:
         self._error: BaseException | None = None
         self._woken = asyncio.Event()
         self.last_try = clock()
-
-    @property
-    def sources(self) -> list[Source]:
-        """Campaigns that run now."""
-        return list(self._sources.values())
 
     def done(self, done: Done) -> None:
         """For dispatchers that know when a hint was worked off."""
@@ -104,8 +98,11 @@ class Pump:
         self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Pump until told to stop. Raises LedgerError, and what a slice raised."""
-        while not stop.is_set():
+        """Pump until told to stop, or until the ``only`` campaign no longer runs and nothing is out.
+
+        Raises LedgerError, and what a slice raised.
+        """
+        while not stop.is_set() and not self._over():
             self._woken.clear()
             pause = await self.tick()
             if pause > 0:
@@ -127,9 +124,16 @@ class Pump:
         await self._finish()
         return self._pause()
 
-    async def resign(self) -> None:
-        """Let another pump lead at once."""
-        await self._writer.run(lambda ledger: ledger.schedule.resign(self._lead, self._worker))
+    def idle_until(self) -> float | None:
+        """When the next row is due, if there is nothing to do until then; None otherwise."""
+        if self._dispatcher.outstanding() or not all(source.dry for source in self._sources.values()):
+            return None
+        dues = [source.next_due for source in self._sources.values() if source.next_due is not None]
+        return min(dues, default=None)
+
+    def _over(self) -> bool:
+        known = self._leading and self._only is not None and not self._sources
+        return known and not self._dispatcher.outstanding()
 
     # Once a second.
 
@@ -146,13 +150,13 @@ class Pump:
 
     def _house(self, ledger: Ledger) -> list[Campaign] | None:
         """On the ledger's thread. None: somebody else leads."""
-        if not ledger.schedule.lead(self._lead, self._worker, LEAD_SECONDS):
+        if not ledger.schedule.lead(self.name, self._worker, LEAD_SECONDS):
             return None
         recovered = ledger.slices.recover()
         if recovered.leases:
-            log.info("leases recovered", returned=recovered.returned, unknown=recovered.unknown)
+            log.info("leases ran out: %d rows returned, %d unknown", recovered.returned, recovered.unknown)
         if self._epoch_copy is not None and not epoch.beat(ledger, self._epoch_copy, self._runner):
-            log.error("ledger restored", reason=epoch.RESTORED)
+            log.error("%s", epoch.RESTORED)
             return []
         campaigns = ledger.schedule.runnable(self._runner)
         return [campaign for campaign in campaigns if self._only in (None, campaign.id)]
@@ -189,11 +193,11 @@ class Pump:
 
     async def _finish(self) -> None:
         """End campaigns of which nothing is left; the ledger has the last word."""
-        for source in self.sources:
+        for source in list(self._sources.values()):
             if source.exhausted and not self._busy(source):
                 campaign_id = source.campaign.id
                 if await self._writer.run(lambda ledger, id_=campaign_id: ledger.schedule.finish(id_)):
-                    log.info("campaign finished", campaign=campaign_id)
+                    log.info("campaign %d: finished", campaign_id)
                     del self._sources[campaign_id]
 
     def _busy(self, source: Source) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
-
-import structlog
 
 from mailer.crash import armed, point
 from mailer.delivery import verdicts
@@ -21,7 +20,7 @@ from mailer.ledger.contract import Row, Settlement
 from mailer.ledger.writer import GroupCommit
 from mailer.message import Accepted, Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 #: Messages rendered before the event loop gets a turn: about 3 ms, so that no session starves.
 BITE = 20
@@ -74,7 +73,7 @@ class Sender:
         """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
         for job in self._keeper.jobs(campaign_id):
             job.halt()
-        log.warning("campaign paused", campaign=campaign_id, reason=reason)
+        log.warning("campaign %d: paused by the engine", campaign_id)  # the reason may quote an address
         with suppress(StateConflict):  # somebody was quicker
             await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, reason))
 
@@ -134,7 +133,7 @@ class Sender:
             return await self._writer.mark(message.id, message.fence)
         except LedgerError as error:
             # Not durably marked, so it may not be sent. The slice hears of it when it is closed.
-            log.error("mark not written", message=message.id, reason=str(error))
+            log.error("message %d: mark not written: %s", message.id, error)
             return False
 
     def _decide(self, carrier: Carrier, job: Job, row: Row, outcome: Outcome) -> bool:
@@ -163,7 +162,7 @@ class Sender:
 
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
         until = carrier.rest.failed(self._clock())
-        log.warning("backend rests", backend=carrier.name, reason=error.reason, lasting=error.lasting)
+        log.warning("%s; it rests for %.0f s", error, until - self._clock())
         if error.lasting:
             for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:
                 await self.pause(campaign_id, str(error))

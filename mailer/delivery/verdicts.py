@@ -92,7 +92,7 @@ def _later(
 
 
 def _out_of_time(reply: Reply, policy: RetryPolicy) -> Reply:
-    spent = f"Not accepted within {policy.budget / 3600:g} hours of trying"
+    spent = f"Not accepted within {policy.budget / 3600:g} h of trying"
     return replace(reply, reason=f"{spent}: {reply.reason}" if reply.reason else f"{spent}.")
 
 

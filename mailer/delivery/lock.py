@@ -1,0 +1,62 @@
+"""One process runs an embedded campaign; another that tries is told which."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mailer.errors import StateConflict
+
+
+@contextmanager
+def campaign_lock(path: Path, workers: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Hold the campaign's lock file; gives the worker names of the last owner, who is dead.
+
+    The kernel lets go of the lock when its owner dies, however that happens. Raises StateConflict while
+    another process holds it.
+    """
+    with path.open("a+", encoding="ascii") as file:
+        path.chmod(0o600)
+        _acquire(file)
+        former = _workers(_owner(file))
+        _write(file, workers)
+        yield former
+        # The file stays: removing it would race with whoever opens it just now.
+        _write(file, ())
+
+
+def _acquire(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = _owner(file).get("pid", "unknown")
+        raise StateConflict(
+            f"process {pid} is sending this campaign right now; `mailer status` shows how far it is, "
+            "`mailer pause` stops it"
+        ) from None
+
+
+def _owner(file: IO[str]) -> dict[str, object]:
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _workers(owner: dict[str, object]) -> tuple[str, ...]:
+    workers = owner.get("workers")
+    return tuple(map(str, workers)) if isinstance(workers, list) else ()
+
+
+def _write(file: IO[str], workers: tuple[str, ...]) -> None:
+    file.seek(0)
+    file.truncate()
+    json.dump({"pid": os.getpid(), "workers": workers}, file)
+    file.flush()

@@ -1,0 +1,264 @@
+"""Runs one campaign to its end in this process: what ``mailer send`` and ``mailer resume`` do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mailer.backends.contract import BackendConfig
+from mailer.delivery import epoch
+from mailer.delivery.crew import Crew, Solo, Team
+from mailer.delivery.dispatcher import Done
+from mailer.delivery.epoch import SidecarEpoch
+from mailer.delivery.limits.plan import BackendRates
+from mailer.delivery.lock import campaign_lock
+from mailer.delivery.progress import Pace
+from mailer.delivery.pump import Allowance, Pump
+from mailer.delivery.safety import UNRESTRICTED, Safety
+from mailer.delivery.station import StationConfig
+from mailer.delivery.stop import Stop
+from mailer.errors import LedgerError, StateConflict
+from mailer.ledger import open_ledger
+from mailer.ledger.contract import CampaignState, Counts, Runner
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
+
+#: How long what is in flight may take after the first Ctrl-C.
+DRAIN_SECONDS = 30.0
+#: How often progress is reported.
+PROGRESS_SECONDS = 0.25
+#: Why a campaign is paused after ``--limit N``.
+LIMIT_REACHED = "the number of recipients asked for with --limit was reached"
+
+
+class Reason(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    WAITING = "waiting"  # only rows are left that are due later than ``wait``
+    PAUSED = "paused"  # by a person, or by a fault that a person must mend
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    LIMIT = "limit"
+
+
+#: A campaign in one of these states is over for this run.
+ENDED = {
+    CampaignState.FINISHED: Reason.FINISHED,
+    CampaignState.PAUSED: Reason.PAUSED,
+    CampaignState.CANCELLED: Reason.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """``detail`` is in words: why it is paused. ``next_due`` when the first waiting row is due."""
+
+    reason: Reason
+    counts: Counts
+    detail: str | None = None
+    next_due: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What to run and when to end: see ``run_embedded``."""
+
+    campaign_id: int
+    limit: int | None
+    wait: float | None
+    on_progress: Callable[[Counts, float], None] | None
+    stop: Stop
+    recipients_per_task: int
+
+
+async def run_embedded(
+    ledger_url: str,
+    campaign_id: int,
+    *,
+    backends: Mapping[str, BackendConfig],
+    rates: Mapping[str, BackendRates] | None = None,
+    processes: int = 1,
+    safety: Safety = UNRESTRICTED,
+    limit: int | None = None,
+    wait: float | None = None,
+    on_progress: Callable[[Counts, float], None] | None = None,
+    stop: Stop | None = None,
+    lease_seconds: float = 60.0,
+    recipients_per_task: int = 200,
+    accept_epoch: bool = False,
+) -> RunResult:
+    """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
+
+    ``backends`` by the name that campaigns use, ``rates`` likewise (default: those of the backends).
+    ``limit`` tries that many rows and pauses the campaign. ``wait`` ends the run when the remaining rows
+    are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
+    recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
+    to: the first gives back what has not been started and waits up to 30 s, the second ends at once.
+
+    Raises StateConflict when another process runs the campaign, or the ledger was restored from a
+    backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
+    """
+    config = StationConfig(
+        ledger_url=ledger_url,
+        worker=f"{socket.gethostname()}:{os.getpid()}:{campaign_id}",
+        backends=backends,
+        rates=rates or {},
+        safety=safety,
+        lease_seconds=lease_seconds,
+    )
+    with ExitStack() as signals:
+        if stop is None:
+            stop = Stop()
+            signals.enter_context(stop.on_signals())
+        orders = Orders(campaign_id, limit, wait, on_progress, stop, recipients_per_task)
+        async with _ledger(ledger_url) as writer:
+            return await _Run(config, orders, writer, processes).through(accept_epoch=accept_epoch)
+
+
+class _Run:
+    """One run: take over, pump, watch, let go."""
+
+    def __init__(self, config: StationConfig, orders: Orders, writer: GroupCommit, processes: int) -> None:
+        self._config = config
+        self._orders = orders
+        self._writer = writer
+        self._epoch = SidecarEpoch(beside(config.ledger_url, ".epoch"))
+        self._allowance = None if orders.limit is None else Allowance(orders.limit)
+        self._crew: Crew = (
+            Solo(config, writer, self._done)
+            if processes <= 1
+            else Team(config, writer, self._done, processes=processes)
+        )
+        self._pump = Pump(
+            writer,
+            self._crew.dispatcher,
+            runner=Runner.EMBEDDED,
+            worker=config.worker,
+            throttle=self._crew.throttle,
+            epoch_copy=self._epoch,
+            only=orders.campaign_id,
+            allowance=self._allowance,
+            rests=self._crew.resting,
+            recipients_per_task=orders.recipients_per_task,
+        )
+        self._pace = Pace()
+
+    async def through(self, *, accept_epoch: bool) -> RunResult:
+        began = time.monotonic()
+        path = beside(self._config.ledger_url, f".{self._orders.campaign_id}.lock")
+        with campaign_lock(path, self._crew.workers) as former:
+            await self._writer.run(lambda ledger: self._take_over(ledger, former, accept_epoch=accept_epoch))
+            await self._crew.start()
+            try:
+                reason = await self._watch()
+            finally:
+                await self._let_go()
+            return await self._writer.run(lambda ledger: self._result(ledger, reason, began))
+
+    def _done(self, done: Done) -> None:
+        self._pump.done(done)
+
+    def _take_over(self, ledger: Ledger, former: tuple[str, ...], *, accept_epoch: bool) -> None:
+        """What the last owner held is free at once; it is dead, or we would not have its lock."""
+        for worker in former:
+            ledger.slices.abandon(worker)
+        ledger.slices.recover()
+        if accept_epoch:
+            epoch.accept(ledger, self._epoch)
+        elif epoch.is_restored(ledger, self._epoch):
+            raise StateConflict(epoch.RESTORED)
+
+    async def _watch(self) -> Reason:
+        stop = self._orders.stop
+        end = asyncio.Event()
+        pumping = asyncio.create_task(self._pump.run(end))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while True:
+                await asyncio.wait(
+                    (pumping, stopping), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if pumping.done():
+                    pumping.result()  # raises what ended it
+                await self._report()
+                reason = Reason.INTERRUPTED if stop.is_set() else await self._reason()
+                if reason is not None:
+                    return reason
+        finally:
+            stopping.cancel()
+            end.set()
+            self._pump.wake()
+            await asyncio.gather(pumping, stopping, return_exceptions=True)
+
+    async def _report(self) -> None:
+        if self._orders.on_progress is not None:
+            counts = await self._writer.run(lambda ledger: ledger.campaigns.counts(self._orders.campaign_id))
+            self._orders.on_progress(counts, self._pace.per_second(counts, time.monotonic()))
+
+    async def _reason(self) -> Reason | None:
+        """Why the run is over; None when it is not."""
+        if self._crew.dispatcher.outstanding():
+            return None
+        campaign_id = self._orders.campaign_id
+        state = await self._writer.run(lambda ledger: ledger.campaigns.by_id(campaign_id).state)
+        if state in ENDED:
+            return ENDED[state]
+        if self._allowance is not None and self._allowance.left <= 0:
+            await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, LIMIT_REACHED))
+            return Reason.LIMIT
+        due, wait = self._pump.idle_until(), self._orders.wait
+        if due is not None and wait is not None and due - self._pump.last_try > wait:
+            return Reason.WAITING
+        return None
+
+    async def _let_go(self) -> None:
+        """Give back what has not been started, finish what is under way, or abandon it when told twice."""
+        draining = asyncio.create_task(self._crew.dispatcher.drain(DRAIN_SECONDS))
+        abandoned = asyncio.create_task(self._orders.stop.abandoned.wait())
+        await asyncio.wait((draining, abandoned), return_when=asyncio.FIRST_COMPLETED)
+        clean = draining.done() and draining.result()
+        for task in (draining, abandoned):
+            task.cancel()
+        await self._crew.close(clean=clean)
+        with suppress(LedgerError):  # a ledger that fails has said so already
+            await self._writer.run(self._release)
+
+    def _release(self, ledger: Ledger) -> None:
+        for worker in self._crew.workers:
+            ledger.slices.abandon(worker)
+        ledger.slices.recover()
+        ledger.schedule.resign(self._pump.name, self._config.worker)
+
+    def _result(self, ledger: Ledger, reason: Reason, began: float) -> RunResult:
+        campaign = ledger.campaigns.by_id(self._orders.campaign_id)
+        return RunResult(
+            reason,
+            ledger.campaigns.counts(campaign.id),
+            detail=campaign.reason,
+            next_due=ledger.schedule.next_due(campaign.id),
+            seconds=time.monotonic() - began,
+        )
+
+
+@asynccontextmanager
+async def _ledger(url: str) -> AsyncIterator[GroupCommit]:
+    writer = GroupCommit(open_ledger(url))
+    try:
+        yield writer
+    finally:
+        await writer.close()
+
+
+def beside(ledger_url: str, ending: str) -> Path:
+    """A file beside an SQLite ledger: its path with another ending."""
+    path = ledger_url.partition(":///")[2].partition("?")[0]
+    return Path(f"{path}{ending}")

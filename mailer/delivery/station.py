@@ -1,0 +1,91 @@
+"""An engine with everything around it: what one process needs to deliver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mailer.backends import connect
+from mailer.backends.contract import BackendConfig
+from mailer.content.contract import MailSpec, Package
+from mailer.delivery.compositions import Composition, Compositions, composition
+from mailer.delivery.engine import Engine
+from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.safety import UNRESTRICTED, Safety
+from mailer.delivery.throttle import Throttle
+from mailer.ledger.contract import Campaign
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
+
+
+@dataclass(frozen=True, slots=True)
+class StationConfig:
+    """Everything a process must be told; survives pickling, so a child process can be told it."""
+
+    ledger_url: str
+    worker: str
+    backends: Mapping[str, BackendConfig] = field(repr=False)
+    rates: Mapping[str, BackendRates] = field(default_factory=dict)
+    safety: Safety = UNRESTRICTED
+    lease_seconds: float = 60.0
+    files_root: str | None = None  # overrides what the campaign recorded: a mount that all machines share
+
+    def share(self, number: int, of: int) -> StationConfig:
+        """The part of child ``number``: its own name, and its share of each backend's connections."""
+        return replace(
+            self,
+            worker=f"{self.worker}/{number}",
+            backends={
+                name: replace(backend, connections=_share(backend.connections, number, of))
+                for name, backend in self.backends.items()
+            },
+        )
+
+
+def _share(total: int, number: int, of: int) -> int:
+    return max(1, total // of + (number < total % of))
+
+
+class Station:
+    """Opens nothing before the first message. ``close`` closes all but the ledger's writer."""
+
+    def __init__(self, config: StationConfig, writer: GroupCommit) -> None:
+        self.writer = writer
+        self.throttle = make_throttle(config, writer)
+        self.engine = Engine(
+            writer,
+            Compositions(loader(writer, config.files_root)),
+            {name: connect(backend) for name, backend in config.backends.items()},
+            worker=config.worker,
+            throttle=self.throttle,
+            safety=config.safety,
+            lease_seconds=config.lease_seconds,
+        )
+
+
+def make_throttle(config: StationConfig, writer: GroupCommit) -> Throttle:
+    from mailer.delivery.limits.ledger import LedgerLimiter
+
+    rates = {name: BackendRates(backend.rates) for name, backend in config.backends.items()}
+    limits = Limits({**rates, **config.rates})
+    return Throttle(limits, LedgerLimiter(limits, writer))
+
+
+def loader(writer: GroupCommit, files_root: str | None = None) -> Callable[[int], Awaitable[Composition]]:
+    """Reads a campaign from the ledger and compiles it, off the event loop."""
+    from mailer.content import compile as compile_mail
+    from mailer.content.snapshot import unpack
+
+    def read(ledger: Ledger, campaign_id: int) -> tuple[Campaign, Package, MailSpec]:
+        campaign = ledger.campaigns.by_id(campaign_id)
+        package, spec = unpack(campaign.spec["package"], ledger.blobs.get)
+        return campaign, package, spec
+
+    async def load(campaign_id: int) -> Composition:
+        campaign, package, spec = await writer.run(lambda ledger: read(ledger, campaign_id))
+        root = files_root or campaign.spec.get("files_root")
+        composer = await asyncio.to_thread(compile_mail, package, spec, files_root=root)
+        return composition(campaign, spec, composer)
+
+    return load

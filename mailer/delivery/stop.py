@@ -1,0 +1,42 @@
+"""How a run is told to stop: once to end in good order, twice to end at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Like an Event, but the second ``set`` means more: abandon what is under way.
+
+    Belongs to the event loop it is first waited in; ``set`` is for that loop only (signal handlers that
+    the loop calls included).
+    """
+
+    def __init__(self) -> None:
+        self.draining = asyncio.Event()
+        self.abandoned = asyncio.Event()
+
+    def set(self) -> None:
+        (self.abandoned if self.draining.is_set() else self.draining).set()
+
+    def is_set(self) -> bool:
+        return self.draining.is_set()
+
+    async def wait(self) -> None:
+        await self.draining.wait()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM call ``set`` while this is entered. Main thread only."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.set)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
