@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from urllib.parse import urlencode
 
 from mailer.backends import BACKENDS, urls
 from mailer.backends.contract import BackendConfig
@@ -13,16 +15,26 @@ from mailer.settings import BackendSettings, Settings, as_rates
 
 
 def backend_configs(settings: Settings, *also: str) -> dict[str, BackendConfig]:
-    """Every backend of the settings, and those that are named by their URL in ``also``.
+    """Every backend of the settings, and those that ``also`` names by their URL, under ``backend_name``.
 
     Raises ConfigError for a URL, a rate or a password file that cannot be read, and for a name that is
     neither in the settings nor a URL.
     """
     configs = {name: _config(name, backend) for name, backend in settings.backends.items()}
-    for name in also:
-        if name not in configs:
-            configs[name] = _by_url(name, configs)
+    for wish in also:
+        if wish not in configs:
+            config = _by_url(wish, configs)
+            configs[config.name] = config
     return configs
+
+
+def backend_name(settings: Settings, wish: str | None) -> str:
+    """Under which name the ledger knows the backend that is wished for; default: the settings'.
+
+    A URL is its own name, without its login: the ledger holds no secret.
+    """
+    wish = chosen_backend(settings, wish)
+    return wish if wish in settings.backends else _by_url(wish, settings.backends).name
 
 
 def backend_rates(settings: Settings) -> dict[str, BackendRates]:
@@ -38,10 +50,7 @@ def safety(settings: Settings) -> Safety:
 
 
 def chosen_backend(settings: Settings, wish: str | None) -> str:
-    """The name of the backend to use: what was asked for, else the settings' default, else the only one.
-
-    A URL is its own name, so the ledger can hold it; its login must therefore be in the settings.
-    """
+    """What was asked for, else the settings' default, else the only backend there is."""
     wish = wish or settings.backend
     if wish is None and len(settings.backends) == 1:
         return next(iter(settings.backends))
@@ -54,18 +63,14 @@ def chosen_backend(settings: Settings, wish: str | None) -> str:
     return wish
 
 
-def _by_url(name: str, known: Mapping[str, BackendConfig]) -> BackendConfig:
-    scheme, colon, _ = name.partition(":")
+def _by_url(wish: str, known: Collection[str]) -> BackendConfig:
+    scheme, colon, _ = wish.partition(":")
     if not colon or scheme.lower() not in BACKENDS:
         there = f"there is {', '.join(known)}" if known else "there is none in mailer.toml"
-        raise ConfigError(f"no backend {name!r}: {there}; a URL such as smtp://host:587 would do too")
-    config = urls.parse(name, name)
-    if config.password is not None:
-        raise ConfigError(
-            "a backend URL with a password would be kept in the ledger: write it into mailer.toml as "
-            "[backends.NAME] and use the name"
-        )
-    return config
+        raise ConfigError(f"no backend {wish!r}: {there}; a URL such as smtp://host:587 would do too")
+    config = urls.parse(scheme, wish)
+    query = f"?{urlencode(config.options)}" if config.options else ""
+    return replace(config, name=f"{config.url}{query}")
 
 
 def _config(name: str, backend: BackendSettings) -> BackendConfig:
