@@ -296,11 +296,14 @@ class MailerSink:
 
 @contextmanager
 def mailer_sink(rules: str = "", **settings: Any) -> Iterator[MailerSink]:
-    """Our sink with these rules (TOML text) and settings (keys of the ``[sink]`` table)."""
+    """Our sink with these rules (TOML text) and settings (keys of the ``[sink]`` table).
+
+    ``store=None`` counts only; then ``stop()`` is what knows the numbers.
+    """
     with tempfile.TemporaryDirectory() as folder:
         store, file = Path(folder, "mail"), Path(folder, "sink.toml")
         table = {"port": 0, "store": str(store)} | settings
-        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
         file.write_text("\n".join(["[sink]", *lines, rules, ""]))
         command = [sys.executable, "-m", "mailer.sink", str(file)]
         process = Process(command, Path(folder, "log"), stdout=subprocess.PIPE, text=True)

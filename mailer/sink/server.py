@@ -11,7 +11,6 @@ from typing import Self
 
 from mailer.errors import ConfigError
 from mailer.sink.auth import Login
-from mailer.sink.certificate import Certificate, self_signed
 from mailer.sink.config import SinkConfig
 from mailer.sink.envelope import Envelope
 from mailer.sink.received import Received
@@ -121,15 +120,18 @@ class Sink:
     def _make_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if self.config.certificate is not None and self.config.key is not None:
-            return _loaded(context, Certificate(self.config.certificate, self.config.key))
+            return _loaded(context, self.config.certificate, self.config.key)
+        from mailer.sink.certificate import self_signed  # slow to import, and an extra
+
         with tempfile.TemporaryDirectory() as folder:
             names = ("localhost", "127.0.0.1", "::1", self.config.hostname)
-            return _loaded(context, self_signed(Path(folder), names))
+            made = self_signed(Path(folder), names)
+            return _loaded(context, made.cert, made.key)
 
 
-def _loaded(context: ssl.SSLContext, files: Certificate) -> ssl.SSLContext:
+def _loaded(context: ssl.SSLContext, cert: Path, key: Path) -> ssl.SSLContext:
     try:
-        context.load_cert_chain(files.cert, files.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{files.cert}: cannot be used as a certificate: {error}") from error
+        context.load_cert_chain(cert, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"{cert}: cannot be used as a certificate: {error}") from error
     return context
