@@ -62,9 +62,10 @@ def contents(root: Path, path: str) -> bytes:
         descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unreadable(path, error) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ContentError(f"attachment {path!r} is not a file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ContentError(f"attachment {path!r} is not a file")
         data = file.read(FILE_LIMIT + 1)
     if len(data) > FILE_LIMIT:
         raise ContentError(f"attachment {path!r} is larger than {FILE_LIMIT} bytes")

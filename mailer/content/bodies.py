@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jinja2 import Template, meta
+from jinja2 import Template, TemplateNotFound, meta
 from jinja2 import TemplateError as JinjaError
 
 from mailer.content import flatten, mime, mjml, plaintext, styles
@@ -156,7 +156,8 @@ class Bodies:
         """Every name that the template and what it uses take from the row."""
         names: set[str] = set()
         own: set[str] = set()
-        for source in self._reached(environment, name).values():
+        for user, source in self._reached(environment, name).items():
+            environment.get_template(user)  # complains with the file's own name and line
             tree = environment.parse(source)
             names |= meta.find_undeclared_variables(tree) | flatten.row_names(tree)
             own |= flatten.defined_names(tree)
@@ -170,8 +171,12 @@ class Bodies:
         while todo:
             user = todo.pop()
             reached[user] = known[user]
-            used = (environment.join_path(one, user) for one in templates_in(known[user]))
-            todo += [one for one in used if one in known and one not in reached]
+            for used in templates_in(known[user]):
+                found = environment.join_path(used, user)
+                if found in known:
+                    todo += [] if found in reached else [found]
+                elif "ignore missing" not in known[user]:
+                    raise in_template(TemplateNotFound(used), user, known[user], known)
         return reached
 
     def _with_images(self, name: str) -> tuple[dict[str, str], tuple[bytes, ...]]:

@@ -145,7 +145,7 @@ class MailComposer:
         beyond_ascii = any(one.smtputf8 for one in (sender, *everybody, *reply_to))
         return Composed(
             sender=sender.addr if self._return_path is None else self._return_path,
-            recipients=tuple({one.key: one.addr for one in reversed(everybody)}.values())[::-1],
+            recipients=_once_each(everybody),
             data=data,
             eight_bit=beyond_ascii and not data.isascii(),
             smtputf8=beyond_ascii,
@@ -259,6 +259,16 @@ class _Plan:
         if self.with_row:
             context["row"] = {heading: context[name] for heading, name in zip(cells, self.names, strict=True)}
         return context
+
+
+def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:
+    """Envelope addresses; the first spelling of each wins, so the row's own recipient stays first."""
+    if len(everybody) == 1:
+        return (everybody[0].addr,)
+    found: dict[str, str] = {}
+    for one in everybody:
+        found.setdefault(one.key, one.addr)
+    return tuple(found.values())
 
 
 def _clock(seconds: float, zone: tzinfo) -> Callable[[], datetime]:

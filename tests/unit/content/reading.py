@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import re
-from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import default
 
@@ -35,6 +34,7 @@ def header_names(data: bytes) -> list[str]:
     return [name.decode() for name in re.findall(rb"^([!-9;-~]+):", head, re.MULTILINE)]
 
 
-def phrase(raw: str) -> str:
-    """A display name with encoded words; the new parser of 3.11 keeps the blanks between them."""
-    return str(make_header(decode_header(re.sub(r"\r\n(?=\s)", "", raw))))
+def text_of(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return part.get_content().replace("\r\n", "\n")
