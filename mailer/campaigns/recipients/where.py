@@ -1,0 +1,275 @@
+"""``where = "plan == 'pro' and not vip"``: which rows to take, in a small language over the cells.
+
+Columns by identifier, or ``row["First Name"]``; text in quotes, numbers, ``true`` and ``false``;
+``== != < <= > >=``, ``in`` and ``not in`` (a list, or a part of a text), ``and or not``, parentheses; the
+functions in ``FUNCTIONS``. The grammar is Python's, read with ``ast``; nothing is ever evaluated as
+Python: each node of a short list becomes a closure, every other node is an error.
+
+A column has the type that ``[types]`` gives it, else it is text. Text written beside a date is read as a
+date. An empty cell with a type equals nothing and is neither smaller nor larger.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from mailer.campaigns.recipients.header import Columns, listed
+from mailer.content.celltypes import convert
+from mailer.errors import RecipientsError
+
+_LONGEST = 2_000
+_LINE_ENDS = re.compile(r"[\r\n\f]")
+_NUMBERS = frozenset({"integer", "decimal", "decimal,"})
+_MOMENTS = frozenset({"date", "datetime"})
+
+#: Name -> (function, kinds of its arguments, kind of its result).
+FUNCTIONS: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "lower": (str.lower, ("text",), "text"),
+    "upper": (str.upper, ("text",), "text"),
+    "strip": (str.strip, ("text",), "text"),
+    "length": (len, ("text",), "number"),
+    "startswith": (str.startswith, ("text", "text"), "boolean"),
+    "endswith": (str.endswith, ("text", "text"), "boolean"),
+    "contains": (operator.contains, ("text", "text"), "boolean"),
+}
+_COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+#: A row's cells by column number, those with a type already converted.
+Values = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A piece of the expression: what it computes, and what kind of value that is."""
+
+    get: Callable[[Values], Any]
+    kind: str  # text, number, date, datetime, boolean, list
+    literal: Any = None
+    type_name: str = "text"  # how a text beside it is to be read
+
+
+class Where:
+    """A compiled condition. Calling it with a row's cells says whether the row is taken; the cells of
+    ``uses`` must be converted already. Pickles as its source."""
+
+    def __init__(self, source: str, columns: Columns, types: Mapping[int, str]) -> None:
+        compiler = _Compiler(source, columns, types)
+        self._arguments = (source, columns, dict(types))
+        self._test = compiler.compile().get
+        self.uses = frozenset(compiler.used)
+
+    def __call__(self, values: Values) -> bool:
+        return bool(self._test(values))
+
+    def __reduce__(self) -> tuple[type[Where], tuple[str, Columns, dict[int, str]]]:
+        return Where, self._arguments
+
+
+class _Compiler:
+    def __init__(self, source: str, columns: Columns, types: Mapping[int, str]) -> None:
+        self._source = source
+        flat = _LINE_ENDS.sub(" ", source)  # so that a position is one number
+        self._text = flat.strip()
+        self._indent = len(flat) - len(flat.lstrip())
+        self._columns = columns
+        self._types = types
+        self.used: set[int] = set()
+
+    def compile(self) -> _Node:
+        if len(self._source) > _LONGEST:
+            raise RecipientsError(f"where: longer than {_LONGEST} characters")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about escapes; the text is data
+                tree = ast.parse(self._text, mode="eval")
+            return self._node(tree.body)
+        except SyntaxError as error:
+            raise self._failure(error.offset or 1, "this cannot be read: " + error.msg) from None
+        except (ValueError, RecursionError, MemoryError):
+            raise RecipientsError("where: this cannot be read") from None
+
+    def _node(self, node: ast.expr) -> _Node:
+        match node:
+            case ast.BoolOp(op=op, values=values):
+                return self._combined(op, [self._node(value).get for value in values])
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._node(operand).get
+                return _Node(lambda values: not inner(values), "boolean")
+            case ast.Compare():
+                return self._comparison(node)
+            case ast.Name(id=name):
+                return self._name(node, name)
+            case ast.Subscript(value=ast.Name(id="row"), slice=ast.Constant(value=str(header))):
+                return self._column(node, header)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._call(node, name, arguments)
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+                return self._list(items)
+            case _:
+                return self._literal(node)
+
+    def _combined(self, op: ast.boolop, parts: list[Callable[[Values], Any]]) -> _Node:
+        return _Node(_every(parts) if isinstance(op, ast.And) else _some(parts), "boolean")
+
+    def _comparison(self, node: ast.Compare) -> _Node:
+        sides = [self._node(side) for side in (node.left, *node.comparators)]
+        tests = [
+            self._test(node, op, left, right)
+            for op, left, right in zip(node.ops, sides, sides[1:], strict=False)
+        ]
+        return _Node(tests[0] if len(tests) == 1 else _every(tests), "boolean")
+
+    def _test(self, node: ast.expr, op: ast.cmpop, left: _Node, right: _Node) -> Callable[[Values], bool]:
+        if isinstance(op, ast.In | ast.NotIn):
+            return self._membership(node, isinstance(op, ast.In), left, right)
+        compare = _COMPARE.get(type(op))
+        if compare is None:
+            raise self._rejected(node, "only == != < <= > >= in and not in compare")
+        left, right = self._matched(node, left, right)
+        return _compared(compare, left.get, right.get, left.kind == "text")
+
+    def _membership(
+        self, node: ast.expr, wanted: bool, left: _Node, right: _Node
+    ) -> Callable[[Values], bool]:
+        get_left, get_right = left.get, right.get
+        if right.kind == "list":
+            items = [self._matched(node, left, item)[1].literal for item in right.literal]
+            return lambda values: (get_left(values) in items) is wanted
+        if left.kind != "text" or right.kind != "text":
+            raise self._rejected(node, "on the right of 'in' stands a list, or a text")
+        return lambda values: (get_left(values) in get_right(values)) is wanted
+
+    def _matched(self, node: ast.expr, left: _Node, right: _Node) -> tuple[_Node, _Node]:
+        """Both sides in one kind; a text written beside a date becomes a date."""
+        if left.kind == right.kind != "list":
+            return left, right
+        if left.kind in _MOMENTS and right.literal is not None:
+            return left, self._read_as(node, left.type_name, right)
+        if right.kind in _MOMENTS and left.literal is not None:
+            return self._read_as(node, right.type_name, left), right
+        raise self._rejected(
+            node,
+            f"a {left.kind} is never comparable with a {right.kind}; declare the column's type in [types]",
+        )
+
+    def _read_as(self, node: ast.expr, type_name: str, side: _Node) -> _Node:
+        try:
+            value = convert(type_name, str(side.literal))
+        except ValueError as error:
+            raise self._rejected(node, f"{side.literal!r}: {error}") from None
+        return _Node(lambda _: value, type_name.partition(":")[0], value, type_name)
+
+    def _name(self, node: ast.expr, name: str) -> _Node:
+        if name.lower() in {"true", "false"} and name not in self._columns.identifiers:
+            return _constant(name.lower() == "true", "boolean")
+        return self._column(node, name)
+
+    def _column(self, node: ast.expr, name: str) -> _Node:
+        try:
+            index = self._columns.index(name)
+        except RecipientsError:
+            there_are = listed(self._columns.identifiers)
+            raise self._rejected(node, f"there is no column {name!r}; there are {there_are}") from None
+        self.used.add(index)
+        type_name = self._types.get(index, "text")
+        base = type_name.partition(":")[0]
+        return _Node(operator.itemgetter(index), "number" if base in _NUMBERS else base, None, type_name)
+
+    def _call(self, node: ast.expr, name: str, arguments: list[ast.expr]) -> _Node:
+        if name not in FUNCTIONS:
+            raise self._rejected(node, f"there is no function {name!r}; there are {', '.join(FUNCTIONS)}")
+        function, kinds, result = FUNCTIONS[name]
+        given = [self._node(argument) for argument in arguments]
+        if tuple(argument.kind for argument in given) != kinds:
+            raise self._rejected(node, f"{name}() takes {len(kinds)} text{'s' * (len(kinds) > 1)}")
+        getters = [argument.get for argument in given]
+        return _Node(lambda values: function(*[get(values) for get in getters]), result)
+
+    def _list(self, items: list[ast.expr]) -> _Node:
+        parts = [self._literal(item) for item in items]
+        return _Node(lambda _: True, "list", parts)
+
+    def _literal(self, node: ast.expr) -> _Node:
+        match node:
+            case ast.Constant(value=bool(value)):
+                return _constant(value, "boolean")
+            case ast.Constant(value=str(value)):
+                return _constant(value, "text")
+            case ast.Constant(value=int(value)):
+                return _constant(Decimal(value), "number")
+            case ast.Constant(value=float(value)):
+                return _constant(Decimal(repr(value)), "number")
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
+                inner = self._literal(node.operand)
+                if inner.kind == "number":
+                    return _constant(-inner.literal, "number")
+        raise self._rejected(node, "this is not part of the language of where")
+
+    def _rejected(self, node: ast.expr, reason: str) -> RecipientsError:
+        before = self._text.encode()[: node.col_offset].decode()
+        return self._failure(len(before) + 1, reason)
+
+    def _failure(self, position: int, reason: str) -> RecipientsError:
+        raise RecipientsError(
+            f"where, character {self._indent + position}: {reason}", hint=f"where = {self._source!r}"
+        )
+
+
+def _constant(value: Any, kind: str) -> _Node:
+    return _Node(lambda _: value, kind, value)
+
+
+def _every(parts: Sequence[Callable[[Values], Any]]) -> Callable[[Values], bool]:
+    def every(values: Values) -> bool:
+        for part in parts:  # noqa: SIM110 - called per row, and a generator costs more than the tests
+            if not part(values):
+                return False
+        return True
+
+    return every
+
+
+def _some(parts: Sequence[Callable[[Values], Any]]) -> Callable[[Values], bool]:
+    def some(values: Values) -> bool:
+        for part in parts:  # noqa: SIM110 - as above
+            if part(values):
+                return True
+        return False
+
+    return some
+
+
+def _compared(
+    compare: Callable[[Any, Any], bool],
+    left: Callable[[Values], Any],
+    right: Callable[[Values], Any],
+    text: bool,
+) -> Callable[[Values], bool]:
+    if text:
+        return lambda values: compare(left(values), right(values))
+    unequal = compare is operator.ne
+
+    def test(values: Values) -> bool:
+        one, other = left(values), right(values)
+        if one == "" or other == "":  # an empty cell with a type
+            return unequal
+        try:
+            return compare(one, other)
+        except TypeError:  # a time with a zone beside one without: neither before nor after
+            return unequal
+
+    return test
