@@ -89,6 +89,10 @@ class Bodies:
             )
         return sorted(found)
 
+    def bodies(self) -> list[str]:
+        """The files that are bodies of this mail."""
+        return [name for name in self.sources if _language(name, self.package) is not None]
+
     def body(self, language: str) -> Body:
         names = {kind: self._named(kind, language) for kind in ("html", "mjml", "txt")}
         text = self._text(names["txt"]) if names["txt"] else None
