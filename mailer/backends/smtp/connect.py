@@ -188,7 +188,7 @@ class _Opening:
         """The transport gets a protocol of ours; aiosmtplib's part ends here."""
         client, options = self._client, self._options
         tls = client.get_transport_info("ssl_object")
-        offers = Offers.parse(client.esmtp_extensions)
+        offers = Offers.parse(client.esmtp_extensions, options.size)
         transport = client.transport
         assert transport is not None  # noqa: S101 - get_transport_info has just used it
         self._wire = Wire()

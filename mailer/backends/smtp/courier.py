@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from mailer import crash
-from mailer.backends.smtp.envelope import refusal
+from mailer.backends.smtp.envelope import refusal, transparent
 from mailer.backends.smtp.jobs import Job
 from mailer.backends.smtp.session import Envelope, Session, Unsent
 from mailer.backends.smtp.transaction import transact, unmarked
-from mailer.message import Deferred, Fenced, Phase, Reply, Unknown
+from mailer.message import Deferred, Fenced, Phase, Rejected, Reply, Unknown
 
 
 class Source(Protocol):
@@ -31,13 +31,10 @@ class Source(Protocol):
 class Courier:
     """Sends what its source hands out, until the connection or the source ends."""
 
-    def __init__(
-        self, session: Session, source: Source, *, max_messages: int = 0, max_size: int | None = None
-    ) -> None:
+    def __init__(self, session: Session, source: Source, *, max_messages: int = 0) -> None:
         self._session = session
         self._source = source
         self._max_messages = max_messages
-        self._max_size = max_size
         #: Transactions begun, and those that came to an end.
         self.begun = 0
         self.served = 0
@@ -82,12 +79,13 @@ class Courier:
 
     def _prepare(self, job: Job) -> Envelope | None:
         """Its commands; None when it cannot go over this session, which it was told."""
-        refused = refusal(job.message, self._session.offers, self._max_size)
-        if refused is not None:
-            job.settle(refused)
+        message = job.message
+        body = refusal(message, self._session.offers) or transparent(message.data)
+        if isinstance(body, Rejected):
+            job.settle(body)
             return None
         self.begun += 1
-        return self._session.envelope(job, job.message.recipients)
+        return self._session.envelope(job, message.recipients, body)
 
     def _ride(self) -> bytes:
         """The envelope of the message that waits longest, to go out behind the present body."""

@@ -148,7 +148,7 @@ class Pool:
             raise
         self._opening -= 1
         self._up += 1
-        courier = Courier(session, self, max_messages=self._options.max_messages, max_size=self._options.size)
+        courier = Courier(session, self, max_messages=self._options.max_messages)
         try:
             await courier.run()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mailer.backends.smtp.reply_table import RULES, Refusal
+from mailer.backends.smtp.reply_table import RULES, Refusal, Rule
 from mailer.message import Accepted, Phase, Reply
 
 #: What a reply can mean. Whatever it is, the reply itself is in it.
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(
     r"|\bid=(\S+)"
     r"|InternalId=(\d+)"
     r"|^(\S+) Message accepted for delivery"
-    r"|^Ok:? (\S{16,})$",
+    r"|^Ok:? ([^\s=]{16,})$",
     re.IGNORECASE,
 )
 
@@ -37,8 +37,14 @@ def classify(code: int, text: str, phase: Phase) -> Verdict:
     if 200 <= code < 300:
         return accepted(code, text, phase)
     reply = read(code, text, phase)
-    rule = next(rule for rule in RULES if phase in rule.phases and rule.pattern.match(_subject(reply)))
+    rule = deciding_rule(reply, phase)
     return rule.then(Reply(reply.text, code, reply.enhanced, phase, rule.reason))
+
+
+def deciding_rule(reply: Reply, phase: Phase) -> Rule:
+    """The first that matches; the last matches anything."""
+    subject = _subject(reply)
+    return next(rule for rule in RULES if phase in rule.phases and rule.pattern.match(subject))
 
 
 def accepted(code: int, text: str, phase: Phase = Phase.DOT) -> Accepted:
@@ -56,11 +62,13 @@ def read(code: int, text: str, phase: Phase, reason: str = "") -> Reply:
     enhanced = match[1]
     body = text[match.end() :]
     if "\n" in body:
-        body = "\n".join(line.removeprefix(enhanced) for line in body.split("\n"))
+        body = "\n".join(line.removeprefix(enhanced).strip() for line in body.split("\n"))
     return Reply(_one_line(body), code, enhanced, phase, reason)
 
 
 def _one_line(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text[:_MAX_TEXT]
     return _CONTROL.sub(" ", text).strip()[:_MAX_TEXT]
 
 

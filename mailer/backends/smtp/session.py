@@ -25,6 +25,7 @@ class Envelope:
     recipients: Sequence[str]
     commands: Sequence[bytes]
     phases: Sequence[Phase]
+    body: bytes
     #: Already on the wire, so only its replies are to be read.
     written: bool = False
 
@@ -61,13 +62,13 @@ class Session:
     def usable(self) -> bool:
         return not self.broken and self.wire.lost is None
 
-    def envelope(self, job: Job, recipients: Sequence[str]) -> Envelope:
+    def envelope(self, job: Job, recipients: Sequence[str], body: bytes) -> Envelope:
         """The commands for these recipients. With several, DATA waits until every RCPT has its reply."""
         message = job.message
         commands = [mail(message, self.offers), *(rcpt(to, message, self.offers) for to in recipients)]
         if len(message.recipients) == 1:
-            return Envelope(job, recipients, (*commands, DATA), _SINGLE)
-        return Envelope(job, recipients, commands, (Phase.MAIL, *[Phase.RCPT] * len(recipients)))
+            return Envelope(job, recipients, (*commands, DATA), _SINGLE, body)
+        return Envelope(job, recipients, commands, (Phase.MAIL, *[Phase.RCPT] * len(recipients)), body)
 
     async def begin(self, envelope: Envelope) -> list[Raw]:
         """The replies to the envelope, which may be on the wire already. Raises Unsent."""

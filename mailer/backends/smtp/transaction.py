@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mailer import crash
-from mailer.backends.smtp.envelope import stuffed
 from mailer.backends.smtp.replies import Verdict, classify, read
 from mailer.backends.smtp.session import DATA, Envelope, Session, Unsent
 from mailer.backends.smtp.wire import Raw
@@ -158,7 +157,7 @@ async def _send_rest(session: Session, first: Envelope, copies: Copies) -> None:
     """Further transactions of the same message, each with as many recipients as the server takes."""
     while copies.rest:
         waiting, copies.rest = copies.rest, []
-        envelope = session.envelope(first.job, waiting)
+        envelope = session.envelope(first.job, waiting, first.body)
         try:
             reply = await _follow_up(session, envelope, copies)
         except Unsent as unsent:
@@ -219,7 +218,7 @@ async def _transmit(session: Session, envelope: Envelope, ride: Ride) -> Verdict
         session.broken = True
         return Deferred(session.loss(Phase.DATA))
     session.committed = True
-    early = await _write(session, stuffed(envelope.job.message.data), ride)
+    early = await _write(session, envelope.body, ride)
     outcome = early or _verdict(session, await session.read_dot())
     session.committed = False
     crash.point("after_reply")

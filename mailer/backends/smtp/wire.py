@@ -127,13 +127,20 @@ class Wire(asyncio.Protocol):
     # --- what the event loop calls ---------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self.lost is not None:
+            return
         if self._rest:
             data = self._rest + data
         lines = data.split(b"\n")
         self._rest = lines.pop()
         for line in lines:
-            if self.lost is None:
-                self._line(line)
+            code = _CODES.get(line[:3])
+            if code and line[3:4] == b" " and not self._lines:
+                self._replies.append(Raw(code, line[4:].rstrip()))
+            else:
+                self._line(line, code)
+                if self.lost is not None:
+                    break
         if len(self._rest) > MAX_LINE:
             self._lose("a reply without end")
         elif self._waiter is not None:
@@ -163,8 +170,8 @@ class Wire(asyncio.Protocol):
     def _buffered(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport else 0
 
-    def _line(self, line: bytes) -> None:
-        code = _CODES.get(line[:3])
+    def _line(self, line: bytes, code: int | None) -> None:
+        """A line of a longer reply, or of no reply at all."""
         mark = line[3:4]
         if code is None or mark not in b" -\r" or (self._lines and code != self._code):
             self._lose("not an SMTP reply")
