@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 #: A pump that shows no sign of life for so long is replaced by another.
 LEAD_SECONDS = 5.0
-#: How often leases are recovered, campaigns listed anew and the epoch raised.
+#: How often leases are recovered and the epoch raised.
 HOUSE_SECONDS = 1.0
+#: While there is work, campaigns are listed anew no more often than this.
+LIST_SECONDS = 0.1
 #: When there is no room, and the dispatcher does not say when there is.
 FULL_SECONDS = 0.2
 RECIPIENTS_PER_TASK = 200
@@ -76,6 +78,7 @@ class Pump:
         self._leading = False
         self._full = False
         self._house_at = 0.0
+        self._list_at = 0.0
         self._sources: dict[int, Source] = {}
         self._error: BaseException | None = None
         self._woken = asyncio.Event()
@@ -116,6 +119,8 @@ class Pump:
         now = self._clock()
         if now >= self._house_at:
             await self._keep_house(now)
+        elif self._leading and now >= self._list_at:
+            self._run_these(await self._writer.run(self._running), now)
         if not self._leading:
             return self._house_at - now
         self._full = False
@@ -141,15 +146,10 @@ class Pump:
         self._house_at = now + HOUSE_SECONDS
         campaigns = await self._writer.run(self._house)
         self._leading = campaigns is not None
-        wanted = {campaign.id: campaign for campaign in campaigns or ()}
-        for gone in self._sources.keys() - wanted.keys():
-            del self._sources[gone]
-        for id_, campaign in wanted.items():
-            if id_ not in self._sources:
-                self._sources[id_] = Source(campaign, self._writer, self._throttle, self._clock)
+        self._run_these(campaigns or [], now)
 
     def _house(self, ledger: Ledger) -> list[Campaign] | None:
-        """On the ledger's thread. None: somebody else leads."""
+        """On the ledger's thread. None: somebody else leads, or nobody may."""
         if not ledger.schedule.lead(self.name, self._worker, LEAD_SECONDS):
             return None
         recovered = ledger.slices.recover()
@@ -157,9 +157,21 @@ class Pump:
             log.info("leases ran out: %d rows returned, %d unknown", recovered.returned, recovered.unknown)
         if self._epoch_copy is not None and not epoch.beat(ledger, self._epoch_copy, self._runner):
             log.error("%s", epoch.RESTORED)
-            return []
+            return None
+        return self._running(ledger)
+
+    def _running(self, ledger: Ledger) -> list[Campaign]:
         campaigns = ledger.schedule.runnable(self._runner)
         return [campaign for campaign in campaigns if self._only in (None, campaign.id)]
+
+    def _run_these(self, campaigns: Sequence[Campaign], now: float) -> None:
+        self._list_at = now + LIST_SECONDS
+        wanted = {campaign.id: campaign for campaign in campaigns}
+        for gone in self._sources.keys() - wanted.keys():
+            del self._sources[gone]
+        for id_, campaign in wanted.items():
+            if id_ not in self._sources:
+                self._sources[id_] = Source(campaign, self._writer, self._throttle, self._clock)
 
     # As often as there is room.
 
