@@ -38,21 +38,21 @@ from mailer.message import (
 #: What sysexits.h makes of a message. Where a program means its own relay (msmtp: 68) or does not say how
 #: far it came (74, 76), the recipient is not punished and nothing is sent twice.
 EXITS: dict[int, tuple[type[Deferred | Rejected | Blocked | Unknown], str]] = {
-    64: (Blocked, "the program does not understand its arguments"),
-    65: (Rejected, "the program refuses the message or an address"),
-    66: (Blocked, "the program cannot read a file it needs"),
-    67: (Rejected, "there is no such recipient"),
-    68: (Deferred, "a host is unknown"),
-    69: (Deferred, "a service is not available"),
-    70: (Deferred, "the program found an error in itself"),
-    71: (Deferred, "the system lacks resources"),
-    72: (Blocked, "a system file is missing or wrong"),
-    73: (Deferred, "a file cannot be created"),
-    74: (Unknown, "the program lost its connection or its disk"),
-    75: (Deferred, "the program asks to try again"),
-    76: (Unknown, "the program did not understand its relay"),
-    77: (Blocked, "the program refuses our login or our permission"),
-    78: (Blocked, "the program is not configured"),
+    64: (Blocked, "The program does not understand its arguments."),
+    65: (Rejected, "The program refuses the message or an address."),
+    66: (Blocked, "The program cannot read a file it needs."),
+    67: (Rejected, "There is no such recipient."),
+    68: (Deferred, "A host is unknown."),
+    69: (Deferred, "A service is not available."),
+    70: (Deferred, "The program found an error in itself."),
+    71: (Deferred, "The system lacks resources."),
+    72: (Blocked, "A system file is missing or wrong."),
+    73: (Deferred, "A file cannot be created."),
+    74: (Unknown, "The program lost its connection or its disk."),
+    75: (Deferred, "The program asks to try again."),
+    76: (Unknown, "The program did not understand its relay."),
+    77: (Blocked, "The program refuses our login or our permission."),
+    78: (Blocked, "The program is not configured."),
 }
 #: A server's reply that the program repeats; msmtp does: ``server message: 550 5.1.1 no such user``.
 _REPLY = re.compile(r"(?:^|: )([45]\d\d)[ -]([^\n]+)", re.MULTILINE)
@@ -137,45 +137,62 @@ class SendmailBackend:
     async def _send(self, message: Outgoing, mark: Mark) -> Outcome:
         if refused := too_large(message, self._limits.size):
             return refused
-        # Before the program starts: once it runs, the end of its input would send even an empty message.
-        if stays := await unmarked(message, mark):
-            return stays
-        with TemporaryFile() as output:  # not a pipe: a child that stays behind would keep it open
-            try:
-                process = await self._start(message, output)
-            except OSError as error:
-                raise BackendUnusable(self._name, f"{self._program}: {error.strerror}") from error
-            code = await self._hand_over(process, message.data.replace(b"\r\n", b"\n"))
+        try:
+            letter = await asyncio.to_thread(_spooled, message.data)
+        except OSError as error:
+            raise BackendUnusable(self._name, f"temporary file: {error.strerror}") from error
+        with letter, TemporaryFile() as output:  # not a pipe: a child that stays behind would keep it open
+            # Before the program starts: once it runs, nobody can tell it to forget the message.
+            if stays := await unmarked(message, mark):
+                return stays
+            code = await self._run(message, letter, output)
             output.seek(0)
             said = output.read(_OUTPUT_LIMIT).decode("utf-8", "replace")
         crash.point("after_reply")
         if code is None:
             text = f"no answer within {self._timeout:g} s"
-            return Unknown(Reply(text, phase=Phase.REQUEST, reason="the program may have sent it"))
+            return Unknown(Reply(text, phase=Phase.REQUEST, reason="The program may have sent it."))
         return outcome_of(code, said)
 
-    async def _start(self, message: Outgoing, output: IO[bytes]) -> asyncio.subprocess.Process:
+    async def _run(self, message: Outgoing, letter: IO[bytes], output: IO[bytes]) -> int | None:
+        """The exit code; None when there was none in time."""
+        crash.point("before_dot")
+        try:
+            process = await self._start(message, letter, output)
+        except OSError as error:
+            raise BackendUnusable(self._name, f"{self._program}: {error.strerror}") from error
+        crash.point("after_dot")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await process.wait()
+        except TimeoutError:
+            return None
+        finally:
+            await _end(process)
+
+    async def _start(
+        self, message: Outgoing, letter: IO[bytes], output: IO[bytes]
+    ) -> asyncio.subprocess.Process:
         command = (self._program, *self._args, "-i", "-f", message.sender, "--", *message.recipients)
         return await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=letter,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for us; and all its children can be ended together
         )
 
-    async def _hand_over(self, process: asyncio.subprocess.Process, data: bytes) -> int | None:
-        """The exit code; None when there was none in time."""
-        crash.point("before_dot")
-        try:
-            async with asyncio.timeout(self._timeout):
-                await process.communicate(data)
-                crash.point("after_dot")
-                return process.returncode
-        except TimeoutError:
-            return None
-        finally:
-            await _end(process)
+
+def _spooled(data: bytes) -> IO[bytes]:
+    """A file, not a pipe: were we killed while writing, the program would send the half it got."""
+    letter = TemporaryFile()  # noqa: SIM115 - closed by whom it is handed to
+    try:
+        letter.write(data.replace(b"\r\n", b"\n"))
+        letter.seek(0)
+    except OSError:
+        letter.close()
+        raise
+    return letter
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -192,8 +209,8 @@ def outcome_of(code: int, output: str) -> Outcome:
     if code == 0:
         return Accepted(Reply(text or "taken", phase=Phase.REQUEST))
     if code < 0 or code > 128:  # a shell adds 128 to the signal that ended its child
-        return Unknown(Reply(text, phase=Phase.REQUEST, reason=f"the program died, exit code {code}"))
-    kind, reason = EXITS.get(code, (Deferred, f"the program ended with exit code {code}"))
+        return Unknown(Reply(text, phase=Phase.REQUEST, reason=f"The program died, exit code {code}."))
+    kind, reason = EXITS.get(code, (Deferred, f"The program ended with exit code {code}."))
     if kind is not Blocked and (said := _REPLY.search(output)):
         verdict = replies.classify(int(said[1]), said[2], Phase.RCPT)
         return replace(verdict, reply=replace(verdict.reply, phase=Phase.REQUEST))
