@@ -28,7 +28,8 @@ def table(value: Any) -> Any:
         return value
     if not all("=" in pair for pair in pairs):
         raise ValueError("must be KEY=VALUE")
-    return dict(map(str.strip, pair.split("=", 1)) for pair in pairs)
+    split = (pair.partition("=") for pair in pairs)
+    return {key.strip(): cell.strip() for key, _, cell in split}
 
 
 def _address(text: str) -> str:

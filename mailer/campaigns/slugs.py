@@ -1,0 +1,20 @@
+"""Readable names of campaigns: ``november-newsletter-7f3a``."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_LONGEST = 48
+_OTHER = re.compile(r"[^a-z0-9]+")
+
+
+def slugged(name: str) -> str:
+    """Lower case, ASCII letters and digits with dashes between; "campaign" when nothing is left."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return _OTHER.sub("-", plain).strip("-")[:_LONGEST].rstrip("-") or "campaign"
+
+
+def slug(name: str, digest: str, digits: int = 4) -> str:
+    """The name with the first digits of its identity."""
+    return f"{slugged(name)}-{digest[:digits]}"

@@ -1,0 +1,59 @@
+"""Rows that passed the check, kept on disk until the campaign is opened, so they are parsed only once."""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from mailer.errors import LedgerError
+from mailer.ledger.contract import NewRow
+
+#: ordinal, line, address, lane, cells, files: the fields of NewRow.
+PlainRow = tuple[int, int, str, str, str, str | None]
+
+
+class Spool:
+    """Written once, then read from the start as often as wanted. The file has no name and mode 0600.
+
+    Raises LedgerError when the temporary folder is full.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = tempfile.TemporaryFile(prefix="mailer-rows-", dir=folder, buffering=1 << 20)  # noqa: SIM115
+        self.rows = 0
+
+    def write(self, rows: Iterable[PlainRow]) -> None:
+        batch = list(rows)
+        try:
+            marshal.dump(batch, self._file)
+        except OSError as error:
+            raise _full(error) from error
+        self.rows += len(batch)
+
+    def __iter__(self) -> Iterator[NewRow]:
+        try:
+            end = self._file.seek(0, 2)
+            self._file.seek(0)
+        except OSError as error:
+            raise _full(error) from error
+        while self._file.tell() < end:
+            for row in marshal.load(self._file):  # noqa: S302 - our own file, which nobody else can open
+                yield NewRow(*row)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _full(error: OSError) -> LedgerError:
+    return LedgerError(f"the temporary folder cannot be written ({error.strerror}): free space or set TMPDIR")
