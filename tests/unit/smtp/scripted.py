@@ -114,8 +114,10 @@ class _Conversation:
                 await step()
 
     async def act(self, step: str, usual: str) -> bool:
-        """Do as the script says. True: it was the usual thing, and its effect shall be had."""
-        act = self.server.script(step, self.visit)
+        """Do as the script says. True: its effect shall be had."""
+        return await self.do(self.server.script(step, self.visit), usual)
+
+    async def do(self, act: Act | None, usual: str = "") -> bool:
         await self.say(act.reply if act else usual)
         if act and act.hang:
             await asyncio.Event().wait()
@@ -181,20 +183,18 @@ class _Conversation:
         return None
 
     async def on_data(self) -> None:
-        if not self.visit.recipients and self.server.script("DATA", self.visit) is None:
-            return await self.say("554 5.5.1 no valid recipients")
         act = self.server.script("DATA", self.visit)
-        if not await self.act("DATA", "354 go on") or (act and not act.reply.startswith("354")):
-            return None
-        await self.body()
-        return None
+        if not self.visit.recipients and act is None:
+            await self.say("554 5.5.1 no valid recipients")
+        elif await self.do(act, "354 go on") and (act is None or act.reply.startswith("354")):
+            await self.body()
 
     async def body(self) -> None:
         data = b""
         while not (data.endswith(b"\r\n.\r\n") or data == b".\r\n"):
             act = self.server.script("BODY", self.visit)
             if act and len(data) > 1000:
-                await self.act("BODY", "")
+                await self.do(act)
             piece = await self.reader.readuntil(b"\r\n")
             self.server.received += piece
             data += piece
@@ -202,7 +202,7 @@ class _Conversation:
         if act is None or act.store:
             self.server.stored.append((self.visit.sender or "", tuple(self.visit.recipients), _plain(data)))
             self.visit.stored += 1
-        await self.act("DOT", f"250 2.0.0 Ok: queued as {len(self.server.stored):05X}")
+        await self.do(act, f"250 2.0.0 Ok: queued as {len(self.server.stored):05X}")
         self.visit.sender, self.visit.recipients = None, []
 
     async def on_rset(self) -> None:
