@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from mailer.errors import RecipientsError
@@ -38,9 +39,13 @@ _CANDIDATES = (
 )
 #: A guess worse than this is not made; 0 is clean text, 1 is noise.
 _WORST = 0.25
-# A wrong guess leaves symbols inside words ("£ukasz") and capitals behind small letters ("MŸller").
-_BROKEN = re.compile(r"[^\W\d_][¡¢£¤¥¦§¨©¬®¯°±²³µ¶¸¹»¼½¾¿ˇ˘˙˛†‡•…‰∂∑∏π∫Ω√∆◊˝]|[£¤¥¦¬¯±¹²³¶¸¼½¾][^\W\d_]")
-_CAPITAL_INSIDE = re.compile(r"[a-zà-ÿ][À-ÞŠŒŽŸ](?=[a-zà-ÿ]|\b)")
+# A wrong guess leaves symbols inside words ("£ukasz"), two alphabets in one word ("Andrц"), and capitals
+# behind small letters ("MŸller").
+_BROKEN = re.compile(
+    r"[^\W\d_][¡¢£¤¥¦§¨©¬®¯°±²³µ¶¸¹»¼½¾¿ˇ˘˙˛†‡•…‰∂∑∏π∫Ω√∆◊˝]"
+    r"|[£¤¥¦¬¯±¹²³¶¸¼½¾][^\W\d_]"
+    r"|[A-Za-z][\u0370-\u04ff\uff61-\uff9f]|[\u0370-\u04ff\uff61-\uff9f][A-Za-z]"
+)
 
 
 def detect(path: Path, declared: str | None) -> str:
@@ -128,7 +133,10 @@ def _is_utf8(sample: bytes, whole: bool) -> bool:
 def _broken(text: str) -> float:
     """Share of the non-ASCII characters that stand where no word has them."""
     foreign = sum(not char.isascii() for char in text)
-    return (len(_BROKEN.findall(text)) + len(_CAPITAL_INSIDE.findall(text))) / max(foreign, 1)
+    capitals = sum(
+        left.islower() and right.isupper() and not right.isascii() for left, right in pairwise(text)
+    )
+    return (len(_BROKEN.findall(text)) + capitals) / max(foreign, 1)
 
 
 def _bad_line(path: Path, codec: str) -> int | None:

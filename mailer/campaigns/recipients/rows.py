@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mailer.address import UNSAFE, Address, AddressError
 from mailer.campaigns.recipients.contract import Chunk, Entry, Examined, Invalid, Recipient
 from mailer.campaigns.recipients.header import Columns
-from mailer.campaigns.recipients.where import Where
+from mailer.campaigns.recipients.where import BadCell, Where
 from mailer.content.celltypes import convert
 
 BLANK = "blank line"
@@ -51,11 +51,10 @@ class Examiner:
         )
 
     def _wanted(self, where: Where, cells: Sequence[str]) -> bool:
-        values: list[object] = list(cells)
-        for index, type_name in self.types:
-            if index in where.uses:
-                values[index] = self._converted(cells, index, type_name)
-        return where(values)
+        try:
+            return where(cells)
+        except BadCell as bad:
+            raise self._refused(bad.index, bad.reason) from None
 
     def _address(self, cells: Sequence[str]) -> Address:
         text = cells[self.columns.email]
@@ -72,13 +71,10 @@ class Examiner:
             if not cells[index].strip():
                 raise self._refused(index, "this cell is empty, but required")
         for index, type_name in self.types:
-            self._converted(cells, index, type_name)
-
-    def _converted(self, cells: Sequence[str], index: int, type_name: str) -> object:
-        try:
-            return convert(type_name, cells[index])
-        except ValueError as error:
-            raise self._refused(index, str(error)) from None
+            try:
+                convert(type_name, cells[index])
+            except ValueError as error:
+                raise self._refused(index, str(error)) from None
 
     def _name(self, cells: Sequence[str]) -> str:
         index = self.columns.name

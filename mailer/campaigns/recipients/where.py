@@ -6,7 +6,8 @@ functions in ``FUNCTIONS``. The grammar is Python's, read with ``ast``; nothing 
 Python: each node of a short list becomes a closure, every other node is an error.
 
 A column has the type that ``[types]`` gives it, else it is text. Text written beside a date is read as a
-date. An empty cell with a type equals nothing and is neither smaller nor larger.
+date. An empty cell with a type equals nothing and is neither smaller nor larger. Sides are looked at from
+left to right, and only as far as needed, so a cell that is not of its type matters only when it is reached.
 """
 
 from __future__ import annotations
@@ -48,32 +49,40 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
 }
 
-#: A row's cells by column number, those with a type already converted.
-Values = Sequence[Any]
+Cells = Sequence[str]
+
+
+class BadCell(ValueError):
+    """``BadCell(index, reason)``: the condition needs this cell, and it is not of its type."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
     """A piece of the expression: what it computes, and what kind of value that is."""
 
-    get: Callable[[Values], Any]
+    get: Callable[[Cells], Any]
     kind: str  # text, number, date, datetime, boolean, list
     literal: Any = None
     type_name: str = "text"  # how a text beside it is to be read
 
 
 class Where:
-    """A compiled condition. Calling it with a row's cells says whether the row is taken; the cells of
-    ``uses`` must be converted already. Pickles as its source."""
+    """A compiled condition. Calling it with a row's cells says whether the row is taken. Raises BadCell.
+
+    Pickles as its source.
+    """
 
     def __init__(self, source: str, columns: Columns, types: Mapping[int, str]) -> None:
-        compiler = _Compiler(source, columns, types)
         self._arguments = (source, columns, dict(types))
-        self._test = compiler.compile().get
-        self.uses = frozenset(compiler.used)
+        self._test = _Compiler(source, columns, types).compile().get
 
-    def __call__(self, values: Values) -> bool:
-        return bool(self._test(values))
+    def __call__(self, cells: Cells) -> bool:
+        return bool(self._test(cells))
 
     def __reduce__(self) -> tuple[type[Where], tuple[str, Columns, dict[int, str]]]:
         return Where, self._arguments
@@ -87,7 +96,6 @@ class _Compiler:
         self._indent = len(flat) - len(flat.lstrip())
         self._columns = columns
         self._types = types
-        self.used: set[int] = set()
 
     def compile(self) -> _Node:
         if len(self._source) > _LONGEST:
@@ -98,7 +106,7 @@ class _Compiler:
                 tree = ast.parse(self._text, mode="eval")
             return self._node(tree.body)
         except SyntaxError as error:
-            raise self._failure(error.offset or 1, "this cannot be read: " + error.msg) from None
+            raise self._unreadable(error) from None
         except (ValueError, RecursionError, MemoryError):
             raise RecipientsError("where: this cannot be read") from None
 
@@ -108,7 +116,7 @@ class _Compiler:
                 return self._combined(op, [self._node(value).get for value in values])
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self._node(operand).get
-                return _Node(lambda values: not inner(values), "boolean")
+                return _Node(lambda cells: not inner(cells), "boolean")
             case ast.Compare():
                 return self._comparison(node)
             case ast.Name(id=name):
@@ -122,7 +130,7 @@ class _Compiler:
             case _:
                 return self._literal(node)
 
-    def _combined(self, op: ast.boolop, parts: list[Callable[[Values], Any]]) -> _Node:
+    def _combined(self, op: ast.boolop, parts: list[Callable[[Cells], Any]]) -> _Node:
         return _Node(_every(parts) if isinstance(op, ast.And) else _some(parts), "boolean")
 
     def _comparison(self, node: ast.Compare) -> _Node:
@@ -133,7 +141,7 @@ class _Compiler:
         ]
         return _Node(tests[0] if len(tests) == 1 else _every(tests), "boolean")
 
-    def _test(self, node: ast.expr, op: ast.cmpop, left: _Node, right: _Node) -> Callable[[Values], bool]:
+    def _test(self, node: ast.expr, op: ast.cmpop, left: _Node, right: _Node) -> Callable[[Cells], bool]:
         if isinstance(op, ast.In | ast.NotIn):
             return self._membership(node, isinstance(op, ast.In), left, right)
         compare = _COMPARE.get(type(op))
@@ -142,16 +150,14 @@ class _Compiler:
         left, right = self._matched(node, left, right)
         return _compared(compare, left.get, right.get, left.kind == "text")
 
-    def _membership(
-        self, node: ast.expr, wanted: bool, left: _Node, right: _Node
-    ) -> Callable[[Values], bool]:
+    def _membership(self, node: ast.expr, wanted: bool, left: _Node, right: _Node) -> Callable[[Cells], bool]:
         get_left, get_right = left.get, right.get
         if right.kind == "list":
             items = [self._matched(node, left, item)[1].literal for item in right.literal]
-            return lambda values: (get_left(values) in items) is wanted
+            return lambda cells: (get_left(cells) in items) is wanted
         if left.kind != "text" or right.kind != "text":
             raise self._rejected(node, "on the right of 'in' stands a list, or a text")
-        return lambda values: (get_left(values) in get_right(values)) is wanted
+        return lambda cells: (get_left(cells) in get_right(cells)) is wanted
 
     def _matched(self, node: ast.expr, left: _Node, right: _Node) -> tuple[_Node, _Node]:
         """Both sides in one kind; a text written beside a date becomes a date."""
@@ -184,10 +190,10 @@ class _Compiler:
         except RecipientsError:
             there_are = listed(self._columns.identifiers)
             raise self._rejected(node, f"there is no column {name!r}; there are {there_are}") from None
-        self.used.add(index)
         type_name = self._types.get(index, "text")
         base = type_name.partition(":")[0]
-        return _Node(operator.itemgetter(index), "number" if base in _NUMBERS else base, None, type_name)
+        get = operator.itemgetter(index) if base == "text" else _converted(index, type_name)
+        return _Node(get, "number" if base in _NUMBERS else base, None, type_name)
 
     def _call(self, node: ast.expr, name: str, arguments: list[ast.expr]) -> _Node:
         if name not in FUNCTIONS:
@@ -197,7 +203,7 @@ class _Compiler:
         if tuple(argument.kind for argument in given) != kinds:
             raise self._rejected(node, f"{name}() takes {len(kinds)} text{'s' * (len(kinds) > 1)}")
         getters = [argument.get for argument in given]
-        return _Node(lambda values: function(*[get(values) for get in getters]), result)
+        return _Node(lambda cells: function(*[get(cells) for get in getters]), result)
 
     def _list(self, items: list[ast.expr]) -> _Node:
         parts = [self._literal(item) for item in items]
@@ -223,30 +229,46 @@ class _Compiler:
         before = self._text.encode()[: node.col_offset].decode()
         return self._failure(len(before) + 1, reason)
 
+    def _unreadable(self, error: SyntaxError) -> RecipientsError:
+        position = error.offset or len(self._text) + 1
+        single = self._text[position - 1 : position + 1].startswith("=")
+        reason = "two values are compared with ==" if single else f"this cannot be read: {error.msg}"
+        return self._failure(position, reason)
+
     def _failure(self, position: int, reason: str) -> RecipientsError:
         raise RecipientsError(
             f"where, character {self._indent + position}: {reason}", hint=f"where = {self._source!r}"
         )
 
 
+def _converted(index: int, type_name: str) -> Callable[[Cells], Any]:
+    def converted(cells: Cells) -> Any:
+        try:
+            return convert(type_name, cells[index])
+        except ValueError as error:
+            raise BadCell(index, str(error)) from None
+
+    return converted
+
+
 def _constant(value: Any, kind: str) -> _Node:
     return _Node(lambda _: value, kind, value)
 
 
-def _every(parts: Sequence[Callable[[Values], Any]]) -> Callable[[Values], bool]:
-    def every(values: Values) -> bool:
+def _every(parts: Sequence[Callable[[Cells], Any]]) -> Callable[[Cells], bool]:
+    def every(cells: Cells) -> bool:
         for part in parts:  # noqa: SIM110 - called per row, and a generator costs more than the tests
-            if not part(values):
+            if not part(cells):
                 return False
         return True
 
     return every
 
 
-def _some(parts: Sequence[Callable[[Values], Any]]) -> Callable[[Values], bool]:
-    def some(values: Values) -> bool:
+def _some(parts: Sequence[Callable[[Cells], Any]]) -> Callable[[Cells], bool]:
+    def some(cells: Cells) -> bool:
         for part in parts:  # noqa: SIM110 - as above
-            if part(values):
+            if part(cells):
                 return True
         return False
 
@@ -255,16 +277,16 @@ def _some(parts: Sequence[Callable[[Values], Any]]) -> Callable[[Values], bool]:
 
 def _compared(
     compare: Callable[[Any, Any], bool],
-    left: Callable[[Values], Any],
-    right: Callable[[Values], Any],
+    left: Callable[[Cells], Any],
+    right: Callable[[Cells], Any],
     text: bool,
-) -> Callable[[Values], bool]:
+) -> Callable[[Cells], bool]:
     if text:
-        return lambda values: compare(left(values), right(values))
+        return lambda cells: compare(left(cells), right(cells))
     unequal = compare is operator.ne
 
-    def test(values: Values) -> bool:
-        one, other = left(values), right(values)
+    def test(cells: Cells) -> bool:
+        one, other = left(cells), right(cells)
         if one == "" or other == "":  # an empty cell with a type
             return unequal
         try:

@@ -81,17 +81,19 @@ class WorkbookTable:
             raise RecipientsError(
                 "reading .xlsx needs openpyxl", str(self._path), hint='pip install "mailer-worker[xlsx]"'
             ) from None
-        with self._translated():
-            self._refuse_bomb()
-            book = load_workbook(self._path, read_only=True, data_only=True)
-            if not book.worksheets:
-                raise RecipientsError("the workbook has no sheet", str(self._path))
-            sheet = book.worksheets[0]
-            sheet.reset_dimensions()  # some programs write wrong ones
-        try:
-            yield sheet
-        finally:
-            book.close()
+        # A file, not a path: openpyxl judges a path by its suffix.
+        with self._path.open("rb") as file:
+            with self._translated():
+                self._refuse_bomb()
+                book = load_workbook(file, read_only=True, data_only=True)
+                if not book.worksheets:
+                    raise RecipientsError("the workbook has no sheet", str(self._path))
+                sheet = book.worksheets[0]
+                sheet.reset_dimensions()  # some programs write wrong ones
+            try:
+                yield sheet
+            finally:
+                book.close()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
