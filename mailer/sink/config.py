@@ -95,7 +95,7 @@ def parse(table: Mapping[str, Any], file: str = "<sink>") -> SinkConfig:
     if not isinstance(rules, list):
         raise ConfigError(f"{file}: rule must be a list of tables, [[rule]]")
     config = SinkConfig(
-        **_read(sink, _SINK_KEYS, f"{file}: sink"),
+        **_read(sink, SINK_KEYS, f"{file}: sink"),
         rules=tuple(_rule(rule, number, file) for number, rule in enumerate(rules, 1)),
     )
     _check_together(config, file)
@@ -115,7 +115,7 @@ def _rule(table: Any, number: int, file: str) -> Rule:
     where = f"{file}: rule {number}"
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: must be a table")
-    values = _read(table, _RULE_KEYS, where)
+    values = _read(table, RULE_KEYS, where)
     at = values.pop("at", None) or _phase_of(values.get("drop"))
     if at is None:
         raise ConfigError(f"{where}: at is missing, one of: {', '.join(PHASES)}")
@@ -218,7 +218,7 @@ def _extensions(value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-_SINK_KEYS: Mapping[str, Reader] = {
+SINK_KEYS: Mapping[str, Reader] = {
     "host": _text,
     "port": _whole(0, 65535),
     "hostname": _text,
@@ -240,7 +240,7 @@ _SINK_KEYS: Mapping[str, Reader] = {
     "user": _text,
     "password": _text,
 }
-_RULE_KEYS: Mapping[str, Reader] = {
+RULE_KEYS: Mapping[str, Reader] = {
     "at": _one_of(PHASES),
     "match": _text,
     "sender": _text,

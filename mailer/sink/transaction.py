@@ -127,7 +127,7 @@ class Transaction(Wire):
         if begun is None:
             self._refuse("data", "503 5.5.1 MAIL first")
         elif not begun.recipients or begun.chunks is not None:
-            self._refuse("data", "554 5.5.1 No valid recipients")
+            self.write("554 5.5.1 No valid recipients")  # its RCPT was counted already
         elif self.more_waits:
             self._refuse("pipelining", "421 5.5.0 Input before 354")
         else:
