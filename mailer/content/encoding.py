@@ -7,13 +7,14 @@ boundaries, which all start with ``--=_``: no encoding makes that string (RFC 20
 from __future__ import annotations
 
 import binascii
+import re
 from functools import lru_cache
 
 from mailer.errors import ContentError
 
-_PRINTABLE = bytes(range(32, 127)) + b"\r\n\t"
 _HIGH = bytes(range(128, 256))
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
+_SAFE = re.compile(r"(?!\.|--=_)[\t -~]*")
 _QP = [bytes([c]) if c == 9 or (32 <= c < 127 and c != 61) else b"=%02X" % c for c in range(256)]
 
 CRLF = b"\r\n"
@@ -25,17 +26,20 @@ def encoded_text(text: str) -> tuple[bytes, bytes]:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.endswith("\n"):
         text += "\n"
+    # Line by line, because most lines are the template's and were looked at for an earlier message.
+    lines = text.split("\n")
+    short = max(map(len, lines)) <= _LINE_LIMIT
+    if short and all(map(_known_as_safe, lines)):
+        return b"7bit", "\r\n".join(lines).encode("ascii")
     try:
-        data = text.replace("\n", "\r\n").encode()
+        data = text.encode()
     except UnicodeEncodeError:
         raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
-    if _travels_as_is(data):
-        return b"7bit", data
     high = len(data) - len(data.translate(None, _HIGH))
     # Quoted-printable costs two octets more for each, base64 a third of everything.
     if high * 11 > len(data) * 2:
-        return b"base64", encoded_octets(data)
-    return b"quoted-printable", _quoted_printable(data)
+        return b"base64", encoded_octets(data.replace(b"\n", CRLF))
+    return b"quoted-printable", CRLF.join(map(_known_line if short else _line, lines))
 
 
 def encoded_octets(data: bytes) -> bytes:
@@ -44,35 +48,13 @@ def encoded_octets(data: bytes) -> bytes:
     return b"".join([whole[at : at + 76] + CRLF for at in range(0, len(whole), 76)])
 
 
-def _travels_as_is(data: bytes) -> bool:
-    return (
-        data.isascii()
-        and not data.translate(None, _PRINTABLE)
-        and not data.startswith(b".")
-        and b"\n." not in data
-        and b"--=_" not in data
-        and _has_short_lines(data)
-    )
+def _is_safe(line: str) -> bool:
+    return _SAFE.fullmatch(line) is not None
 
 
-def _has_short_lines(data: bytes) -> bool:
-    at = 0
-    while len(data) - at > _LINE_LIMIT:
-        at = data.rfind(b"\n", at, at + _LINE_LIMIT + 2) + 1
-        if at == 0:
-            return False
-    return True
-
-
-def _quoted_printable(data: bytes) -> bytes:
-    if _has_short_lines(data):
-        # Most lines are the template's, the same in every message.
-        return CRLF.join(map(_kept_line, data.split(CRLF)))
-    return CRLF.join(map(_line, data.split(CRLF)))
-
-
-def _line(line: bytes) -> bytes:
+def _line(text: str) -> bytes:
     # binascii takes its kind of soft line break from the first line end that it sees.
+    line = text.encode()
     encoded = binascii.b2a_qp(line + CRLF)[:-2]
     for one in encoded.split(CRLF):
         # It protects a dot only when it stands alone, and makes a line of 77 of a blank at the end.
@@ -96,4 +78,5 @@ def _line_with_care(line: bytes) -> bytes:
     return CRLF.join([*lines, b"".join(current)])
 
 
-_kept_line = lru_cache(maxsize=2048)(_line)
+_known_as_safe = lru_cache(maxsize=4096)(_is_safe)
+_known_line = lru_cache(maxsize=4096)(_line)

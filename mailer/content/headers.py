@@ -100,7 +100,7 @@ def list_id(name: str, identifier: str) -> bytes:
 def parameter(name: str, value: str) -> str:
     """``; name="value"`` on a line of its own, by RFC 2231 where it is long or beyond ASCII."""
     guard(name, value)
-    if len(value) <= 60 and re.fullmatch(r"[ !#-\[\]-~]*", value) and "=?" not in value:
+    if len(value) <= 60 and re.fullmatch(r"[ !#-;=?-\[\]-~]*", value) and "=?" not in value:
         return f';\r\n {name}="{value}"'
     pieces = re.findall(r".{1,50}(?<!%)(?<!%.)", quote(value, safe=""))
     if len(pieces) == 1:

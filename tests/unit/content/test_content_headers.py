@@ -104,6 +104,7 @@ def test_display_names_cannot_become_addresses(entries):
 @example("x" * 250 + ".pdf")
 @example('a"b\\c;d.pdf')
 @example("100%20.pdf")
+@example("<>")
 def test_file_names_are_read_back_exactly(name):
     try:
         line = b"Content-Disposition: attachment" + headers.parameter("filename", name).encode() + b"\r\n"
