@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the servers that tests need beyond Python: redis-server, Postfix's smtp-sink, swaks, msmtp.
-# As root on Debian or Ubuntu; anywhere else it names what is missing. Running it again costs nothing.
+# As root on Debian or Ubuntu; anywhere else it names what is missing, which is an error only when CI is set.
+# Running it again costs nothing.
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
@@ -42,9 +43,10 @@ fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "missing:" $wanted >&2
-    echo "their tests are skipped; on Debian or Ubuntu run this as root, on macOS: brew install redis swaks msmtp" >&2
+    echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis swaks msmtp" >&2
     echo "(smtp-sink is part of Postfix)" >&2
-    exit 1
+    [ -z "${CI:-}" ]
+    exit
 fi
 
 forbid_services
