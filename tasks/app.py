@@ -74,7 +74,7 @@ def make_app(settings: Settings) -> Celery:
     """Raises ConfigError when there is no broker to work for."""
     if settings.broker_url is None:
         raise ConfigError(
-            'workers need a broker: write broker = "redis://HOST:6379/0" in mailer.toml, or set MAILER_BROKER_URL'
+            'workers need a broker: broker = "redis://HOST:6379/0" in mailer.toml, or MAILER_BROKER_URL'
         )
     app = Celery("mailer", include=["tasks.deliveries"])
     app.conf.update(configuration(settings.broker_url))

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from mailer.ledger.writer import GroupCommit
 
-from mailer.backends import urls
-from mailer.backends.contract import BackendConfig
+from mailer import wiring
 from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.hints import CeleryDispatcher
-from mailer.delivery.limits.plan import BackendRates
 from mailer.delivery.pump import Pump
 from mailer.delivery.runner import beside
-from mailer.delivery.safety import Safety
 from mailer.delivery.station import Station, StationConfig
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
 from mailer.publisher import Publisher
-from mailer.settings import BackendSettings, Settings, as_rates
+from mailer.settings import Settings
 
 
 class Rooms:
@@ -41,7 +38,7 @@ class Rooms:
             writer = GroupCommit(open_ledger(self._settings.ledger_url))
             self._open.push_async_callback(writer.close)
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
-            station = Station(station_config(self._settings, self._worker), writer)
+            station = Station(self._config(), writer)
             self.engine = station.engine
             self._open.push_async_callback(station.engine.close)
             dispatcher = self._dispatcher(writer)
@@ -52,7 +49,7 @@ class Rooms:
                 runner=Runner.WORKERS,
                 worker=self._worker,
                 throttle=station.throttle,
-                epoch_copy=SidecarEpoch(beside(self._settings.ledger_url, "-epoch")),
+                epoch_copy=SidecarEpoch(beside(self._settings.ledger_url, ".epoch")),
                 recipients_per_task=self._settings.recipients_per_task,
             )
             dispatcher.done = self.pump.done
@@ -64,6 +61,17 @@ class Rooms:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    def _config(self) -> StationConfig:
+        return StationConfig(
+            ledger_url=self._settings.ledger_url,
+            worker=self._worker,
+            backends=wiring.backend_configs(self._settings),
+            rates=wiring.backend_rates(self._settings),
+            safety=wiring.safety(self._settings),
+            lease_seconds=self._settings.lease_seconds,
+            files_root=str(self._settings.files_root),
+        )
 
     def _dispatcher(self, writer: GroupCommit) -> CeleryDispatcher:
         publisher = Publisher(self._settings.broker_url or "")
@@ -77,44 +85,3 @@ class Rooms:
             still_waiting,
             recipients_per_task=self._settings.recipients_per_task,
         )
-
-
-def station_config(settings: Settings, worker: str) -> StationConfig:
-    """Raises ConfigError for a backend whose URL, rate or password file cannot be read."""
-    return StationConfig(
-        ledger_url=settings.ledger_url,
-        worker=worker,
-        backends={name: _backend(name, backend) for name, backend in settings.backends.items()},
-        rates={name: _rates(backend) for name, backend in settings.backends.items()},
-        safety=Safety(settings.safety.redirect_to, tuple(settings.safety.allow_recipients)),
-        lease_seconds=settings.lease_seconds,
-        files_root=str(settings.files_root),
-    )
-
-
-def _backend(name: str, backend: BackendSettings) -> BackendConfig:
-    return urls.parse(
-        name,
-        backend.address(),
-        user=backend.user,
-        password=backend.secret(),
-        connections=backend.connections,
-        rates=backend.rates,
-        options={
-            key: str(value).lower() if isinstance(value, bool) else str(value)
-            for key, value in backend.options.items()
-        },
-    )
-
-
-def _option(value: str | int | bool) -> str:
-    """As it would stand in the URL."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _rates(backend: BackendSettings) -> BackendRates:
-    return BackendRates(backend.rates, _each(backend.lanes), _each(backend.domains))
-
-
-def _each(rates: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
-    return {name: as_rates(rate) for name, rate in rates.items()}
