@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b32encode
 from dataclasses import dataclass
 
 from mailer.address import Address, AddressError
@@ -38,7 +37,7 @@ class Identities:
     def _seed(self, ordinal: int) -> str:
         # A digest, not the ordinal: a Message-ID must not tell how long the list is.
         name = f"{self.campaign}\0{ordinal}".encode()
-        return b32encode(hashlib.blake2s(name, digest_size=15).digest()).decode("ascii").lower()
+        return hashlib.blake2s(name, digest_size=12).hexdigest()
 
 
 def identities(

@@ -1,0 +1,81 @@
+"""A process dies at each named point: what it leaves, and that nothing is lost or sent twice afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from mailer.crash import POINTS
+from mailer.ledger.contract import Campaign
+from mailer.message import State
+from tests.delivering import World
+
+#: Provably unsent: sent again without asking.
+UNSENT = ((State.PENDING, 0),)
+#: What a single row is after recovery, and how many copies had left: each point with all it may leave.
+LEAVES = dict.fromkeys(POINTS, UNSENT) | {
+    # Marked, and nobody can know any more. It had not left.
+    "after_mark": ((State.UNKNOWN, 0),),
+    "before_dot": ((State.UNKNOWN, 0),),
+    # The system's buffers outlive the process, so what was written arrives; the answer has no reader.
+    "after_dot": ((State.UNKNOWN, 1),),
+    "after_reply": ((State.UNKNOWN, 1),),
+    "before_settle": ((State.UNKNOWN, 1),),
+    "after_settle": ((State.ACCEPTED, 1),),
+}
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    await world.close()
+
+
+def run(world: World, campaign: Campaign, url: str, crash_at: str = "") -> int:
+    """One run of the campaign in a process of its own; its exit status."""
+    command = [sys.executable, "-m", "tests.faults.embedded_run", world.url, str(campaign.id), url]
+    environment = os.environ | {"MAILER_CRASH_AT": crash_at}
+    return subprocess.run(command, env=environment, timeout=60, check=False).returncode
+
+
+def recover(world: World) -> None:
+    """What the next owner does first; here before there is one, to see what it would find."""
+    world.clock.ahead += 3600
+    world.ledger.slices.recover()
+    world.clock.ahead -= 3600
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_each_point_leaves_its_state(world, smtp_sink, point):
+    sink = smtp_sink()
+    campaign = world.campaign(1)
+
+    assert run(world, campaign, sink.url, point) == 137
+
+    recover(world)
+    [(state, n)] = world.states(campaign).items()
+    assert n == 1
+    assert (state, sink.count()) in LEAVES[point]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+async def test_afterwards_nothing_is_lost_and_nothing_sent_twice(world, smtp_sink, point):
+    sink = smtp_sink()
+    campaign = world.campaign(60, recipients_per_task=20)
+    times = 2 if point.endswith(("claim", "connect")) else 25
+
+    assert run(world, campaign, sink.url, f"{point}:{times}") == 137
+    assert run(world, campaign, sink.url) == 0
+
+    states, copies = world.states(campaign), Counter(sink.recipients())
+    assert set(states) <= {State.ACCEPTED, State.UNKNOWN}
+    assert sum(states.values()) == 60
+    assert set(copies.values()) == {1}
+    assert len(copies) >= states[State.ACCEPTED]
+    assert states.get(State.UNKNOWN, 0) <= 2 * 2  # two connections, each with one message and one answer
