@@ -70,8 +70,12 @@ class Rooms:
             rates=wiring.backend_rates(self._settings),
             safety=wiring.safety(self._settings),
             lease_seconds=self._settings.lease_seconds,
-            files_root=str(self._settings.files_root),
+            files_root=str(self._settings.files_root) if self._files_are_shared() else None,
         )
+
+    def _files_are_shared(self) -> bool:
+        """Else attachments are read from where the campaign was opened."""
+        return "files" in self._settings.model_fields_set
 
     def _dispatcher(self, writer: GroupCommit) -> CeleryDispatcher:
         publisher = Publisher(self._settings.broker_url or "")
@@ -81,7 +85,5 @@ class Rooms:
             return await writer.run(lambda ledger: ledger.schedule.still_waiting(ids))
 
         return CeleryDispatcher(
-            publisher,
-            still_waiting,
-            recipients_per_task=self._settings.recipients_per_task,
+            publisher, still_waiting, recipients_per_task=self._settings.recipients_per_task
         )
