@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mailer.errors import CampaignError
-from mailer.ledger.contract import Campaign, CampaignState
+from mailer.campaigns.results import message_ids
+from mailer.errors import CampaignError, StateConflict
+from mailer.ledger.contract import Attempt, Campaign, CampaignState, ordinal_of
 from mailer.ledger.ledger import Ledger
 from mailer.message import State
 
 #: What people report later, beside the state; others are counted too.
 OUTCOMES = ("delivered", "bounced", "complained")
+_AT_REST = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED, CampaignState.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,61 @@ def cancel(ledger: Ledger, campaign: Campaign) -> Change:
 def retry(ledger: Ledger, campaign: Campaign, states: Collection[State]) -> Change:
     """Rows in these states wait again, with a fresh retry budget. Raises StateConflict."""
     if campaign.state is CampaignState.OPENING:
-        raise CampaignError(f"{campaign.slug} is not opened yet; run the same `send` again")
+        raise StateConflict(f"{campaign.slug} is not opened yet: run the same `mailer send` again")
     return _changed(ledger, campaign, ledger.campaigns.retry(campaign.id, states))
 
 
+def watch(
+    ledger: Ledger,
+    campaign: Campaign,
+    tell: Callable[[dict[str, Any]], None],
+    *,
+    seconds: float = 1.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Campaign:
+    """``tell`` the status now and again until the campaign is over, or paused by anybody."""
+    while True:
+        current = ledger.campaigns.by_id(campaign.id)
+        tell(status(ledger, current))
+        if current.state in _AT_REST:
+            return current
+        sleep(seconds)
+
+
+def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
+    """Everything sent to one address and what became of it, as JSON-able objects, oldest first."""
+    for campaign, result, attempts in ledger.results.find(address):
+        yield {
+            "campaign": campaign.slug,
+            "name": campaign.name,
+            "address": result.address,
+            "line": result.line,
+            "state": str(result.state),
+            "attempts": [_attempt(attempt) for attempt in attempts],
+            "code": result.code,
+            "reply": result.reply,
+            "reason": result.reason,
+            "message_id": message_ids(campaign).message_id(ordinal_of(result.id)),
+            "backend": result.backend,
+            "at": _iso(result.settled_at),
+            "outcome": result.outcome,
+        }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "at": _iso(attempt.at),
+        "state": str(attempt.state),
+        "phase": attempt.phase,
+        "code": attempt.code,
+        "reply": attempt.reply,
+        "backend": attempt.backend,
+    }
+
+
 def _changed(ledger: Ledger, campaign: Campaign, rows: int = 0) -> Change:
-    current = ledger.campaigns.get(campaign.slug)
-    return Change(current, ledger.campaigns.in_flight(campaign.id), rows)
+    return Change(ledger.campaigns.by_id(campaign.id), ledger.campaigns.in_flight(campaign.id), rows)
 
 
 def _iso(at: float | None) -> str | None:

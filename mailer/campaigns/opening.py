@@ -29,7 +29,7 @@ _OVER = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which identity a ``send`` means: ``campaign`` is the one to go on with, None when it has to be opened."""
+    """Which identity a ``send`` means. ``campaign`` is the one to go on with; None: it has to be opened."""
 
     digest: str
     run: int  # 0, and one more for each deliberate repetition
@@ -42,7 +42,7 @@ class Match:
 
 
 def match(ledger: Ledger, prepared: Prepared, *, again: bool = False) -> Match:
-    """Look for an earlier ``send`` of the same campaign. An unfinished one is gone on with, also with ``again``.
+    """Look for an earlier ``send`` of the same campaign; an unfinished one is gone on with, even ``again``.
 
     Raises StateConflict when the latest one is over and ``again`` was not said.
     """
@@ -98,10 +98,13 @@ def open_campaign(
                 start_at=start_at,
             )
         )
-    rows = _Rows(prepared) if report is None or report.spool is None else report.spool
+    if report is not None and report.spool is not None:
+        ledger.campaigns.add_rows(campaign.id, report.spool)
+        return ledger.campaigns.opened(campaign.id, report.invalid)
+    rows = _Rows(prepared)
     ledger.campaigns.add_rows(campaign.id, rows)
     prepared.unchanged()
-    return ledger.campaigns.opened(campaign.id, rows.invalid if isinstance(rows, _Rows) else report.invalid)
+    return ledger.campaigns.opened(campaign.id, rows.invalid)
 
 
 def stored_spec(

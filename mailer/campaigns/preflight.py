@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,12 +44,15 @@ def check(
     invalid_file: Path | None = None,
     on_progress: Progress | None = None,
     keep_rows: bool = False,
+    taken: Iterable[tuple[str, int]] = (),
 ) -> Report:
     """Prove every row in up to ``processes`` children (default: one per core). Memory stays flat.
 
-    Rows that cannot be sent go to ``invalid_file`` (default: ``invalid_file_of``), the others may be kept
-    for ``open_campaign``. Raises RecipientsError when the list cannot be read on, TemplateError when the
-    template cannot be compiled, runs away, or fails for every row in the same way.
+    Rows that cannot be sent go to ``invalid_file`` (default: ``invalid_file_of``); the others may be kept
+    for ``open_campaign``. ``taken`` are keys, each with its line, that count as seen.
+
+    Raises RecipientsError when the list cannot be read on, TemplateError when the template cannot be
+    compiled, runs away, or fails for every row in the same way.
     """
     began = time.monotonic()
     reader = recipients.open(prepared.source)
@@ -64,6 +67,7 @@ def check(
             InvalidWriter(path, reader.columns.headers) as rejects,
         ):
             report.tally = sieve.tally
+            sieve.known(list(taken))
             run = _Run(
                 report,
                 sieve,

@@ -9,6 +9,7 @@ from pathlib import Path
 from mailer.campaigns.proof import SIZE_STEP, Compiled, Fault, Proof
 from mailer.campaigns.recipients.contract import Invalid, Tally
 from mailer.campaigns.spool import Spool
+from mailer.content.lint import Finding
 
 #: Different reasons that are counted apart; all rows with their reasons are in the file of invalid rows.
 REASONS = 200
@@ -48,6 +49,16 @@ class Report:
     headers: tuple[str, ...] = ()
     seconds: float = 0.0
     spool: Spool | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is odd about the template, but no reason to stop."""
+        return self.compiled.findings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What compiling had to leave undone, in words."""
+        return self.compiled.warnings
 
     @property
     def valid(self) -> int:
