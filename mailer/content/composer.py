@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mailer.address import UNSAFE, Address
 from mailer.content import headers, mime, plaintext
@@ -16,11 +14,10 @@ from mailer.content.attachments import contents, has_markup, record, verified, w
 from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
-from mailer.content.envelope import Context, Line, Wrapper, mailbox, mailboxes
-from mailer.content.filters import filters
+from mailer.content.envelope import Line, Wrapper, mailbox, mailboxes
+from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
-from mailer.content.sandbox import GLOBALS
-from mailer.content.values import Reader, plain, read, readers
+from mailer.content.rows import Context, Rows
 from mailer.errors import ContentError, TemplateError
 
 #: Octets of a finished message. Few servers take more.
@@ -48,34 +45,18 @@ def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = 
     about = manifest(package)
     if files_root is not None:
         package = with_shared(package, spec, files_root)
-    zone = _zone(about.timezone if spec.timezone == "UTC" and about.timezone else spec.timezone)
-    locale = _locale(about.locale if spec.locale == "en" and about.locale else spec.locale)
-    return MailComposer(package, spec, language=Language(about, locale, zone), files_root=files_root)
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    """What the folder says about itself, and how numbers and dates are written."""
-
-    about: Manifest
-    locale: str
-    zone: tzinfo
+    return MailComposer(package, spec, about, files_root=files_root)
 
 
 class MailComposer:
     """The Composer of the contract. Not for several threads at once."""
 
-    def __init__(
-        self, package: Package, spec: MailSpec, *, language: Language, files_root: Path | None
-    ) -> None:
-        about, locale, zone = language.about, language.locale, language.zone
+    def __init__(self, package: Package, spec: MailSpec, about: Manifest, *, files_root: Path | None) -> None:
+        language = Language.of(spec, about)
         self._spec = spec
-        self._zone = zone
         self._files_root = files_root
-        self._readers = readers(spec.types, locale, zone)
-        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._return_path = None if spec.envelope_sender is None else _return_path(spec.envelope_sender)
-        bodies = Bodies(package, filters(locale, zone))
+        bodies = Bodies(package, language.filters())
         self._wrapper = Wrapper.compiled(spec, bodies.line)
         self._row_files = [
             Line.compiled("attachments", path, bodies.line) for path in spec.attachments if has_markup(path)
@@ -85,9 +66,10 @@ class MailComposer:
         ]
         self.variants: dict[str, Variant] = {}
         for tag in bodies.languages():
-            own = bodies if not tag else Bodies(package, filters(_locale_of(tag, locale), zone))
+            own = bodies if not tag else Bodies(package, language.filters(tag))
             self.variants[tag] = self._variant(own, tag, about, shared)
         self._used = self._names()
+        self._rows = Rows(spec, self._used, language.zone)
         self._language = identifier(spec.language_column) if spec.language_column else None
         self._name = identifier(spec.name_column) if spec.name_column else None
 
@@ -104,14 +86,14 @@ class MailComposer:
 
     def row_files(self, cells: Mapping[str, Any], identity: Identity | None = None) -> tuple[RowFile, ...]:
         """The per-recipient attachments of a row as they are now. Raises ContentError that names the path."""
-        context = self._context(cells, identity or Identity("<preview@mailer>", 0.0, ""))
+        context = self._rows.context(cells, identity or Identity("<preview@mailer>", 0.0, ""))
         return tuple(record(self._root(), path) for path in self._paths(context))
 
     def compose(
         self, cells: Mapping[str, Any], to: str, identity: Identity, files: Sequence[RowFile] = ()
     ) -> Composed:
         """See the contract. Raises ContentError for this row, and nothing else for any row."""
-        context = self._context(cells, identity)
+        context = self._rows.context(cells, identity)
         try:
             return self._composed(context, mailbox("To", to), identity, files)
         except ContentError as error:
@@ -180,21 +162,6 @@ class MailComposer:
             raise ContentError("attachments per recipient need a files folder", hint="Set MAILER_FILES.")
         return self._files_root
 
-    def _context(self, cells: Mapping[str, Any], identity: Identity) -> Context:
-        headings = tuple(cells)
-        plan = self._plans.get(headings)
-        if plan is None:
-            plan = self._plans[headings] = _Plan.of(headings, self._readers, self._used)
-            if len(self._plans) > 100:
-                self._plans.pop(next(iter(self._plans)))
-        context = plan.context(cells)
-        for name in self._spec.required:
-            if context.get(name, "") == "":
-                raise ContentError("this cell is empty, and the campaign requires it", column=name)
-        if "now" in self._used:
-            context["now"] = _clock(identity.date, self._zone)
-        return context
-
     def _chosen(self, context: Context) -> Variant:
         if len(self.variants) > 1 and self._language:
             tag = str(context.get(self._language, "")).strip().lower().replace("_", "-")
@@ -232,35 +199,6 @@ class MailComposer:
         return self._wrapper.names().union(*(piece.names for piece in pieces if piece))
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How rows with these headings become a template's variables."""
-
-    names: tuple[str, ...]
-    typed: tuple[tuple[str, str, Reader], ...]  # identifier, heading, what reads it
-    with_row: bool
-
-    @classmethod
-    def of(cls, headings: tuple[str, ...], known: Mapping[str, Reader], used: frozenset[str]) -> _Plan:
-        names = tuple(identifier(heading) for heading in headings)
-        typed = tuple(
-            (name, heading, known[name])
-            for name, heading in zip(names, headings, strict=True)
-            if name in known and (name in used or "row" in used)
-        )
-        return cls(names, typed, "row" in used)
-
-    def context(self, cells: Mapping[str, Any]) -> Context:
-        context = GLOBALS | dict(zip(self.names, cells.values(), strict=True))
-        for name, heading, reader in self.typed:
-            context[name] = read(reader, plain(cells[heading]), heading)
-        if None in context.values():
-            context = {name: plain(value) for name, value in context.items()}
-        if self.with_row:
-            context["row"] = {heading: context[name] for heading, name in zip(cells, self.names, strict=True)}
-        return context
-
-
 def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:
     """Envelope addresses; the first spelling of each wins, so the row's own recipient stays first."""
     if len(everybody) == 1:
@@ -269,13 +207,6 @@ def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:
     for one in everybody:
         found.setdefault(one.key, one.addr)
     return tuple(found.values())
-
-
-def _clock(seconds: float, zone: tzinfo) -> Callable[[], datetime]:
-    def now() -> datetime:
-        return datetime.fromtimestamp(seconds, zone)
-
-    return now
 
 
 def _shared(package: Package, path: str) -> bytes:
@@ -297,26 +228,3 @@ def _with_culprit(error: ContentError, cells: Mapping[str, Any]) -> ContentError
         return error
     hint = f"A line break or control character stands in: {', '.join(map(json.dumps, guilty))}"
     return ContentError(error.message, error.file, error.line, error.column, hint)
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise TemplateError(f"unknown time zone {name!r}", hint="For example Europe/Berlin.") from None
-
-
-def _locale(name: str) -> str:
-    from babel import Locale, UnknownLocaleError
-
-    try:
-        return str(Locale.parse(name.replace("-", "_")))
-    except (UnknownLocaleError, ValueError):
-        raise TemplateError(f"unknown locale {name!r}", hint="For example en, de or pt_BR.") from None
-
-
-def _locale_of(language: str, otherwise: str) -> str:
-    try:
-        return _locale(language)
-    except TemplateError:
-        return otherwise

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mailer.address import Address, AddressError
 from mailer.content import headers
 from mailer.content.attachments import has_markup
 from mailer.content.bodies import Piece
 from mailer.content.contract import MailSpec
+from mailer.content.rows import Context
 from mailer.errors import ContentError
 
-Context = dict[str, Any]
 #: Compiles a one-line template under a name that errors show.
 Compile = Callable[[str, str], Piece]
 

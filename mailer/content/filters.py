@@ -7,65 +7,91 @@ What they made is kept, because a column repeats its values and babel takes 20-6
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import Undefined
 
-from mailer.content.values import as_datetime
-
 _SAFE_SCHEMES = ("http:", "https:", "mailto:", "tel:")
 
 
 def filters(locale: str, zone: tzinfo) -> dict[str, Callable[..., Any]]:
     """The filters of one language variant."""
-    from babel import dates, numbers
-
-    keep = lru_cache(maxsize=4096)
-    format_date, format_datetime = keep(dates.format_date), keep(dates.format_datetime)
-    format_decimal, format_percent = keep(numbers.format_decimal), keep(numbers.format_percent)
-    format_currency = keep(numbers.format_currency)
-
-    def as_date(value: Any, style: str = "medium", locale: str = locale) -> str:
-        if _empty(value):
-            return ""
-        day = value if type(value) is date else as_datetime(value, zone).date()
-        return str(format_date(day, style, locale=locale))
-
-    def as_moment(value: Any, style: str = "medium", locale: str = locale) -> str:
-        if _empty(value):
-            return ""
-        return str(format_datetime(as_datetime(value, zone), style, tzinfo=zone, locale=locale))
-
-    def as_number(value: Any, digits: int | None = None, locale: str = locale) -> str:
-        if _empty(value):
-            return ""
-        number = _number(value) if digits is None else _rounded(_number(value), digits)
-        pattern = None if digits is None else _pattern(digits)
-        return str(format_decimal(number, pattern, locale=locale))
-
-    def as_percent(value: Any, digits: int = 0, locale: str = locale) -> str:
-        return (
-            ""
-            if _empty(value)
-            else str(format_percent(_number(value), _pattern(digits) + "%", locale=locale))
-        )
-
-    def as_money(value: Any, currency: str, locale: str = locale) -> str:
-        return "" if _empty(value) else str(format_currency(_number(value), currency, locale=locale))
-
+    formats = _Formats(locale, zone)
     return {
-        "date": as_date,
-        "datetime": as_moment,
-        "number": as_number,
-        "percent": as_percent,
-        "money": as_money,
+        "date": formats.date,
+        "datetime": formats.datetime,
+        "number": formats.number,
+        "percent": formats.percent,
+        "money": formats.money,
         "default": default,
         "d": default,
         "safe_url": safe_url,
     }
+
+
+class _Formats:
+    """Each takes ``locale`` for one call, and gives nothing for an empty cell."""
+
+    def __init__(self, locale: str, zone: tzinfo) -> None:
+        from babel import dates, numbers
+
+        self._locale = locale
+        self._zone = zone
+        keep = lru_cache(maxsize=4096)
+        self._date, self._datetime = keep(dates.format_date), keep(dates.format_datetime)
+        self._decimal, self._percent = keep(numbers.format_decimal), keep(numbers.format_percent)
+        self._currency = keep(numbers.format_currency)
+
+    def date(self, value: Any, style: str = "medium", locale: str | None = None) -> str:
+        if _empty(value):
+            return ""
+        day = value if type(value) is date else as_datetime(value, self._zone).date()
+        return str(self._date(day, style, locale=locale or self._locale))
+
+    def datetime(self, value: Any, style: str = "medium", locale: str | None = None) -> str:
+        if _empty(value):
+            return ""
+        moment = as_datetime(value, self._zone)
+        return str(self._datetime(moment, style, tzinfo=self._zone, locale=locale or self._locale))
+
+    def number(self, value: Any, digits: int | None = None, locale: str | None = None) -> str:
+        if _empty(value):
+            return ""
+        pattern = None if digits is None else _pattern(digits)
+        return str(self._decimal(_number(value), pattern, locale=locale or self._locale))
+
+    def percent(self, value: Any, digits: int = 0, locale: str | None = None) -> str:
+        if _empty(value):
+            return ""
+        return str(self._percent(_number(value), _pattern(digits) + "%", locale=locale or self._locale))
+
+    def money(self, value: Any, currency: str, locale: str | None = None) -> str:
+        if _empty(value):
+            return ""
+        return str(self._currency(_number(value), currency, locale=locale or self._locale))
+
+
+def as_datetime(value: Any, zone: tzinfo) -> datetime:
+    """A datetime in ``zone`` from a date or datetime, ISO text or epoch seconds."""
+    if isinstance(value, str):
+        value = _from_iso(value.strip())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = datetime.fromtimestamp(value, UTC)
+    if isinstance(value, datetime):
+        return value.astimezone(zone) if value.tzinfo else value.replace(tzinfo=zone)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), zone)
+    raise ValueError(f"not a date: {value!r}")
+
+
+def _from_iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"not a date: {text[:40]!r}, give the column a type (date)") from None
 
 
 def default(value: Any, instead: Any = "", _boolean: bool = False) -> Any:
@@ -100,15 +126,7 @@ def _number(value: Any) -> Decimal:
     return number
 
 
-def _rounded(number: Decimal, digits: int) -> Decimal:
-    return round(number, _allowed(digits))
-
-
 def _pattern(digits: int) -> str:
-    return "#,##0" + ("." + "0" * _allowed(digits) if digits else "")
-
-
-def _allowed(digits: int) -> int:
     if not 0 <= digits <= 12:
         raise ValueError("digits must be 0 to 12")
-    return digits
+    return "#,##0" + ("." + "0" * digits if digits else "")

@@ -193,8 +193,42 @@ def test_typed_cells_and_original_names():
 
     assert reading.text_of(reading.read(made.data), "plain") == "5.00 False Ann True none\n"
     assert composer.used() >= {"amount", "first_name", "vip", "empty"}
-    with pytest.raises(ContentError, match=r"column 'Amount': Cannot read 'x': not a number"):
+    with pytest.raises(ContentError, match=r"column 'Amount': cannot read 'x': not a number"):
         composed(composer, {"Amount": "x", "First Name": "", "VIP": "", "empty": ""})
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "source", "shown"),
+    [
+        ("decimal,", "1.234,50", '{{ v|money("EUR", locale="de") }}', "1.234,50\xa0€"),
+        (
+            "decimal",
+            "1234.5",
+            "{{ v|number }} {{ v|number(2) }} {{ (v/10000)|percent(1) }}",
+            "1,234.5 1,234.50 12.3%",
+        ),
+        ("date:%d.%m.%Y", "21.11.2025", '{{ v|date("long") }}', "November 21, 2025"),
+        ("date", "2025-11-21", '{{ v|date(locale="de") }} {{ v.year }}', "21.11.2025 2025"),
+        ("datetime", "2025-11-21T09:30", '{{ v|datetime("yyyy-MM-dd HH:mm z") }}', "2025-11-21 09:30 +0100"),
+        ("datetime", "2025-11-21T09:30Z", '{{ v|datetime("HH:mm") }} {{ v < now() }}', "10:30 False"),
+        ("integer", "", "[{{ v|number }}{{ v|date }}{{ v|money('EUR') }}]", "[]"),
+        ("text", "2025-11-21", '{{ v|date("dd.MM.") }}', "21.11."),
+    ],
+)
+def test_types_and_filters(kind, cell, source, shown):
+    composer = mail({"body.txt": source}, types={"v": kind}, timezone="Europe/Berlin")
+
+    made = composed(composer, {"V": cell})
+
+    assert reading.text_of(reading.read(made.data), "plain").replace("\u202f", " ") == shown + "\n"
+
+
+def test_cells_of_json_rows_keep_their_types():
+    composer = mail({"body.txt": "{{ n + 1 }} {{ l|length }} {{ missing|default('none') }} {{ o.a }}"})
+
+    made = composed(composer, {"n": 1, "l": [1, 2], "missing": None, "o": {"a": "b"}})
+
+    assert reading.text_of(reading.read(made.data), "plain") == "2 2 none b\n"
 
 
 def test_an_unknown_name_says_where_and_what_there_is():
