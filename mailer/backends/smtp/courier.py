@@ -15,8 +15,8 @@ from mailer.message import Deferred, Fenced, Phase, Rejected, Reply, Unknown
 class Source(Protocol):
     """Where a session gets its work: the pool."""
 
-    async def next(self, session: Session, /) -> Job | None:
-        """The next message, however long that takes; None: leave."""
+    async def next(self, session: Session, fresh: bool, /) -> Job | None:
+        """The next message, however long that takes; None: leave. ``fresh``: the first of this session."""
         ...
 
     def poll(self) -> Job | None:
@@ -24,7 +24,7 @@ class Source(Protocol):
         ...
 
     def retry(self, job: Job, /) -> None:
-        """Back to the head of the queue: nothing of it was sent."""
+        """Not sent. To be handed out before all others, to a fresh session."""
         ...
 
 
@@ -64,7 +64,7 @@ class Courier:
 
     async def _next(self) -> Envelope | None:
         while not self._full:
-            job = await self._source.next(self._session)
+            job = await self._source.next(self._session, self.begun == 0)
             if job is None:
                 return None
             if not self._session.usable:

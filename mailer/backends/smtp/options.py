@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailer.backends.contract import BackendConfig
+from mailer.backends.options import check
 from mailer.errors import ConfigError
 from mailer.message import Phase
 
@@ -114,27 +115,24 @@ def _parse(config: BackendConfig, given: Mapping[str, str]) -> Options:
     if not parts.hostname or re.search(r"[\s\x00-\x20\x7f]", unquote(parts.hostname)):
         raise ValueError("the URL names no host: smtp://HOST:PORT")
     implicit = parts.scheme == "smtps"
+    read = _read_options(config, given)
     options = Options(
         name=config.name,
         host=parts.hostname,
-        port=parts.port or (465 if implicit else 587),
+        port=parts.port or (465 if implicit else 25 if read.get("tls") == "none" else 587),
         implicit_tls=implicit,
         connections=max(1, config.connections),
         user=config.user or (unquote(parts.username) if parts.username else None),
         password=config.password or (unquote(parts.password) if parts.password else None),
-        **_read_options(given),
+        **read,
     )
     _check(options)
     return options
 
 
-def _read_options(given: Mapping[str, str]) -> dict[str, Any]:
+def _read_options(config: BackendConfig, given: Mapping[str, str]) -> dict[str, Any]:
     phases = {f"timeout_{each.name}": each.name for each in fields(Timeouts)}
-    unknown = sorted(set(given) - set(READERS) - set(phases))
-    if unknown:
-        raise ValueError(
-            f"unknown option {unknown[0]!r}, expected one of: {', '.join(sorted([*READERS, *phases]))}"
-        )
+    check(replace(config, options=given), [*READERS, *phases])
     options = {key: _read(key, READERS[key], given[key]) for key in READERS if key in given}
     limits = {phases[key]: _read(key, _duration, given[key]) for key in phases if key in given}
     return options | {"timeouts": Timeouts(**limits)}
@@ -175,7 +173,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _switch(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
+    return _one_of("on", "off", "yes", "no")(text) in ("on", "yes")
 
 
 def _duration(text: str) -> float:

@@ -33,6 +33,8 @@ class Pool:
         self._open_session = open_session
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Job] = deque()
+        #: Their connection broke under them. For fresh connections only, whose end is then their own fault.
+        self._again: deque[Job] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._up = 0
@@ -61,10 +63,10 @@ class Pool:
 
     # --- what couriers call ----------------------------------------------------------------------
 
-    async def next(self, session: Session) -> Job | None:
+    async def next(self, session: Session, fresh: bool) -> Job | None:
         deadline = self._loop.time() + self._options.idle
         while session.usable and not self._closing:
-            job = self._pop()
+            job = (_pop(self._again) if fresh else None) or _pop(self._queue)
             if job is not None:
                 return job
             if self._loop.time() >= deadline:
@@ -75,22 +77,15 @@ class Pool:
     def poll(self) -> Job | None:
         if self._queue and (self._closing or self._queue[0].batch.suspect):
             return None
-        return self._pop()
+        return _pop(self._queue)
 
     def retry(self, job: Job) -> None:
-        self._queue.appendleft(job)
+        self._again.append(job)
         if self._closing:
             self._give_up(BackendUnusable(self._options.name, "it was closed"))
         self._hand_out()
 
     # --- inside ----------------------------------------------------------------------------------
-
-    def _pop(self) -> Job | None:
-        while self._queue:
-            job = self._queue.popleft()
-            if job.open:
-                return job
-        return None
 
     async def _rest(self, session: Session, deadline: float) -> None:
         """Idle: until there is work, the server says or does something, or the time is over."""
@@ -115,7 +110,10 @@ class Pool:
 
     def _hand_out(self) -> None:
         """Work has come: for those that rest, and for more sessions if these are too few."""
-        missing = len(self._queue) - self._wake(len(self._queue))
+        if self._grow is not None:  # no fresh ones to be had, so any will do
+            self._queue.extendleft(reversed(self._again))
+            self._again.clear()
+        missing = len(self._again) + len(self._queue) - self._wake(len(self._queue))
         room = self._options.connections - self._up - self._opening
         if self._grow is not None or self._closing:
             room = 0 if self._up + self._opening else min(room, 1)
@@ -162,6 +160,7 @@ class Pool:
         """Go on with the sessions there are, and try for more later; without any, nothing can be sent."""
         if self._up or self._opening:
             self._grow_later()
+            self._hand_out()
             return
         if self._grow is not None:
             self._grow.cancel()
@@ -178,9 +177,18 @@ class Pool:
         self._hand_out()
 
     def _give_up(self, error: BackendUnusable) -> None:
-        jobs = list(self._queue)
+        jobs = [*self._again, *self._queue]
+        self._again.clear()
         self._queue.clear()
         jobs.sort(key=lambda job: id(job.batch))
         for _, group in groupby(jobs, key=lambda job: id(job.batch)):
             unsent = list(group)
             unsent[0].batch.fail(error, unsent)
+
+
+def _pop(queue: deque[Job]) -> Job | None:
+    while queue:
+        job = queue.popleft()
+        if job.open:
+            return job
+    return None

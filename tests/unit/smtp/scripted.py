@@ -245,10 +245,10 @@ async def serving(script: Script = usual, **settings: object) -> AsyncIterator[S
             tasks.discard(task)
 
     context = server.tls if server.implicit else None
-    sock = socket.create_server(("127.0.0.1", 0))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # whoever does not read shall be noticed
-    listening = await asyncio.start_server(serve, sock=sock, ssl=context)
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     server.port = listening.sockets[0].getsockname()[1]
+    # Whoever does not read shall be noticed.
+    listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     try:
         yield server
     finally:
