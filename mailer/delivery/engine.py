@@ -73,7 +73,7 @@ class Engine:
         point("after_claim")
         if not claimed.rows:
             return Delivered(claimed.suppressed, claimed.suppressed)
-        job = Job(claimed, composition)
+        job = Job(claimed, composition, self._clock())
         await self._see_through(job)
         await self._writer.run(lambda ledger: ledger.slices.close([job.fence]))
         return Delivered(len(claimed.rows) + claimed.suppressed, job.spent + claimed.suppressed)
@@ -129,7 +129,7 @@ class Engine:
         if rows[0].version != job.composition.version:
             self._compositions.forget(job.slice.campaign_id)
             job.halt()
-        elif _expired(job.composition, self._clock()):
+        elif _expired(job.composition, job.slice.now):
             for row in rows:
                 self._sender.settle(job, Settlement(row.id, job.fence, State.EXPIRED, spent=False))
             return ()
@@ -139,7 +139,7 @@ class Engine:
 
     async def _allowed(self, job: Job, throttle: Throttle) -> Sequence[Row]:
         allowed, held = await throttle.allow(job.composition, job.slice.rows)
-        now = self._clock()
+        now = self._clock() + job.skew
         for row, wait in held:
             self._sender.give_back(job, row, now + wait)
         return allowed

@@ -21,13 +21,15 @@ class Delivered:
 class Job:
     """Counts down to the last settlement of its slice.
 
-    ``halt`` makes the rows that have not been started go back unspent; those under way finish.
+    ``halt`` makes the rows that have not been started go back unspent; those under way finish. ``skew``
+    is how far the ledger's clock is ahead of ours: what is written as due must be true on the ledger's.
     """
 
-    __slots__ = ("around", "composition", "done", "fence", "halted", "left", "slice", "spent")
+    __slots__ = ("around", "composition", "done", "fence", "halted", "left", "skew", "slice", "spent")
 
-    def __init__(self, claimed: Slice, composition: Composition) -> None:
+    def __init__(self, claimed: Slice, composition: Composition, now: float) -> None:
         self.slice = claimed
+        self.skew = claimed.now - now
         self.fence = claimed.fence
         self.composition = composition
         self.around = Circumstances(

@@ -64,10 +64,9 @@ class Sender:
         self._writer.settle_soon(settlement)
         job.finished(spent=settlement.spent)
 
-    def give_back(self, job: Job, row: Row, due_at: float | None, reply: Reply | None = None) -> None:
-        """Unsent, nothing spent; ``due_at`` None: at once."""
-        due = self._clock() if due_at is None else due_at
-        self.settle(job, verdicts.given_back(row, job.fence, due, reply))
+    def give_back(self, job: Job, row: Row, due_at: float | None = None) -> None:
+        """Unsent, nothing spent; without ``due_at`` due at once."""
+        self.settle(job, verdicts.given_back(row, job.fence, due_at))
 
     async def pause(self, campaign_id: int, reason: str) -> None:
         """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
@@ -92,9 +91,9 @@ class Sender:
     def _message(self, carrier: Carrier, job: Job, row: Row) -> Outgoing | None:
         """The rendered message; None when the row is settled without being sent."""
         if job.halted:
-            return self.give_back(job, row, None)
+            return self.give_back(job, row)
         if carrier.rest.until > self._clock():
-            return self.give_back(job, row, carrier.rest.until)
+            return self.give_back(job, row, carrier.rest.until + job.skew)
         point("before_render")
         try:
             message = job.composition.compose(row, job.fence)
@@ -147,7 +146,8 @@ class Sender:
             return False
         if isinstance(outcome, Accepted):
             carrier.rest.worked()
-        self.settle(job, verdicts.verdict(row, outcome, job.around, self._clock(), self._rng))
+        now = self._clock() + job.skew
+        self.settle(job, verdicts.verdict(row, outcome, job.around, now, self._rng))
         return isinstance(outcome, Deferred) and outcome.slow_down
 
     # What concerns more than one row.
@@ -158,7 +158,7 @@ class Sender:
         elif isinstance(outcome, Blocked):
             carrier.rest.failed(self._clock())
             await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {_words(outcome.reply)}")
-            self.give_back(job, row, None, outcome.reply)
+            self.give_back(job, row)
 
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
         until = carrier.rest.failed(self._clock())
@@ -167,7 +167,7 @@ class Sender:
             for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:
                 await self.pause(campaign_id, str(error))
         for job, row, _ in ready:
-            self.give_back(job, row, None if error.lasting else until)
+            self.give_back(job, row, None if error.lasting else until + job.skew)
 
 
 def _words(reply: Reply) -> str:

@@ -48,21 +48,10 @@ def verdict(
             return _said(row, around, State.UNKNOWN, outcome.reply)
 
 
-def given_back(row: Row, fence: int, due_at: float | None, reply: Reply | None = None) -> Settlement:
-    """Unsent through no fault of the recipient: nothing is spent."""
+def given_back(row: Row, fence: int, due_at: float | None) -> Settlement:
+    """Unsent through no fault of the recipient: nothing is spent. ``due_at`` None: due at once."""
     state = State.DEFERRED if row.attempts else State.PENDING
-    told = reply or Reply("")
-    return Settlement(
-        id=row.id,
-        fence=fence,
-        state=state,
-        due_at=due_at,
-        spent=False,
-        code=told.code,
-        enhanced=told.enhanced,
-        reply=told.text or None,
-        reason=told.reason or None,
-    )
+    return Settlement(id=row.id, fence=fence, state=state, due_at=due_at, spent=False)
 
 
 def failed(row: Row, fence: int, reason: str, phase: str | None = None) -> Settlement:

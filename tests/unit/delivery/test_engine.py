@@ -18,24 +18,26 @@ from mailer.message import Accepted, Blocked, Deferred, Phase, Rejected, Reply, 
 from tests.delivering import ScriptedBackend, World, accepted
 
 REPLY = Reply("what it said", code=450, enhanced="4.2.1", phase=Phase.RCPT, reason="In words.")
+#: Workers of the test's backend: what may be under way when something happens.
+UNDER_WAY = 4
 RUNNING, PAUSED = CampaignState.RUNNING, CampaignState.PAUSED
 
 
 @pytest.mark.parametrize(
-    ("outcome", "on_unknown", "state", "attempts", "due", "campaign_state"),
+    ("outcome", "on_unknown", "state", "attempts", "campaign_state"),
     [
-        (Accepted(REPLY, "ref-1"), "hold", State.ACCEPTED, 1, False, RUNNING),
-        (Deferred(REPLY), "hold", State.DEFERRED, 1, True, RUNNING),
-        (Deferred(REPLY, retry_after=90.0), "hold", State.DEFERRED, 1, True, RUNNING),
-        (Deferred(REPLY, retry_after=1e9), "hold", State.FAILED, 1, False, RUNNING),
-        (Rejected(REPLY), "hold", State.REJECTED, 1, False, RUNNING),
-        (Unknown(REPLY), "hold", State.UNKNOWN, 1, False, RUNNING),
-        (Unknown(REPLY), "retry", State.DEFERRED, 1, True, RUNNING),
-        (Blocked(REPLY), "hold", State.PENDING, 0, True, PAUSED),
+        (Accepted(REPLY, "ref-1"), "hold", State.ACCEPTED, 1, RUNNING),
+        (Deferred(REPLY), "hold", State.DEFERRED, 1, RUNNING),
+        (Deferred(REPLY, retry_after=90.0), "hold", State.DEFERRED, 1, RUNNING),
+        (Deferred(REPLY, retry_after=1e9), "hold", State.FAILED, 1, RUNNING),
+        (Rejected(REPLY), "hold", State.REJECTED, 1, RUNNING),
+        (Unknown(REPLY), "hold", State.UNKNOWN, 1, RUNNING),
+        (Unknown(REPLY), "retry", State.DEFERRED, 1, RUNNING),
+        (Blocked(REPLY), "hold", State.PENDING, 0, PAUSED),
     ],
 )
 async def test_each_outcome_leaves_its_state(
-    world: World, outcome, on_unknown, state, attempts, due, campaign_state
+    world: World, outcome, on_unknown, state, attempts, campaign_state
 ):
     world.backend.script = lambda _: outcome
     campaign = world.campaign(1, on_unknown=on_unknown)
@@ -43,8 +45,11 @@ async def test_each_outcome_leaves_its_state(
     await world.engine(rng=Random(1)).deliver(world.ids(campaign, 1))
 
     [row] = world.rows(campaign)
-    assert (row.state, row.attempts, row.due_at is not None) == (state, attempts, due)
-    assert (row.code, row.enhanced, row.reply) == (450, "4.2.1", "what it said")
+    assert (row.state, row.attempts) == (state, attempts)
+    if state is State.DEFERRED:
+        assert row.due_at > world.clock()
+    if attempts:
+        assert (row.code, row.enhanced, row.reply) == (450, "4.2.1", "what it said")
     assert world.now(campaign).state == campaign_state
 
 
@@ -160,26 +165,30 @@ async def test_leases_of_a_slow_slice_are_renewed(world: World):
 # Stopping.
 
 
+def stop_after(world: World, count: int, action) -> None:
+    """After ``count`` messages do ``action``; no other goes on before the engine had time to notice."""
+    noticed = asyncio.Event()
+
+    async def hook(_):
+        if len(world.backend.sent) == count:
+            await world.writer.run(action)
+            await asyncio.sleep(0.3)  # the engine looks every 0.1 s, a quarter of its lease
+            noticed.set()
+        elif len(world.backend.sent) > count:
+            await noticed.wait()
+
+    world.backend.after_mark = hook
+
+
 async def test_a_pause_lets_finish_what_is_under_way_and_gives_back_the_rest(world: World):
     campaign = world.campaign(60)
-    paused = asyncio.Event()
-
-    async def pause_at_ten(_):
-        if len(world.backend.sent) == 10:
-            await world.writer.run(lambda ledger: ledger.campaigns.pause(campaign.id, "by hand"))
-            await asyncio.sleep(0.3)  # more than the keeper needs to look
-            paused.set()
-        elif len(world.backend.sent) > 10:
-            await paused.wait()
-
-    world.backend.after_mark = pause_at_ten
+    stop_after(world, 10, lambda ledger: ledger.campaigns.pause(campaign.id, "by hand"))
     engine = world.engine(lease_seconds=0.4)
-    under_way = 2 * world.backend.limits.concurrency
 
     delivered = await engine.deliver(world.ids(campaign, 60))
 
     sent = len(world.backend.sent)
-    assert 10 <= sent <= 10 + under_way
+    assert 10 <= sent <= 10 + UNDER_WAY
     assert world.states(campaign) == {State.ACCEPTED: sent, State.PENDING: 60 - sent}
     assert delivered.spent == sent
     await world.writer.run(lambda ledger: ledger.campaigns.resume(campaign.id))
@@ -187,6 +196,17 @@ async def test_a_pause_lets_finish_what_is_under_way_and_gives_back_the_rest(wor
     await engine.deliver(world.ids(campaign, 60))
     assert world.states(campaign) == {State.ACCEPTED: 60}
     assert set(world.backend.copies().values()) == {1}
+
+
+async def test_a_cancelled_campaign_keeps_nothing_pending(world: World):
+    campaign = world.campaign(60)
+    stop_after(world, 10, lambda ledger: ledger.campaigns.cancel(campaign.id))
+
+    await world.engine(lease_seconds=0.4).deliver(world.ids(campaign, 60))
+
+    sent = len(world.backend.sent)
+    assert 10 <= sent <= 10 + UNDER_WAY
+    assert world.states(campaign) == {State.ACCEPTED: sent, State.CANCELLED: 60 - sent}
 
 
 async def test_a_paused_campaign_is_not_claimed(world: World):
@@ -211,25 +231,9 @@ async def test_draining_gives_back_what_was_not_started(world: World):
     await engine.deliver(world.ids(campaign, 40))
 
     sent = len(world.backend.sent)
-    assert 5 <= sent <= 5 + 2 * world.backend.limits.concurrency
+    assert 5 <= sent <= 5 + UNDER_WAY
     assert world.states(campaign) == {State.ACCEPTED: sent, State.PENDING: 40 - sent}
     assert (await engine.deliver(world.ids(campaign, 40))).claimed == 0
-
-
-async def test_a_cancelled_campaign_keeps_nothing_pending(world: World):
-    campaign = world.campaign(40)
-
-    async def cancel(_):
-        if len(world.backend.sent) == 5:
-            await world.writer.run(lambda ledger: ledger.campaigns.cancel(campaign.id))
-            await asyncio.sleep(0.3)
-
-    world.backend.after_mark = cancel
-
-    await world.engine(lease_seconds=0.4).deliver(world.ids(campaign, 40))
-
-    sent = len(world.backend.sent)
-    assert world.states(campaign) == {State.ACCEPTED: sent, State.CANCELLED: 40 - sent}
 
 
 # A backend out of order.
@@ -245,7 +249,7 @@ async def test_a_passing_fault_spends_nothing_and_lets_the_backend_rest(world: W
     rows = world.rows(campaign)
     assert world.now(campaign).state == RUNNING
     assert {(row.state, row.attempts) for row in rows} == {(State.PENDING, 0)}
-    assert {row.due_at for row in rows} == {engine.resting("main")}
+    assert [row.due_at for row in rows] == pytest.approx([engine.resting("main")] * 20, abs=0.5)
     assert (await engine.deliver(world.ids(campaign, 20))).claimed == 0
     world.backend.script = accepted
     world.clock.ahead += 10
