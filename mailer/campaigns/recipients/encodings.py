@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,8 @@ _CANDIDATES = (
     "koi8_r",
     "mac_roman",
 )
+#: Codecs that Python counts among the encodings of text.
+_NOT_FOR_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 #: A guess worse than this is not made; 0 is clean text, 1 is noise.
 _WORST = 0.25
 # A wrong guess leaves symbols inside words ("£ukasz"), two alphabets in one word ("Andrц"), and capitals
@@ -113,20 +116,29 @@ def spoken(codec: str) -> str:
 def _declared(declared: str, marked: str | None, path: Path) -> str:
     try:
         "probe".encode(declared)
+        known = codecs.lookup(declared).name not in _NOT_FOR_FILES
     except (LookupError, UnicodeError):
+        known = False
+    if not known:
         raise RecipientsError(
             f"unknown encoding {declared!r}", str(path), hint='Usual ones are "utf-8", "cp1252" and "utf-16".'
-        ) from None
+        )
     is_utf8 = declared.lower().replace("-", "").replace("_", "") in {"utf8", "utf8sig"}
     return marked if marked == "utf-8-sig" and is_utf8 else declared
 
 
 def _is_utf8(sample: bytes, whole: bool) -> bool:
-    """A sample may end inside a character; a whole file may not."""
+    """Also when a stray byte is in it: reading stops at that byte, where a guess would garble the rest.
+
+    A sample may end inside a character; a whole file may not.
+    """
     try:
         sample.decode("utf-8")
     except UnicodeDecodeError as error:
-        return not whole and error.end == len(sample) and error.reason == "unexpected end of data"
+        if not whole and error.end == len(sample) and error.reason == "unexpected end of data":
+            return True
+        text = sample.decode("utf-8", "replace")
+        return sum(not char.isascii() for char in text) > 2 * text.count("\ufffd")
     return True
 
 

@@ -32,7 +32,7 @@ class InvalidWriter:
             raise self._failed(error) from error
         self._temporary = Path(name)
         self._file = os.fdopen(handle, "w", encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv = csv.writer(self._file, lineterminator="\r\n")  # RFC 4180; quotes CR and LF in cells
         self._write((*REPORT_HEADERS, *headers))
 
     def write(self, row: Invalid) -> None:

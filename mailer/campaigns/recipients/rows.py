@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailer.address import UNSAFE, Address, AddressError
+from mailer.campaigns.recipients.conditions import BadCell
 from mailer.campaigns.recipients.contract import Chunk, Entry, Examined, Invalid, Recipient
 from mailer.campaigns.recipients.header import Columns
-from mailer.campaigns.recipients.where import BadCell, Where
+from mailer.campaigns.recipients.where import Where
 from mailer.content.celltypes import convert
 
 BLANK = "blank line"

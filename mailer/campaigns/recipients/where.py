@@ -16,30 +16,30 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from mailer.campaigns.recipients.conditions import (
+    FUNCTIONS,
+    Cells,
+    Node,
+    compared,
+    constant,
+    converted_cell,
+    every,
+    some,
+)
 from mailer.campaigns.recipients.header import Columns, listed
 from mailer.content.celltypes import convert
 from mailer.errors import RecipientsError
 
 _LONGEST = 2_000
+_DEEPEST = 50
 _LINE_ENDS = re.compile(r"[\r\n\f]")
 _NUMBERS = frozenset({"integer", "decimal", "decimal,"})
 _MOMENTS = frozenset({"date", "datetime"})
 
-#: Name -> (function, kinds of its arguments, kind of its result).
-FUNCTIONS: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
-    "lower": (str.lower, ("text",), "text"),
-    "upper": (str.upper, ("text",), "text"),
-    "strip": (str.strip, ("text",), "text"),
-    "length": (len, ("text",), "number"),
-    "startswith": (str.startswith, ("text", "text"), "boolean"),
-    "endswith": (str.endswith, ("text", "text"), "boolean"),
-    "contains": (operator.contains, ("text", "text"), "boolean"),
-}
 _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -48,27 +48,6 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-
-Cells = Sequence[str]
-
-
-class BadCell(ValueError):
-    """``BadCell(index, reason)``: the condition needs this cell, and it is not of its type."""
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(index, reason)
-        self.index = index
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A piece of the expression: what it computes, and what kind of value that is."""
-
-    get: Callable[[Cells], Any]
-    kind: str  # text, number, date, datetime, boolean, list
-    literal: Any = None
-    type_name: str = "text"  # how a text beside it is to be read
 
 
 class Where:
@@ -94,29 +73,44 @@ class _Compiler:
         flat = _LINE_ENDS.sub(" ", source)  # so that a position is one number
         self._text = flat.strip()
         self._indent = len(flat) - len(flat.lstrip())
+        self._depth = 0
         self._columns = columns
         self._types = types
 
-    def compile(self) -> _Node:
+    def compile(self) -> Node:
         if len(self._source) > _LONGEST:
             raise RecipientsError(f"where: longer than {_LONGEST} characters")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about escapes; the text is data
                 tree = ast.parse(self._text, mode="eval")
-            return self._node(tree.body)
+            return self._condition(tree.body)
         except SyntaxError as error:
             raise self._unreadable(error) from None
         except (ValueError, RecursionError, MemoryError):
             raise RecipientsError("where: this cannot be read") from None
 
-    def _node(self, node: ast.expr) -> _Node:
+    def _condition(self, node: ast.expr) -> Node:
+        found = self._node(node)
+        if found.kind == "list":
+            raise self._rejected(node, "a list stands only on the right of 'in'")
+        return found
+
+    def _node(self, node: ast.expr) -> Node:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._rejected(node, f"this is nested more than {_DEEPEST} times")
+        found = self._piece(node)
+        self._depth -= 1
+        return found
+
+    def _piece(self, node: ast.expr) -> Node:
         match node:
             case ast.BoolOp(op=op, values=values):
-                return self._combined(op, [self._node(value).get for value in values])
+                return self._combined(op, [self._condition(value).get for value in values])
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                inner = self._node(operand).get
-                return _Node(lambda cells: not inner(cells), "boolean")
+                inner = self._condition(operand).get
+                return Node(lambda cells: not inner(cells), "boolean")
             case ast.Compare():
                 return self._comparison(node)
             case ast.Name(id=name):
@@ -130,27 +124,27 @@ class _Compiler:
             case _:
                 return self._literal(node)
 
-    def _combined(self, op: ast.boolop, parts: list[Callable[[Cells], Any]]) -> _Node:
-        return _Node(_every(parts) if isinstance(op, ast.And) else _some(parts), "boolean")
+    def _combined(self, op: ast.boolop, parts: list[Callable[[Cells], Any]]) -> Node:
+        return Node(every(parts) if isinstance(op, ast.And) else some(parts), "boolean")
 
-    def _comparison(self, node: ast.Compare) -> _Node:
+    def _comparison(self, node: ast.Compare) -> Node:
         sides = [self._node(side) for side in (node.left, *node.comparators)]
         tests = [
             self._test(node, op, left, right)
             for op, left, right in zip(node.ops, sides, sides[1:], strict=False)
         ]
-        return _Node(tests[0] if len(tests) == 1 else _every(tests), "boolean")
+        return Node(tests[0] if len(tests) == 1 else every(tests), "boolean")
 
-    def _test(self, node: ast.expr, op: ast.cmpop, left: _Node, right: _Node) -> Callable[[Cells], bool]:
+    def _test(self, node: ast.expr, op: ast.cmpop, left: Node, right: Node) -> Callable[[Cells], bool]:
         if isinstance(op, ast.In | ast.NotIn):
             return self._membership(node, isinstance(op, ast.In), left, right)
         compare = _COMPARE.get(type(op))
         if compare is None:
             raise self._rejected(node, "only == != < <= > >= in and not in compare")
         left, right = self._matched(node, left, right)
-        return _compared(compare, left.get, right.get, left.kind == "text")
+        return compared(compare, left.get, right.get, left.kind == "text")
 
-    def _membership(self, node: ast.expr, wanted: bool, left: _Node, right: _Node) -> Callable[[Cells], bool]:
+    def _membership(self, node: ast.expr, wanted: bool, left: Node, right: Node) -> Callable[[Cells], bool]:
         get_left, get_right = left.get, right.get
         if right.kind == "list":
             items = [self._matched(node, left, item)[1].literal for item in right.literal]
@@ -159,7 +153,7 @@ class _Compiler:
             raise self._rejected(node, "on the right of 'in' stands a list, or a text")
         return lambda cells: (get_left(cells) in get_right(cells)) is wanted
 
-    def _matched(self, node: ast.expr, left: _Node, right: _Node) -> tuple[_Node, _Node]:
+    def _matched(self, node: ast.expr, left: Node, right: Node) -> tuple[Node, Node]:
         """Both sides in one kind; a text written beside a date becomes a date."""
         if left.kind == right.kind != "list":
             return left, right
@@ -172,19 +166,19 @@ class _Compiler:
             f"a {left.kind} is never comparable with a {right.kind}; declare the column's type in [types]",
         )
 
-    def _read_as(self, node: ast.expr, type_name: str, side: _Node) -> _Node:
+    def _read_as(self, node: ast.expr, type_name: str, side: Node) -> Node:
         try:
             value = convert(type_name, str(side.literal))
         except ValueError as error:
             raise self._rejected(node, f"{side.literal!r}: {error}") from None
-        return _Node(lambda _: value, type_name.partition(":")[0], value, type_name)
+        return Node(lambda _: value, type_name.partition(":")[0], value, type_name)
 
-    def _name(self, node: ast.expr, name: str) -> _Node:
+    def _name(self, node: ast.expr, name: str) -> Node:
         if name.lower() in {"true", "false"} and name not in self._columns.identifiers:
-            return _constant(name.lower() == "true", "boolean")
+            return constant(name.lower() == "true", "boolean")
         return self._column(node, name)
 
-    def _column(self, node: ast.expr, name: str) -> _Node:
+    def _column(self, node: ast.expr, name: str) -> Node:
         try:
             index = self._columns.index(name)
         except RecipientsError:
@@ -192,10 +186,10 @@ class _Compiler:
             raise self._rejected(node, f"there is no column {name!r}; there are {there_are}") from None
         type_name = self._types.get(index, "text")
         base = type_name.partition(":")[0]
-        get = operator.itemgetter(index) if base == "text" else _converted(index, type_name)
-        return _Node(get, "number" if base in _NUMBERS else base, None, type_name)
+        get = operator.itemgetter(index) if base == "text" else converted_cell(index, type_name)
+        return Node(get, "number" if base in _NUMBERS else base, None, type_name)
 
-    def _call(self, node: ast.expr, name: str, arguments: list[ast.expr]) -> _Node:
+    def _call(self, node: ast.expr, name: str, arguments: list[ast.expr]) -> Node:
         if name not in FUNCTIONS:
             raise self._rejected(node, f"there is no function {name!r}; there are {', '.join(FUNCTIONS)}")
         function, kinds, result = FUNCTIONS[name]
@@ -203,26 +197,26 @@ class _Compiler:
         if tuple(argument.kind for argument in given) != kinds:
             raise self._rejected(node, f"{name}() takes {len(kinds)} text{'s' * (len(kinds) > 1)}")
         getters = [argument.get for argument in given]
-        return _Node(lambda cells: function(*[get(cells) for get in getters]), result)
+        return Node(lambda cells: function(*[get(cells) for get in getters]), result)
 
-    def _list(self, items: list[ast.expr]) -> _Node:
+    def _list(self, items: list[ast.expr]) -> Node:
         parts = [self._literal(item) for item in items]
-        return _Node(lambda _: True, "list", parts)
+        return Node(lambda _: True, "list", parts)
 
-    def _literal(self, node: ast.expr) -> _Node:
+    def _literal(self, node: ast.expr) -> Node:
         match node:
             case ast.Constant(value=bool(value)):
-                return _constant(value, "boolean")
+                return constant(value, "boolean")
             case ast.Constant(value=str(value)):
-                return _constant(value, "text")
+                return constant(value, "text")
             case ast.Constant(value=int(value)):
-                return _constant(Decimal(value), "number")
+                return constant(Decimal(value), "number")
             case ast.Constant(value=float(value)):
-                return _constant(Decimal(repr(value)), "number")
+                return constant(Decimal(repr(value)), "number")
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
                 inner = self._literal(node.operand)
                 if inner.kind == "number":
-                    return _constant(-inner.literal, "number")
+                    return constant(-inner.literal, "number")
         raise self._rejected(node, "this is not part of the language of where")
 
     def _rejected(self, node: ast.expr, reason: str) -> RecipientsError:
@@ -236,62 +230,6 @@ class _Compiler:
         return self._failure(position, reason)
 
     def _failure(self, position: int, reason: str) -> RecipientsError:
-        raise RecipientsError(
+        return RecipientsError(
             f"where, character {self._indent + position}: {reason}", hint=f"where = {self._source!r}"
         )
-
-
-def _converted(index: int, type_name: str) -> Callable[[Cells], Any]:
-    def converted(cells: Cells) -> Any:
-        try:
-            return convert(type_name, cells[index])
-        except ValueError as error:
-            raise BadCell(index, str(error)) from None
-
-    return converted
-
-
-def _constant(value: Any, kind: str) -> _Node:
-    return _Node(lambda _: value, kind, value)
-
-
-def _every(parts: Sequence[Callable[[Cells], Any]]) -> Callable[[Cells], bool]:
-    def every(cells: Cells) -> bool:
-        for part in parts:  # noqa: SIM110 - called per row, and a generator costs more than the tests
-            if not part(cells):
-                return False
-        return True
-
-    return every
-
-
-def _some(parts: Sequence[Callable[[Cells], Any]]) -> Callable[[Cells], bool]:
-    def some(cells: Cells) -> bool:
-        for part in parts:  # noqa: SIM110 - as above
-            if part(cells):
-                return True
-        return False
-
-    return some
-
-
-def _compared(
-    compare: Callable[[Any, Any], bool],
-    left: Callable[[Cells], Any],
-    right: Callable[[Cells], Any],
-    text: bool,
-) -> Callable[[Cells], bool]:
-    if text:
-        return lambda cells: compare(left(cells), right(cells))
-    unequal = compare is operator.ne
-
-    def test(cells: Cells) -> bool:
-        one, other = left(cells), right(cells)
-        if one == "" or other == "":  # an empty cell with a type
-            return unequal
-        try:
-            return compare(one, other)
-        except TypeError:  # a time with a zone beside one without: neither before nor after
-            return unequal
-
-    return test

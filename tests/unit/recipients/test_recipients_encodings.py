@@ -77,13 +77,19 @@ def test_a_character_cut_by_the_end_of_the_sample_is_no_foreign_byte(opened):
     assert [len(name) for name in names(opened(content))] == [999_974]
 
 
+def test_one_stray_byte_does_not_turn_utf8_into_something_else(stopped):
+    error = stopped("email;name\nann@example.com;Jörg Groß\n".encode() + b"bob@example.com;J\xf6rg\n")
+
+    assert (error.line, error.message) == (3, "a byte here is not UTF-8")
+
+
 def test_a_file_cut_inside_a_character_is_a_question(stopped):
     assert "encoding cannot be told" in str(stopped(b"email;name\nann@example.com;Andr\xc3"))
 
 
-def test_an_unknown_encoding_is_named(stopped):
-    assert "unknown encoding 'utf-9'" in str(stopped(GERMAN, encoding="utf-9"))
-    assert "unknown encoding 'rot13'" in str(stopped(GERMAN, encoding="rot13"))
+@pytest.mark.parametrize("name", ["utf-9", "rot13", "hex", "unicode_escape", "idna", "ä", ""])
+def test_an_unknown_encoding_is_named(stopped, name):
+    assert f"unknown encoding {name!r}" in str(stopped(GERMAN, encoding=name))
 
 
 def test_a_wrongly_declared_encoding_stops_at_the_line(stopped):

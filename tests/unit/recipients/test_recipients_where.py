@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.campaigns.recipients.conditions import FUNCTIONS
 from mailer.campaigns.recipients.header import Columns
-from mailer.campaigns.recipients.where import FUNCTIONS, Where
+from mailer.campaigns.recipients.where import Where
 from mailer.errors import RecipientsError
 
 COLUMNS = Columns(
@@ -96,6 +97,8 @@ def test_an_empty_cell_with_a_type_equals_nothing(source):
         ("matches(plan, 'x')", 1, "there is no function 'matches'; there are lower, upper"),
         ("lower(age) == 'x'", 1, "lower() takes 1 text"),
         ("startswith(plan) == 'x'", 1, "startswith() takes 2 texts"),
+        ("['pro']", 1, "a list stands only on the right of 'in'"),
+        ("not " * 60 + "vip", 201, "this is nested more than 50 times"),
         ("row[0] == 'x'", 1, "this is not part of the language of where"),
     ],
 )
@@ -183,6 +186,9 @@ WORDS = st.sampled_from(
         "41",
         "-",
         "1e999",
+        "(" * 60,
+        ")" * 60,
+        "not " * 60,
         "0x10",
         "true",
         "None",

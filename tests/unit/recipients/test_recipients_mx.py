@@ -1,0 +1,105 @@
+"""Looking up domains, against a name server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from mailer.campaigns.recipients import mx
+from mailer.errors import InputError
+
+ZONE = {
+    ("mail.example.", "MX"): "10 mx.mail.example.",
+    ("null.example.", "MX"): "0 .",
+    ("four.example.", "A"): "192.0.2.1",
+    ("six.example.", "AAAA"): "2001:db8::1",
+    ("web.example.", "TXT"): '"nothing for mail"',
+    ("broken.example.", "SERVFAIL"): "",
+    ("silent.example.", "SILENCE"): "",
+}
+
+
+def answer(query: dns.message.Message) -> dns.message.Message | None:
+    question = query.question[0]
+    name, kind = question.name.to_text(), question.rdtype.name
+    kinds = {known for owner, known in ZONE if owner == name}
+    if "SILENCE" in kinds:
+        return None
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.RA
+    if "SERVFAIL" in kinds:
+        response.set_rcode(dns.rcode.SERVFAIL)
+    elif not kinds:
+        response.set_rcode(dns.rcode.NXDOMAIN)
+    elif (name, kind) in ZONE:
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", kind, ZONE[name, kind]))
+    return response
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while (received := server.recvfrom(4096))[0] != b"stop":
+                response = answer(dns.message.from_wire(received[0]))
+                if response is not None:
+                    server.sendto(response.to_wire(), received[1])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        server.sendto(b"stop", server.getsockname())
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("domain", "problem"),
+    [
+        ("mail.example", None),
+        ("four.example", None),
+        ("six.example", None),
+        ("null.example", mx.NULL_MX),
+        ("web.example", mx.NO_SERVER),
+        ("gone.example", mx.NO_DOMAIN),
+        ("broken.example", mx.NOT_KNOWN),
+        ("silent.example", mx.NOT_KNOWN),
+    ],
+)
+def test_what_stands_against_a_domain(port, domain, problem):
+    assert mx.lookup([domain], nameservers=["127.0.0.1"], port=port, patience=0.6) == {domain: problem}
+
+
+def test_many_domains_are_asked_once_each(port):
+    domains = [f"d{number % 200}.example" for number in range(1000)] + ["mail.example"]
+    found = mx.lookup(iter(domains), nameservers=["127.0.0.1"], port=port)
+
+    assert len(found) == 201
+    assert [domain for domain, problem in found.items() if problem is None] == ["mail.example"]
+
+
+def test_nobody_answering_is_not_known():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        found = mx.lookup(
+            ["mail.example"], nameservers=["127.0.0.1"], port=free.getsockname()[1], patience=0.4
+        )
+
+    assert found == {"mail.example": mx.NOT_KNOWN}
+
+
+def test_without_dnspython_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dns.asyncresolver", None)
+
+    with pytest.raises(InputError) as caught:
+        mx.lookup(["example.com"])
+    assert caught.value.hint == 'pip install "mailer-worker[dns]"'
