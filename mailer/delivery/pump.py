@@ -82,6 +82,8 @@ class Pump:
         self._sources: dict[int, Source] = {}
         self._error: BaseException | None = None
         self._woken = asyncio.Event()
+        #: Set when a campaign no longer runs; whoever waits for that clears it.
+        self.changed = asyncio.Event()
         self.last_try = clock()
 
     def done(self, done: Done) -> None:
@@ -101,11 +103,8 @@ class Pump:
         self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Pump until told to stop, or until the ``only`` campaign no longer runs and nothing is out.
-
-        Raises LedgerError, and what a slice raised.
-        """
-        while not stop.is_set() and not self._over():
+        """Pump until told to stop. Raises LedgerError, and what a slice raised."""
+        while not stop.is_set():
             self._woken.clear()
             pause = await self.tick()
             if pause > 0:
@@ -136,10 +135,6 @@ class Pump:
         dues = [source.next_due for source in self._sources.values() if source.next_due is not None]
         return min(dues, default=None)
 
-    def _over(self) -> bool:
-        known = self._leading and self._only is not None and not self._sources
-        return known and not self._dispatcher.outstanding()
-
     # Once a second.
 
     async def _keep_house(self, now: float) -> None:
@@ -169,6 +164,7 @@ class Pump:
         wanted = {campaign.id: campaign for campaign in campaigns}
         for gone in self._sources.keys() - wanted.keys():
             del self._sources[gone]
+            self.changed.set()
         for id_, campaign in wanted.items():
             if id_ not in self._sources:
                 self._sources[id_] = Source(campaign, self._writer, self._throttle, self._clock)
@@ -211,6 +207,7 @@ class Pump:
                 if await self._writer.run(lambda ledger, id_=campaign_id: ledger.schedule.finish(id_)):
                     log.info("campaign %d: finished", campaign_id)
                     del self._sources[campaign_id]
+                    self.changed.set()
 
     def _busy(self, source: Source) -> bool:
         return any(campaign_of(id_) == source.campaign.id for id_ in self._dispatcher.outstanding())

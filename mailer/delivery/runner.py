@@ -184,9 +184,7 @@ class _Run:
         stopping = asyncio.create_task(stop.wait())
         try:
             while True:
-                await asyncio.wait(
-                    (pumping, stopping), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
+                await self._news(pumping, stopping)
                 if pumping.done():
                     pumping.result()  # raises what ended it
                 await self._report()
@@ -198,6 +196,13 @@ class _Run:
             end.set()
             self._pump.wake()
             await asyncio.gather(pumping, stopping, return_exceptions=True)
+
+    async def _news(self, *tasks: asyncio.Task[None]) -> None:
+        """Until something happens, or it is time to report."""
+        changed = asyncio.create_task(self._pump.changed.wait())
+        await asyncio.wait((changed, *tasks), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()
+        self._pump.changed.clear()
 
     async def _report(self) -> None:
         if self._orders.on_progress is not None:
