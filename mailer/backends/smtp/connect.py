@@ -15,12 +15,12 @@ import aiosmtplib
 
 from mailer import crash
 from mailer.backends.smtp.envelope import Offers
+from mailer.backends.smtp.faults import Fault, translate
 from mailer.backends.smtp.options import Options, is_loopback, is_private
-from mailer.backends.smtp.replies import classify
 from mailer.backends.smtp.session import Session
 from mailer.backends.smtp.wire import Wire
 from mailer.errors import BackendUnusable
-from mailer.message import Blocked, Phase
+from mailer.message import Phase
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,6 @@ class Opened:
     mechanism: str | None
 
 
-class _Fault(Exception):
-    """``_Fault(reason, lasting)``"""
-
-    def __init__(self, reason: str, lasting: bool) -> None:
-        super().__init__(reason, lasting)
-        self.reason = reason
-        self.lasting = lasting
-
-
 async def open_session(options: Options, context: ssl.SSLContext | None) -> Opened:
     """One more connection, ready for its first transaction. Raises BackendUnusable."""
     crash.point("before_connect")
@@ -56,7 +47,7 @@ async def open_session(options: Options, context: ssl.SSLContext | None) -> Open
         opened = await opening.run()
     except BaseException as error:
         opening.abandon()
-        fault = _translate(error, opening.phase, options)
+        fault = translate(error, opening.phase, f"{options.host}:{options.port}")
         if fault is None:
             raise
         log.debug("%s: %s", options.name, fault.reason)
@@ -101,7 +92,7 @@ class _Opening:
 
     def _check_peer(self, peer: str) -> None:
         if self._options.tls == "none" and not is_private(peer):
-            raise _Fault(
+            raise Fault(
                 "tls=none is for a relay in our own network, and this one is not; use tls=required", True
             )
 
@@ -133,7 +124,7 @@ class _Opening:
         if not offered and options.tls == "opportunistic":
             return
         if not offered:
-            raise _Fault("the server offers no STARTTLS, and tls=required", True)
+            raise Fault("the server offers no STARTTLS, and tls=required", True)
         self.phase = Phase.STARTTLS
         async with asyncio.timeout(options.timeouts.starttls):
             await self._start_tls()
@@ -152,7 +143,7 @@ class _Opening:
         if replies[0].code != 220:
             raise aiosmtplib.SMTPResponseException(replies[0].code, replies[0].text.decode(errors="replace"))
         if not wire.quiet:
-            raise _Fault("plain text followed STARTTLS: somebody may be between us and the server", True)
+            raise Fault("plain text followed STARTTLS: somebody may be between us and the server", True)
         encrypted = await asyncio.get_running_loop().start_tls(
             wire.transport, protocol, self._context, server_hostname=self._options.host
         )
@@ -168,7 +159,7 @@ class _Opening:
         self.phase = Phase.AUTH
         encrypted = self._client.get_transport_info("sslcontext") is not None
         if not encrypted and not is_loopback(peer):
-            raise _Fault("the connection is not encrypted, so the password is not sent", True)
+            raise Fault("the connection is not encrypted, so the password is not sent", True)
         mechanism = self._choose(encrypted)
         method = getattr(self._client, f"auth_{mechanism.replace('-', '')}")
         await method(options.user, options.password, timeout=options.timeouts.auth)
@@ -182,7 +173,7 @@ class _Opening:
             if mechanism in offered:
                 return mechanism
         known = ", ".join(sorted(set(offered))) or "none at all"
-        raise _Fault(f"the server offers no login by {' or '.join(map(str, wanted))}, but: {known}", True)
+        raise Fault(f"the server offers no login by {' or '.join(map(str, wanted))}, but: {known}", True)
 
     def _hand_over(self, greeting: str, mechanism: str | None) -> Opened:
         """The transport gets a protocol of ours; aiosmtplib's part ends here."""
@@ -228,35 +219,3 @@ def _own_name(sock: socket.socket) -> str:
         return name
     address = str(sock.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-
-
-def _translate(error: BaseException, phase: Phase, options: Options) -> _Fault | None:
-    """The one seam where foreign errors become ours. smtplib-like errors are OSErrors too: order is logic."""
-    where = f"{options.host}:{options.port}"
-    match error:
-        case _Fault():
-            return error
-        case aiosmtplib.SMTPResponseException():
-            verdict = classify(error.code, error.message, phase)
-            said = (
-                f"{where} answered {error.code} {verdict.reply.text} ({phase.value}). {verdict.reply.reason}"
-            )
-            return _Fault(said, isinstance(verdict, Blocked))
-        case ssl.SSLCertVerificationError():
-            return _Fault(f"the certificate of {where} is not valid: {error.verify_message}", True)
-        case ssl.SSLError():
-            return _Fault(f"no TLS with {where}: {error.reason}", True)
-        case socket.gaierror():
-            return _Fault(f"the name {options.host} cannot be looked up: {error.strerror}", False)
-        case TimeoutError():
-            return _Fault(f"{where} does not answer in time ({phase.value})", False)
-        case ConnectionRefusedError():
-            return _Fault(f"{where} refuses connections", False)
-        case OSError() | aiosmtplib.SMTPException():
-            return _Fault(
-                f"{where}: {error.strerror or 'the connection was lost'} ({phase.value})"
-                if isinstance(error, OSError)
-                else f"{where}: {error.message} ({phase.value})",
-                False,
-            )
-    return None

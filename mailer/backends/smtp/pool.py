@@ -108,20 +108,27 @@ class Pool:
             if not session.wire.quiet:
                 session.broken = True
 
-    def _hand_out(self) -> None:
-        """Work has come: for those that rest, and for more sessions if these are too few."""
+    def _hand_out(self, spoken_for: int = 0) -> None:
+        """There is work: for those that rest, and for more sessions if these are too few."""
         if self._grow is not None:  # no fresh ones to be had, so any will do
             self._queue.extendleft(reversed(self._again))
             self._again.clear()
-        missing = len(self._again) + len(self._queue) - self._wake(len(self._queue))
-        room = self._options.connections - self._up - self._opening
-        if self._grow is not None or self._closing:
-            room = 0 if self._up + self._opening else min(room, 1)
+        waiting = len(self._again) + len(self._queue) - spoken_for
+        missing = waiting - self._wake(min(waiting, len(self._queue)))
+        room = self._room() - self._opening
         for _ in range(min(missing - self._opening, room)):
             self._opening += 1
             task = self._loop.create_task(self._live())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _room(self) -> int:
+        """How many may be opening now. The first goes alone: ten wrong logins at once lock accounts."""
+        if self._closing:
+            return 0
+        if self._up == 0:
+            return 1
+        return 0 if self._grow is not None else self._options.connections - self._up
 
     def _wake(self, wanted: int) -> int:
         """The session that rested last goes first, so that the surplus can go home."""
@@ -146,6 +153,7 @@ class Pool:
             raise
         self._opening -= 1
         self._up += 1
+        self._hand_out(spoken_for=1)
         courier = Courier(session, self, max_messages=self._options.max_messages)
         try:
             await courier.run()
