@@ -1,0 +1,166 @@
+"""``mailer doctor``: try everything that a send needs, and say what to do about what does not work."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from mailer.backends.contract import BackendConfig
+from mailer.cli.options import Backend, Json, Ledger
+from mailer.cli.output import say, say_json
+from mailer.errors import InputError, MailerError
+from mailer.settings import Settings
+
+#: What mail is submitted on. Many networks block 25; 2525 is what providers offer instead.
+PORTS = (25, 465, 587, 2525)
+#: Seconds for one connection attempt.
+PATIENCE = 3.0
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried: where, how it went, and what was seen or what to do."""
+
+    place: str
+    state: str
+    text: str
+
+
+def doctor(
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Also look at the DNS records of this sender domain.")
+    ] = None,
+    ledger: Ledger = None,
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Look at settings, ledger, broker, backends and DNS; say what is wrong.
+
+    Logs in to every backend and sends nothing. Exit code 1 when something is wrong.
+
+    Example: mailer doctor --domain acme.example
+    """
+    from mailer.wiring import backend_configs
+
+    settings = Settings.load(ledger=ledger)
+    configs = backend_configs(settings, *([backend] if backend else []))
+    findings = []
+    for finding in _findings(settings, configs, domain):
+        findings.append(finding)
+        if as_json:
+            say_json(asdict(finding))
+        else:
+            say(f"{_MARKS[finding.state]} {finding.place}: {finding.text}")
+    if any(finding.state == WRONG for finding in findings):
+        raise typer.Exit(1)
+
+
+_MARKS = {OK: "  ok ", WARNING: "  ?  ", WRONG: "WRONG"}
+
+
+def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str | None) -> Iterator[Finding]:
+    yield Finding("settings", OK, str(settings.file) if settings.file else "no mailer.toml; defaults")
+    yield _try("ledger", lambda: _ledger(settings.ledger_url))
+    if settings.broker_url is None:
+        yield Finding("broker", OK, "none; campaigns run by `mailer send`")
+    else:
+        yield _try("broker", lambda: _broker(settings.broker_url or ""))
+    if not configs:
+        yield Finding("backends", WARNING, "none: write [backends.main] with a url into mailer.toml")
+    for name, config in configs.items():
+        yield _try(f"backend {name}", lambda config=config: _probe(config))  # type: ignore[misc]
+        yield from _ports(name, config)
+    if domain:
+        yield from _dns(domain)
+
+
+def _try(place: str, action: Callable[[], str]) -> Finding:
+    try:
+        return Finding(place, OK, action())
+    except (MailerError, OSError) as error:
+        return Finding(place, WRONG, str(error))
+
+
+def _ledger(url: str) -> str:
+    from mailer.ledger import open_ledger
+
+    ledger = open_ledger(url)
+    try:
+        campaigns = ledger.campaigns.list()
+    finally:
+        ledger.close()
+    return f"{url.partition('@')[2] or url}, {len(campaigns)} campaigns"
+
+
+def _broker(url: str) -> str:
+    from mailer.publisher import ping
+
+    ping(url)
+    return "answers"
+
+
+def _probe(config: BackendConfig) -> str:
+    from mailer.backends import connect
+
+    async def probe() -> str:
+        backend = connect(config)
+        try:
+            return await backend.probe()
+        finally:
+            await backend.close()
+
+    return asyncio.run(probe())
+
+
+def _ports(name: str, config: BackendConfig) -> Iterator[Finding]:
+    """Which submission ports of the relay can be reached from here."""
+    parts = urlsplit(config.url)
+    if not parts.scheme.startswith("smtp") or parts.hostname in (None, "localhost", "127.0.0.1", "::1"):
+        return
+    reachable = [port for port in PORTS if _opens(str(parts.hostname), port)]
+    shown = ", ".join(map(str, reachable)) or "none"
+    blocked = "" if reachable else f"; none of {PORTS} answers: a firewall, or the wrong host"
+    yield Finding(f"ports of {name}", OK if reachable else WARNING, f"reachable: {shown}{blocked}")
+
+
+def _opens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE):
+            return True
+    except OSError:
+        return False
+
+
+def _dns(domain: str) -> Iterator[Finding]:
+    """SPF and DMARC, without which the large mailbox providers refuse bulk mail."""
+    try:
+        from dns import exception, resolver
+    except ModuleNotFoundError:
+        raise InputError(
+            "--domain needs dnspython", hint="Install it: pip install 'mailer-worker[dns]'"
+        ) from None
+
+    def texts(name: str) -> list[str]:
+        answer = resolver.resolve(name, "TXT", lifetime=PATIENCE)
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+    wanted = (("SPF", domain, "v=spf1"), ("DMARC", f"_dmarc.{domain}", "v=DMARC1"))
+    for what, name, start in wanted:
+        try:
+            found = [text for text in texts(name) if text.lower().startswith(start.lower())]
+        except (resolver.NXDOMAIN, resolver.NoAnswer):
+            found = []
+        except exception.DNSException as error:
+            yield Finding(f"{what} of {domain}", WARNING, f"not known: {type(error).__name__}")
+            continue
+        if found:
+            yield Finding(f"{what} of {domain}", OK, found[0])
+        else:
+            yield Finding(f"{what} of {domain}", WRONG, f"no TXT record {start} at {name}; publish one")

@@ -1,0 +1,147 @@
+"""Commands that only look: ``status``, ``results`` and ``find``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailer.campaigns import control
+from mailer.cli.ledgers import open_ledger
+from mailer.cli.options import Json, Ledger
+from mailer.cli.output import note, say, say_json, say_table
+from mailer.cli.reports import show_status
+from mailer.ledger.contract import CampaignState
+from mailer.ledger.ledger import Ledger as LedgerRooms
+from mailer.settings import Settings
+
+#: How often --watch looks.
+LOOK_SECONDS = 1.0
+_OVER = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED})
+
+
+def status(
+    campaign: Annotated[
+        str | None, typer.Argument(metavar="[CAMPAIGN]", help="Default: all of them.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every second until it has ended.")
+    ] = False,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far campaigns are.
+
+    Example: mailer status november-newsletter-7f3a --watch
+    """
+    with open_ledger(Settings.load(ledger=ledger), quiet=True) as rooms:
+        if campaign is None:
+            _all(rooms, as_json=as_json)
+            return
+        found = control.find(rooms, campaign)
+        _one(rooms, found.id, as_json=as_json)
+        while watch and rooms.campaigns.by_id(found.id).state not in _OVER:
+            time.sleep(LOOK_SECONDS)
+            _one(rooms, found.id, as_json=as_json)
+
+
+def _one(rooms: LedgerRooms, campaign_id: int, *, as_json: bool) -> None:
+    campaign = rooms.campaigns.by_id(campaign_id)
+    told = control.status(rooms, campaign)
+    if as_json:
+        say_json(told)
+    else:
+        show_status(told, campaign.reason if campaign.state is CampaignState.PAUSED else None)
+
+
+def _all(rooms: LedgerRooms, *, as_json: bool) -> None:
+    told = [control.status(rooms, campaign) for campaign in rooms.campaigns.list()]
+    if as_json:
+        for one in told:
+            say_json(one)
+    elif not told:
+        say("no campaigns yet; `mailer init` writes a first one")
+    else:
+        rows = [
+            (
+                t["id"],
+                t["state"],
+                f"{t['total']:,}",
+                f"{t['counts']['accepted']:,}",
+                f"{_open(t['counts']):,}",
+            )
+            for t in told
+        ]
+        say_table(("campaign", "state", "rows", "accepted", "open"), rows)
+
+
+def _open(counts: dict[str, int]) -> int:
+    return sum(counts[state] for state in ("pending", "claimed", "sending", "deferred"))
+
+
+def results(
+    campaign: Annotated[
+        str, typer.Argument(metavar="CAMPAIGN", help="Id, beginning of it, or campaign file.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only rows in this state; may be given twice.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Do not guard cells that a spreadsheet would run as a formula.")
+    ] = False,
+    ledger: Ledger = None,
+) -> None:
+    """Export the recipients with what became of each.
+
+    Your columns, then mail_state, mail_attempts, mail_code, mail_reply, mail_reason, mail_message_id,
+    mail_backend, mail_at and mail_outcome.
+
+    Example: mailer results november-newsletter-7f3a --state rejected -o rejected.csv
+    """
+    from mailer.campaigns.results import export
+
+    with open_ledger(Settings.load(ledger=ledger), quiet=True) as rooms:
+        found = control.find(rooms, campaign)
+        target = output if output is not None else sys.stdout
+        rows = export(rooms, found, target, format=form, states=state, formula_guard=not raw)
+    if output is not None:
+        note(f"{rows:,} rows in {output}")
+
+
+def find(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The address.")],
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Show everything that was sent to one address, and what became of it.
+
+    Example: mailer find ada@example.com
+    """
+    with open_ledger(Settings.load(ledger=ledger), quiet=True) as rooms:
+        histories = list(control.history(rooms, email))
+    if as_json:
+        for history in histories:
+            say_json(history)
+        return
+    if not histories:
+        say(f"nothing was ever sent to {email} from this ledger")
+        raise typer.Exit(1)
+    for history in histories:
+        say(f"{history['campaign']}  {history['state']}  {_when(history['at'])}  {history['message_id']}")
+        for attempt in history["attempts"]:
+            said = " ".join(str(part) for part in (attempt["code"], attempt["reply"]) if part)
+            say(f"  try {attempt['number']}, {_when(attempt['at'])}: {attempt['state']} {said}".rstrip())
+        if history["reason"]:
+            say(f"  {history['reason']}")
+
+
+def _when(at: str | None) -> str:
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}" if at else "not yet"

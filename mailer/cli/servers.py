@@ -1,0 +1,102 @@
+"""Commands that stay until they are stopped: workers and the test server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailer.cli.options import Ledger
+from mailer.cli.output import note
+from mailer.errors import ConfigError
+from mailer.settings import Settings
+
+#: What a command says that needs Celery and has no broker.
+NO_BROKER = (
+    'no broker: write broker = "redis://localhost:6379/0" into mailer.toml, or set MAILER_BROKER_URL. '
+    "Without one, `mailer send` runs a campaign from here."
+)
+
+
+def worker(
+    processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="Processes per queue.")] = 1,
+    queues: Annotated[
+        str, typer.Option("--queues", help="Queues to serve; each gets processes of its own.")
+    ] = "bulk,transactional",
+    ledger: Ledger = None,
+) -> None:
+    """Run Celery workers that deliver what was enqueued.
+
+    Needs `broker` in mailer.toml or MAILER_BROKER_URL. Each queue has its own processes, so bulk mail never
+    delays transactional mail. SIGTERM finishes what is in flight and gives back the rest.
+
+    Example: mailer worker --processes 2
+    """
+    from mailer.publisher import worker_argv
+
+    if Settings.load(ledger=ledger).broker_url is None:
+        raise ConfigError(NO_BROKER)
+    if ledger:
+        os.environ["MAILER_LEDGER_URL"] = ledger  # the workers read their settings themselves
+    commands = [
+        worker_argv([queue.strip()], f"{queue.strip()}-{number}")
+        for queue in queues.split(",")
+        for number in range(1, processes + 1)
+    ]
+    raise typer.Exit(_supervise(commands))
+
+
+def _supervise(commands: list[list[str]]) -> int:
+    """Run the processes until one ends or we are told to stop; the first failure is our exit code."""
+    children = [subprocess.Popen(command) for command in commands]  # noqa: S603 - our own command lines
+
+    def stop(*_: object) -> None:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    note(f"{len(children)} worker processes; Ctrl-C stops them")
+    pid, status = os.wait()
+    stop()
+    codes = [os.waitstatus_to_exitcode(status), *(c.wait() for c in children if c.pid != pid)]
+    return next((abs(code) for code in codes if code not in (0, -signal.SIGTERM, -signal.SIGINT)), 0)
+
+
+def sink(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[RULES]", help="TOML file with [sink] and [[rule]] tables.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port; 0 takes any free one. Default 2525.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on. Default 127.0.0.1.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Keep messages in this folder; else they are only counted.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON line per message, and the summary.")
+    ] = False,
+) -> None:
+    """Run a mail server for tests that can be told to misbehave.
+
+    Nothing that it takes is ever delivered. Ctrl-C prints what arrived.
+
+    Example: mailer sink --port 2525 --store arrived/
+    """
+    import dataclasses
+
+    from mailer.sink.config import SinkConfig, load
+    from mailer.sink.runner import run
+
+    wanted = load(config) if config else SinkConfig()
+    given = {"port": port, "host": host, "store": store}
+    wanted = dataclasses.replace(wanted, **{key: value for key, value in given.items() if value is not None})
+    run(wanted, as_json=as_json)
