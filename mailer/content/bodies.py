@@ -17,6 +17,7 @@ from jinja2 import TemplateError as JinjaError
 
 from mailer.content import flatten, mime, mjml, plaintext, styles
 from mailer.content.contract import Package
+from mailer.content.names import defined_names, row_names
 from mailer.content.packages import folder_of
 from mailer.content.problems import choice, in_row, in_template
 from mailer.content.references import images_in, is_template, resolved, templates_in
@@ -163,8 +164,8 @@ class Bodies:
         for user, source in self._reached(environment, name).items():
             environment.get_template(user)  # complains with the file's own name and line
             tree = environment.parse(source)
-            names |= meta.find_undeclared_variables(tree) | flatten.row_names(tree)
-            own |= flatten.defined_names(tree)
+            names |= meta.find_undeclared_variables(tree) | row_names(tree)
+            own |= defined_names(tree)
         return names - own - environment.globals.keys()
 
     def _reached(self, environment: Sandbox, name: str) -> dict[str, str]:

@@ -126,6 +126,7 @@ DOMAINS = st.lists(LABELS | st.sampled_from(["local", "test", "arpa", "xn--a", "
 
 @given(st.builds("{}@{}".format, LOCALS, DOMAINS) | st.from_regex(_PLAIN, fullmatch=True))
 def test_the_fast_way_accepts_only_what_email_validator_accepts(text):
+    text = text.strip(" ")  # parse does
     try:
         fast = Address.parse(text)
     except AddressError:
