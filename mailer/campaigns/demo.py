@@ -22,7 +22,7 @@ HEADERS = (
     "Valid until",
 )
 RECIPIENTS = 1200
-_VALID_UNTIL = "2025-12-31"
+_VALID_UNTIL = "2026-12-31"
 
 Row = tuple[str, ...]
 
@@ -88,7 +88,7 @@ _MISTAKES: dict[int, Callable[[Row], Row]] = {
     64: lambda row: (f"{row[0]}, second.{row[0]}", *row[1:]),
     128: lambda row: row[:4],
     256: lambda row: (f"b.{row[0]}", *row[1:6], "many", *row[7:]),
-    512: lambda row: (f"c.{row[0]}", *row[1:8], "31/12/2025"),
+    512: lambda row: (f"c.{row[0]}", *row[1:8], "31/12/2026"),
     700: lambda row: (row[0].replace("@", "@-"), *row[1:]),
     901: lambda row: (row[0].upper(), *row[1:]),  # twice, in capitals
 }
