@@ -116,3 +116,12 @@ def show_status(status: Mapping[str, Any], reason: str | None = None) -> None:
             say(f"  {number:>9,}  {words}")
     if status["invalid_rows"]:
         say(f"  {status['invalid_rows']:>9,}  invalid rows, never part of the campaign")
+
+
+#: A row that ends so got no mail, and somebody should know.
+_DID_NOT_GO = ("rejected", "failed", "unknown", "expired", "cancelled")
+
+
+def all_went(status: Mapping[str, Any]) -> bool:
+    """Nobody on the list was left without mail, but for those who are suppressed."""
+    return not status["invalid_rows"] and not any(status["counts"][state] for state in _DID_NOT_GO)

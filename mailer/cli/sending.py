@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import typer
@@ -26,13 +27,16 @@ from mailer.cli.options import (
 )
 from mailer.cli.output import ask, count, note, say, say_json, span
 from mailer.cli.progress import describe, progress
-from mailer.cli.reports import show_report, show_status
+from mailer.cli.reports import all_went, show_report, show_status
 from mailer.delivery.runner import Reason, RunResult, run_embedded
 from mailer.errors import BackendUnusable, ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
 from mailer.wiring import backend_configs, backend_name, backend_rates, safety
+
+#: How often --watch looks.
+LOOK_SECONDS = 0.2
 
 Wait = Annotated[
     str,
@@ -146,9 +150,10 @@ def enqueue(
         opened = _open(
             rooms, spec, settings, backend, again=again, yes=yes, quiet=as_json, runner=Runner.WORKERS
         )
-        if watch:
-            control.watch(rooms, opened, _watcher(as_json=as_json))
-        _show(control.status(rooms, opened), as_json=as_json)
+        status = _watched(rooms, opened, quiet=as_json) if watch else control.status(rooms, opened)
+    _show(status, as_json=as_json)
+    if watch and not all_went(status):
+        raise typer.Exit(1)
 
 
 # Opening.
@@ -315,7 +320,7 @@ def _conclude(campaign: Campaign, settings: Settings, result: RunResult, *, as_j
         note(f"{_rate(status, result)}What became of each: mailer results {slug}")
     if result.reason is Reason.INTERRUPTED:
         raise typer.Exit(130)
-    if result.reason in (Reason.WAITING, Reason.PAUSED) or control.shortfall(status):
+    if result.reason in (Reason.WAITING, Reason.PAUSED) or not all_went(status):
         raise typer.Exit(1)
 
 
@@ -339,9 +344,13 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
         show_status(status)
 
 
-def _watcher(*, as_json: bool) -> Any:
-    def watch(status: dict[str, Any]) -> None:
-        if not as_json:
-            note(f"{sum(status['counts'].values()) - status['counts']['pending']:,} of {status['total']:,}")
-
-    return watch
+def _watched(rooms: LedgerRooms, campaign: Campaign, *, quiet: bool) -> dict[str, Any]:
+    """The status when the campaign has ended, or was paused."""
+    with progress(campaign.name, quiet=quiet) as show:
+        while True:
+            now = rooms.campaigns.by_id(campaign.id)
+            done, text = describe(rooms.campaigns.counts(campaign.id), None)
+            show(done, campaign.total, text)
+            if now.state not in (CampaignState.RUNNING, CampaignState.SCHEDULED):
+                return control.status(rooms, now)
+            time.sleep(LOOK_SECONDS)
