@@ -136,3 +136,6 @@ _CONVERTERS: dict[str, Callable[[str, str], Any]] = {
     "boolean": _boolean,
 }
 _FORMATTED = frozenset({"date", "datetime"})
+
+#: The names of all types; a format after a colon is part of a type, not of its name.
+TYPES = tuple(_CONVERTERS)
