@@ -114,7 +114,9 @@ def _dns_problems(report: Report) -> dict[str, str]:
     from mailer.campaigns.recipients.mx import lookup
 
     domains = [lane for lane in report.lanes if "." in lane]
-    return {domain: str(problem) for domain, problem in lookup(domains).items() if problem}
+    return {
+        domain: problem.text for domain, problem in lookup(domains).items() if problem and problem.certain
+    }
 
 
 @with_campaign_keys

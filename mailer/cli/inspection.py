@@ -14,7 +14,7 @@ from mailer.campaigns import control
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Json, Ledger
 from mailer.cli.output import note, say, say_json, say_table
-from mailer.cli.reports import show_status
+from mailer.cli.reports import OPEN, show_status
 from mailer.ledger.contract import CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
@@ -80,7 +80,7 @@ def _all(rooms: LedgerRooms, *, as_json: bool) -> None:
 
 
 def _open(counts: dict[str, int]) -> int:
-    return sum(counts[state] for state in ("pending", "claimed", "sending", "deferred"))
+    return sum(counts[state] for state in OPEN)
 
 
 def results(

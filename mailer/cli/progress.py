@@ -60,11 +60,11 @@ class _Lines:
             note(f"{self._title}: {done:,}{f' of {total:,}' if total else ''}{f'  {text}' if text else ''}")
 
 
-def describe(counts: Counts, rate: float | None) -> tuple[int, str]:
+def describe(counts: Counts, rate: float) -> tuple[int, str]:
     """Settled rows, and what stands beside the bar while a campaign runs."""
     states = counts.states
     done = sum(states.get(state, 0) for state in FINAL)
-    told = [] if rate is None else [f"{rate:,.0f}/s"]
+    told = [f"{rate:,.0f}/s"]
     told += [
         f"{states[state]:,} {state}"
         for state in (State.DEFERRED, State.REJECTED, State.FAILED, State.UNKNOWN)

@@ -118,6 +118,8 @@ def show_status(status: Mapping[str, Any], reason: str | None = None) -> None:
         say(f"  {status['invalid_rows']:>9,}  invalid rows, never part of the campaign")
 
 
+#: A row in one of these states is not settled yet.
+OPEN = ("pending", "claimed", "sending", "deferred")
 #: A row that ends so got no mail, and somebody should know.
 _DID_NOT_GO = ("rejected", "failed", "unknown", "expired", "cancelled")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +26,7 @@ from mailer.cli.options import (
 )
 from mailer.cli.output import ask, count, note, say, say_json, span
 from mailer.cli.progress import describe, progress
-from mailer.cli.reports import all_went, show_report, show_status
+from mailer.cli.reports import OPEN, all_went, show_report, show_status
 from mailer.delivery.runner import Reason, RunResult, run_embedded
 from mailer.errors import BackendUnusable, ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
@@ -347,10 +346,9 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
 def _watched(rooms: LedgerRooms, campaign: Campaign, *, quiet: bool) -> dict[str, Any]:
     """The status when the campaign has ended, or was paused."""
     with progress(campaign.name, quiet=quiet) as show:
-        while True:
-            now = rooms.campaigns.by_id(campaign.id)
-            done, text = describe(rooms.campaigns.counts(campaign.id), None)
-            show(done, campaign.total, text)
-            if now.state not in (CampaignState.RUNNING, CampaignState.SCHEDULED):
-                return control.status(rooms, now)
-            time.sleep(LOOK_SECONDS)
+
+        def tell(status: dict[str, Any]) -> None:
+            counts = status["counts"]
+            show(status["total"] - sum(counts[state] for state in OPEN), status["total"], "")
+
+        return control.status(rooms, control.watch(rooms, campaign, tell, seconds=LOOK_SECONDS))
