@@ -26,6 +26,9 @@ class Problem:
     text: str
     certain: bool = True
 
+    def __str__(self) -> str:
+        return self.text
+
 
 NO_DOMAIN = Problem("this domain does not exist")
 NO_SERVER = Problem("this domain has neither MX nor address records, so no mail can reach it")

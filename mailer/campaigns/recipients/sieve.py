@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -56,10 +56,10 @@ class Sieve:
         self.tally.excluded += len(examined.entries) - len(kept)
         return entries
 
-    def known(self, keys_with_lines: Sequence[tuple[str, int]]) -> None:
+    def known(self, keys_with_lines: Iterable[tuple[str, int]]) -> None:
         """Enter keys that are taken already: those of the campaign that rows are added to."""
         if self._seen is not None:
-            self._seen.first_line(keys_with_lines)
+            _enter(self._seen, keys_with_lines)
 
     def close(self) -> None:
         self._stack.close()
@@ -103,12 +103,17 @@ def _excluded(paths: Sequence[Path], columns: Columns) -> SeenKeys:
     keys = chain.from_iterable(_keys(path, columns) for path in paths)
     excluded = SeenKeys()
     try:
-        while batch := [(key, _EXCLUDED) for key in islice(keys, CHUNK_ROWS)]:
-            excluded.first_line(batch)
+        _enter(excluded, ((key, _EXCLUDED) for key in keys))
     except BaseException:
         excluded.close()
         raise
     return excluded
+
+
+def _enter(seen: SeenKeys, keys_with_lines: Iterable[tuple[str, int]]) -> None:
+    keys = iter(keys_with_lines)
+    while batch := list(islice(keys, CHUNK_ROWS)):
+        seen.first_line(batch)
 
 
 def _keys(path: Path, columns: Columns) -> Iterator[str]:

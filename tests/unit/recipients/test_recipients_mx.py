@@ -95,6 +95,7 @@ def test_nobody_answering_is_not_known():
         )
 
     assert found == {"mail.example": mx.NOT_KNOWN}
+    assert str(mx.NOT_KNOWN) == "not known: its name servers did not answer"
 
 
 def test_without_dnspython_the_error_says_what_to_install(monkeypatch):
