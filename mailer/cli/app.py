@@ -17,7 +17,7 @@ from mailer.errors import MailerError
 #: Command -> module of this package and what it does, in the order in which a newcomer meets them. Only
 #: the module of the command that runs is imported.
 COMMANDS = {
-    "init": ("setup", "Write a working example: settings, campaign, recipients and templates."),
+    "init": ("setup", "Write a working example campaign to start from."),
     "demo": ("demonstration", "Send a sample campaign to a misbehaving test server, end to end."),
     "check": ("checking", "Parse and render every row; say what is odd; send nothing."),
     "preview": ("checking", "Show one message as it would be sent."),
@@ -35,7 +35,7 @@ COMMANDS = {
     "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
     "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
     "migrate": ("setup", "Bring the ledger to this version's schema."),
-    "doctor": ("doctor", "Look at settings, ledger, broker, backends and DNS; say what is wrong."),
+    "doctor": ("doctor", "Try everything a send needs; say what is wrong."),
 }
 
 

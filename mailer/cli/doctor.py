@@ -41,9 +41,9 @@ def doctor(
     backend: Backend = None,
     as_json: Json = False,
 ) -> None:
-    """Look at settings, ledger, broker, backends and DNS; say what is wrong.
+    """Try everything a send needs; say what is wrong.
 
-    Logs in to every backend and sends nothing. Exit code 1 when something is wrong.
+    Settings, ledger, broker, backends, ports and DNS. Logs in to every backend and sends nothing. Exit code 1 when something is wrong.
 
     Example: mailer doctor --domain acme.example
     """

@@ -15,9 +15,9 @@ from mailer.settings import Settings
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if need be.")] = Path(),
 ) -> None:
-    """Write a working example: settings, campaign, recipients and templates.
+    """Write a working example campaign to start from.
 
-    Nothing that exists is overwritten.
+    Settings, campaign, recipients and templates. Nothing that exists is overwritten.
 
     Example: mailer init news
     """
