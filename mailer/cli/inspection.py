@@ -26,7 +26,7 @@ _OVER = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED})
 
 def status(
     campaign: Annotated[
-        str | None, typer.Argument(metavar="[CAMPAIGN]", help="Default: all of them.")
+        str | None, typer.Argument(metavar="CAMPAIGN", help="Default: all of them.")
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every second until it has ended.")

@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for program
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CampaignFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[CAMPAIGN]", help="The campaign file; without it, options say it all."),
+    typer.Argument(metavar="CAMPAIGN", help="The campaign file; without it, options say it all."),
 ]
 CampaignName = Annotated[
     str, typer.Argument(metavar="CAMPAIGN", help="Its id, a unique beginning of it, or the campaign file.")

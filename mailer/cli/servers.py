@@ -70,7 +70,7 @@ def _supervise(commands: list[list[str]]) -> int:
 
 def sink(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[RULES]", help="TOML file with [sink] and [[rule]] tables.")
+        Path | None, typer.Argument(metavar="RULES", help="TOML file with [sink] and [[rule]] tables.")
     ] = None,
     port: Annotated[
         int | None, typer.Option("--port", help="Port; 0 takes any free one. Default 2525.")

@@ -13,7 +13,7 @@ from mailer.settings import Settings
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if need be.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made if need be.")] = Path(),
 ) -> None:
     """Write a working example campaign to start from.
 
