@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from mailer.backends.contract import Backend
 from mailer.delivery.jobs import Item
@@ -15,17 +16,27 @@ LONGEST_REST = 300.0
 CLOSE_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A backend is left alone until then, and why; in the past when it works."""
+
+    until: float = 0.0
+    reason: str = ""
+
+
 class Rest:
     """How long a backend is left alone: 2 s, doubling up to 5 minutes while it does not come back."""
 
-    __slots__ = ("_length", "until")
+    __slots__ = ("_length", "reason", "until")
 
     def __init__(self) -> None:
         self._length = 0.0
         self.until = 0.0
+        self.reason = ""
 
-    def failed(self, now: float) -> float:
+    def failed(self, now: float, reason: str) -> float:
         """Until when to rest. Failures of calls that began before the rest do not lengthen it."""
+        self.reason = reason
         if now >= self.until:
             self._length = min(max(SHORTEST_REST, 2 * self._length), LONGEST_REST)
             self.until = now + self._length

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
 from mailer.delivery.frames import post, receive
@@ -35,7 +36,7 @@ class Report:
     """From child to parent: a hint is done. ``rests`` says until when which backend is left alone."""
 
     done: Done
-    rests: Mapping[str, float] = field(default_factory=dict)
+    rests: Mapping[str, Resting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class Child:
             log.error("a slice failed", exc_info=done.error)
             # Not every foreign exception survives the journey.
             done = replace(done, error=MailerError(f"{type(done.error).__name__} in a worker process"))
-        resting = {name: self._station.engine.resting(name) for name in self._backends}
-        post(self._writer, Report(done, {name: until for name, until in resting.items() if until}))
+        rests = {name: self._station.engine.resting(name) for name in self._backends}
+        post(self._writer, Report(done, rests))
 
 
 async def _main(connection: socket.socket) -> None:

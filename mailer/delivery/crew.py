@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mailer.backends import connect
+from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Dispatcher
 from mailer.delivery.dispatcher import Done, InProcess
 from mailer.delivery.processes import Processes
@@ -30,7 +31,7 @@ class Crew(Protocol):
 
     async def start(self) -> None: ...
 
-    def resting(self, backend: str) -> float: ...
+    def resting(self, backend: str) -> Resting: ...
 
     async def close(self, *, clean: bool) -> None:
         """``clean``: everything was answered. Otherwise whatever is under way is abandoned."""
@@ -49,7 +50,7 @@ class Solo:
     async def start(self) -> None:
         """Nothing to start: the engine opens what it needs with the first message."""
 
-    def resting(self, backend: str) -> float:
+    def resting(self, backend: str) -> Resting:
         return self._station.engine.resting(backend)
 
     async def close(self, *, clean: bool) -> None:
@@ -75,7 +76,7 @@ class Team:
     async def start(self) -> None:
         await self.dispatcher.start()
 
-    def resting(self, backend: str) -> float:
+    def resting(self, backend: str) -> Resting:
         return self.dispatcher.resting(backend)
 
     async def close(self, *, clean: bool) -> None:

@@ -9,7 +9,7 @@ from random import Random
 
 from mailer.backends.contract import Backend
 from mailer.crash import point
-from mailer.delivery.carrier import Carrier
+from mailer.delivery.carrier import Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
@@ -66,7 +66,7 @@ class Engine:
         if self._draining or not ids:
             return Delivered()
         composition = await self._composition(campaign_of(ids[0]))
-        if composition is None or self.resting(composition.backend) > self._clock():
+        if composition is None or self.resting(composition.backend).until > self._clock():
             return Delivered()
         point("before_claim")
         claimed = await self._writer.claim(ids, self._worker, self._lease_seconds)
@@ -78,10 +78,10 @@ class Engine:
         await self._writer.run(lambda ledger: ledger.slices.close([job.fence]))
         return Delivered(len(claimed.rows) + claimed.suppressed, job.spent + claimed.suppressed)
 
-    def resting(self, backend: str) -> float:
-        """Until when this backend is left alone; in the past when it works."""
+    def resting(self, backend: str) -> Resting:
+        """Until when this backend is left alone, and why."""
         carrier = self._carriers.get(backend)
-        return 0.0 if carrier is None else carrier.rest.until
+        return Resting() if carrier is None else Resting(carrier.rest.until, carrier.rest.reason)
 
     def drain(self) -> None:
         """Take no more, give back what has not been started; what is under way finishes."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mailer.delivery.carrier import Resting
 from mailer.delivery.child import Drain, Report
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import CAPACITY, Done
@@ -59,7 +60,7 @@ class Processes:
         self._capacity = capacity
         self._done = done
         self._children: list[_Child] = []
-        self._rests: dict[str, float] = {}
+        self._rests: dict[str, Resting] = {}
         self._replaced = 0
         self._closing = False
 
@@ -80,9 +81,9 @@ class Processes:
     def outstanding(self) -> frozenset[int]:
         return frozenset(id_ for child in self._children for ids in child.out for id_ in ids)
 
-    def resting(self, backend: str) -> float:
-        """Until when the children leave this backend alone."""
-        return self._rests.get(backend, 0.0)
+    def resting(self, backend: str) -> Resting:
+        """Until when the children leave this backend alone, and why, as the last of them said."""
+        return self._rests.get(backend, Resting())
 
     async def dispatch(self, hint: Hint) -> None:
         if not self._children:

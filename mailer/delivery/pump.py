@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mailer.delivery import epoch
+from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Dispatcher, Hint
 from mailer.delivery.dispatcher import Done
 from mailer.delivery.epoch import EpochCopy
@@ -59,7 +60,7 @@ class Pump:
         epoch_copy: EpochCopy | None = None,
         only: int | None = None,
         allowance: Allowance | None = None,
-        rests: Callable[[str], float] = lambda _: 0.0,
+        rests: Callable[[str], Resting] = lambda _: Resting(),
         recipients_per_task: int = RECIPIENTS_PER_TASK,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -129,11 +130,18 @@ class Pump:
         return self._pause()
 
     def idle_until(self) -> float | None:
-        """When the next row is due, if there is nothing to do until then; None otherwise."""
-        if self._dispatcher.outstanding() or not all(source.dry for source in self._sources.values()):
+        """When there is something to do again, if there is nothing until then; None otherwise."""
+        if self._dispatcher.outstanding() or not self._sources:
             return None
-        dues = [source.next_due for source in self._sources.values() if source.next_due is not None]
-        return min(dues, default=None)
+        idle = [self._idle(source) for source in self._sources.values()]
+        known = [until for until in idle if until is not None]
+        return min(known) if len(known) == len(idle) else None
+
+    def _idle(self, source: Source) -> float | None:
+        resting = self._rests(source.campaign.backend).until
+        if resting > self._clock():
+            return resting
+        return source.next_due if source.dry else None
 
     # Once a second.
 
@@ -190,8 +198,8 @@ class Pump:
 
     async def _next(self, source: Source, free: int, outstanding: frozenset[int]) -> Hint | None:
         resting = self._rests(source.campaign.backend)
-        if resting > self._clock():
-            source.look_at = resting
+        if resting.until > self._clock():
+            source.look_at = resting.until
             return None
         size = int(source.campaign.spec.get("recipients_per_task") or self._recipients_per_task)
         if free < size and outstanding and self._allowance is None:

@@ -59,7 +59,7 @@ ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """``detail`` is in words: why it is paused. ``next_due`` when the first waiting row is due."""
+    """``detail``: why it is paused or its backend rests, in words. ``next_due``: of the first row that waits."""
 
     reason: Reason
     counts: Counts
@@ -245,10 +245,11 @@ class _Run:
 
     def _result(self, ledger: Ledger, reason: Reason, began: float) -> RunResult:
         campaign = ledger.campaigns.by_id(self._orders.campaign_id)
+        resting = self._crew.resting(campaign.backend)
         return RunResult(
             reason,
             ledger.campaigns.counts(campaign.id),
-            detail=campaign.reason,
+            detail=campaign.reason or (resting.reason if resting.until > time.time() else None),
             next_due=ledger.schedule.next_due(campaign.id),
             seconds=time.monotonic() - began,
         )

@@ -91,21 +91,25 @@ class Sender:
     def _message(self, carrier: Carrier, job: Job, row: Row) -> Outgoing | None:
         """The rendered message; None when the row is settled without being sent."""
         if job.halted:
-            return self.give_back(job, row)
+            self.give_back(job, row)
+            return None
         if carrier.rest.until > self._clock():
-            return self.give_back(job, row, carrier.rest.until + job.skew)
+            self.give_back(job, row, carrier.rest.until + job.skew)
+            return None
         point("before_render")
         try:
             message = job.composition.compose(row, job.fence)
         except ContentError as error:
-            return self.settle(job, verdicts.failed(row, job.fence, error.message, Phase.RENDER))
+            self.settle(job, verdicts.failed(row, job.fence, error.message, Phase.RENDER))
+            return None
         point("after_render")
         return self._guarded(job, row, message)
 
     def _guarded(self, job: Job, row: Row, message: Outgoing) -> Outgoing | None:
         envelope = self._safety.envelope(message.recipients)
         if envelope is None:
-            return self.settle(job, verdicts.failed(row, job.fence, "not in [safety] allow_recipients"))
+            self.settle(job, verdicts.failed(row, job.fence, "not in [safety] allow_recipients"))
+            return None
         message.recipients = envelope
         return message
 
@@ -156,12 +160,13 @@ class Sender:
         if isinstance(outcome, Deferred) and self._throttle is not None:
             await self._throttle.slow_down(carrier.name, row.lane, outcome.retry_after)
         elif isinstance(outcome, Blocked):
-            carrier.rest.failed(self._clock())
-            await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {_words(outcome.reply)}")
+            reason = _words(outcome.reply)
+            carrier.rest.failed(self._clock(), reason)
+            await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {reason}")
             self.give_back(job, row)
 
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
-        until = carrier.rest.failed(self._clock())
+        until = carrier.rest.failed(self._clock(), error.reason)
         log.warning("%s; it rests for %.0f s", error, until - self._clock())
         if error.lasting:
             for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:

@@ -13,7 +13,7 @@ from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.safety import Safety
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable
-from mailer.ledger.contract import CampaignState
+from mailer.ledger.contract import CampaignState, ordinal_of
 from mailer.message import Accepted, Blocked, Deferred, Phase, Rejected, Reply, State, Unknown
 from tests.delivering import ScriptedBackend, World, accepted
 
@@ -114,10 +114,14 @@ async def test_every_attempt_sends_the_same_message(world: World):
 
 
 async def test_a_row_whose_lease_was_lost_is_not_sent(world: World):
-    async def lose_lease(_):
-        world.backend.before_mark = None
-        await world.writer.run(lambda ledger: ledger.slices.abandon("engine-0"))
-        await world.writer.run(lambda ledger: ledger.slices.recover())
+    lost = asyncio.Event()
+
+    async def lose_lease(message):
+        if ordinal_of(message.id) == 1:
+            await world.writer.run(lambda ledger: ledger.slices.abandon("engine-0"))
+            await world.writer.run(lambda ledger: ledger.slices.recover())
+            lost.set()
+        await lost.wait()
 
     world.backend.before_mark = lose_lease
     campaign = world.campaign(4)
@@ -126,6 +130,7 @@ async def test_a_row_whose_lease_was_lost_is_not_sent(world: World):
     await engine.deliver(world.ids(campaign, 4))
 
     assert world.backend.sent == []
+    world.backend.before_mark = None
     assert world.states(campaign) == {State.PENDING: 4}
     await engine.deliver(world.ids(campaign, 4))
     assert world.states(campaign) == {State.ACCEPTED: 4}
@@ -249,7 +254,8 @@ async def test_a_passing_fault_spends_nothing_and_lets_the_backend_rest(world: W
     rows = world.rows(campaign)
     assert world.now(campaign).state == RUNNING
     assert {(row.state, row.attempts) for row in rows} == {(State.PENDING, 0)}
-    assert [row.due_at for row in rows] == pytest.approx([engine.resting("main")] * 20, abs=0.5)
+    assert [row.due_at for row in rows] == pytest.approx([engine.resting("main").until] * 20, abs=0.5)
+    assert engine.resting("main").reason == "connection refused"
     assert (await engine.deliver(world.ids(campaign, 20))).claimed == 0
     world.backend.script = accepted
     world.clock.ahead += 10
@@ -305,7 +311,7 @@ def test_a_rest_doubles_while_the_backend_does_not_come_back():
     ends = []
     now = 0.0
     for _ in range(10):
-        now = rest.failed(now)
+        now = rest.failed(now, "connection refused")
         ends.append(now)
 
     lengths = [end - begin for begin, end in zip([0.0, *ends], ends, strict=False)]
@@ -315,9 +321,9 @@ def test_a_rest_doubles_while_the_backend_does_not_come_back():
 def test_failures_during_a_rest_do_not_lengthen_it_and_success_forgets_it():
     rest = Rest()
 
-    assert [rest.failed(0.0), rest.failed(1.0), rest.failed(2.0)] == [2.0, 2.0, 6.0]
+    assert [rest.failed(now, "refused") for now in (0.0, 1.0, 2.0)] == [2.0, 2.0, 6.0]
     rest.worked()
-    assert rest.failed(10.0) == 12.0
+    assert rest.failed(10.0, "refused") == 12.0
 
 
 # Limits, safety, time.

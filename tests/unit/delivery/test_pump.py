@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
 from mailer.delivery.epoch import RESTORED, SidecarEpoch, accept, is_restored
@@ -253,13 +254,15 @@ async def test_only_one_pump_leads(world: World):
 async def test_a_resting_backend_is_left_alone(world: World):
     world.campaign(10)
     desk = Desk()
-    rested = world.clock() + 100
+    resting = Resting(world.clock() + 100, "connection refused")
+    made = pump(world, desk, rests=lambda _: resting)
 
-    await pump(world, desk, rests=lambda _: rested).tick()
+    await made.tick()
     assert desk.hints == []
+    assert made.idle_until() == resting.until
 
     world.clock.ahead += 101
-    await pump(world, desk, rests=lambda _: rested).tick()
+    await made.tick()
     assert len(desk.hints) == 1
 
 

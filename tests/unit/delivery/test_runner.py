@@ -107,7 +107,7 @@ async def test_an_unreachable_server_is_waited_for_no_longer_than_asked(world: W
 
     result = await run(world, one, wait=1)
 
-    assert result.reason is Reason.WAITING
+    assert (result.reason, result.detail) == (Reason.WAITING, "connection refused")
     assert result.counts.states[State.PENDING] == 50
 
 
