@@ -107,8 +107,9 @@ class Courier:
             outcome = await transact(self._session, envelope, self._ride)
         except Unsent as unsent:
             self._session.broken = True
-            # A connection that worked until now has ended, as they do: no fault of this message.
-            if unsent.again and self.served and not job.tries:
+            # A connection that worked until now has ended, as they do, or its order was wrong: no fault of
+            # this message. Without either the next connection would be no better.
+            if unsent.again and not job.tries and (self.served or self._session.disordered):
                 self._again(job)
             else:
                 job.settle(unsent.outcome)

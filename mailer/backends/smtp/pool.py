@@ -41,6 +41,7 @@ class Pool:
         self._opening = 0
         self._grow_after = GROW_AFTER
         self._grow: asyncio.TimerHandle | None = None
+        self._ordered = True
         self._closing = False
 
     def put(self, jobs: Iterable[Job]) -> None:
@@ -154,11 +155,13 @@ class Pool:
         self._opening -= 1
         self._up += 1
         self._hand_out(spoken_for=1)
+        session.pipelining &= self._ordered
         courier = Courier(session, self, max_messages=self._options.max_messages)
         try:
             await courier.run()
         finally:
             self._up -= 1
+            self._ordered &= not session.disordered
             if courier.begun == 0 and session.wire.lost and not self._closing:
                 self._not_opened(BackendUnusable(self._options.name, "the server closed a fresh connection"))
             elif not self._closing:

@@ -240,7 +240,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r"5\d\d 5\.7\.1 .*(not authori[sz]ed|blocked|local policy|access denied)", our_fault, ANY,
           "The server does not let us send here.", "RFC 3463 X.7.1"),
     # --- out of step, and the rest --------------------------------------------------------------------
-    _rule(r"50[0234] ", later, ANY,
+    _rule(r"50[0234] (-|5\.5\.\d+) ", later, ANY,
           "The server did not understand us; it is tried again on a new connection.", "RFC 5321 4.2.3"),
     _rule(r"5\d\d ", our_fault, SENDER,
           "The server does not accept the sender.", "RFC 5321 4.2.3"),

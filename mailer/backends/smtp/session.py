@@ -50,8 +50,12 @@ class Session:
         self.pipelining = pipelining and offers.pipelining
         #: Out of step, timed out or lost.
         self.broken = False
+        #: The server was seen to answer pipelined commands in another order than asked.
+        self.disordered = False
         #: From the first byte of a body until its outcome is known.
         self.committed = False
+        #: The next envelope went out behind the present body.
+        self.ridden = False
         #: The transaction was given up: RSET goes out before the next one.
         self.reset_due = False
         self._limits = {phase: timeouts.of(phase) for phase in Phase}
@@ -119,6 +123,11 @@ class Session:
         await self.wire.read((self.timeouts.quit,))
         await self.wire.close(self.timeouts.quit)
 
+    def doubt(self) -> None:
+        """The server offers PIPELINING and does not keep its order: from now on one command at a time."""
+        if self.pipelining:
+            self.disordered, self.pipelining = True, False
+
     def loss(self, phase: Phase, reason: str = "") -> Reply:
         """What happened to the connection, in plain language."""
         cause = self.wire.lost or "replies out of step"
@@ -129,7 +138,9 @@ class Session:
         )
 
     def unsent(self, phase: Phase) -> Unsent:
-        """The way out when the connection ended before the body."""
+        """The way out when the connection ended, or makes no sense any more, before the body."""
+        if self.wire.lost is None:
+            self.doubt()
         return Unsent(Deferred(self.loss(phase)), again=not self.wire.timed_out)
 
 

@@ -85,6 +85,8 @@ def _refusal(session: Session, raw: Raw, phase: Phase) -> Verdict:
         raise session.unsent(phase)
     outcome = _classify(raw, phase)
     if _ends_session(raw, outcome):
+        if raw.code != 421:
+            session.doubt()
         raise Unsent(outcome, again=True)
     return outcome
 
@@ -201,8 +203,8 @@ def _classify(raw: Raw, phase: Phase) -> Verdict:
 
 async def _body(session: Session, envelope: Envelope, ride: Ride) -> Outcome:
     """The server waits for the message. Whatever happens now, it gets all of it or the connection ends."""
-    if not session.wire.quiet:  # something behind the 354: a reply too many
-        raise session.unsent(Phase.DATA)
+    if not session.wire.quiet:
+        return await _interrupted(session)
     crash.point("before_mark")
     said = await envelope.job.mark()
     crash.point("after_mark")
@@ -214,15 +216,23 @@ async def _body(session: Session, envelope: Envelope, ride: Ride) -> Outcome:
 
 
 async def _transmit(session: Session, envelope: Envelope, ride: Ride) -> Verdict | Unknown:
-    if not session.wire.quiet:  # a reply or the end came meanwhile: not one byte of the body is out
-        session.broken = True
-        return Deferred(session.loss(Phase.DATA))
+    if not session.wire.quiet:
+        return await _interrupted(session)
     session.committed = True
     early = await _write(session, envelope.body, ride)
-    outcome = early or _verdict(session, await session.read_dot())
+    outcome = early or _verdict(session, await _dot_reply(session))
     session.committed = False
     crash.point("after_reply")
     return outcome
+
+
+async def _interrupted(session: Session) -> Verdict:
+    """After the 354 and before the body the server spoke again, or went. Not one byte of the body is out."""
+    session.broken = True
+    replies = await session.wire.read((session.timeouts.rset,))
+    if replies and replies[0].code >= 400:
+        return _classify(replies[0], Phase.DATA)
+    return Deferred(session.loss(Phase.DATA))
 
 
 async def _write(session: Session, data: bytes, ride: Ride) -> Verdict | Unknown | None:
@@ -237,6 +247,7 @@ async def _write(session: Session, data: bytes, ride: Ride) -> Verdict | Unknown
             await session.wire.empty()
             crash.point("before_dot")
     behind = ride()
+    session.ridden = bool(behind)
     session.wire.write(data + b".\r\n" + behind)
     if crash.armed("after_dot") or (behind and crash.armed("after_envelope")):
         await session.wire.empty()
@@ -259,6 +270,25 @@ async def _cut_short(session: Session) -> Verdict | Unknown:
     if raw.code < 400:
         return Unknown(session.loss(Phase.BODY, "The server answered before the message was complete."))
     return _classify(raw, Phase.DOT)
+
+
+async def _dot_reply(session: Session) -> list[Raw]:
+    """The reply to the dot, also from a server that answers what rode behind the body first.
+
+    Postfix smtp-sink does so when told to answer late (``-W .:1``). It shows: X.1.Y is about addresses
+    (RFC 3463), and the 354 comes where the reply to RCPT should be.
+    """
+    replies = await session.read_dot()
+    if not (session.ridden and replies and replies[0].text.startswith(b"2.1.")):
+        return replies
+    behind = await session.read((Phase.MAIL, Phase.RCPT))
+    if len(behind) == 2 and behind[1].code == 354:
+        session.doubt()
+        answer = await session.read_dot()
+        session.wire.unread([*replies, *behind])
+        return answer
+    session.wire.unread(behind)
+    return replies
 
 
 def _verdict(session: Session, replies: Sequence[Raw]) -> Verdict | Unknown:

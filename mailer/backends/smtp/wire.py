@@ -87,6 +87,10 @@ class Wire(asyncio.Protocol):
         del self._replies[:wanted]
         return replies
 
+    def unread(self, replies: Sequence[Raw]) -> None:
+        """Put these back: the next ``read`` begins with them."""
+        self._replies[:0] = replies
+
     async def flush(self, stall: float) -> bool:
         """Wait until more may be written. False: the connection is lost, or a reply came first.
 

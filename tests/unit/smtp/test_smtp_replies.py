@@ -117,6 +117,8 @@ ROWS = [
     (500, "5.5.2 unrecognized command", R, Deferred, None),
     (502, "5.5.1 not implemented", D, Deferred, None),
     (503, "5.5.1 bad sequence of commands", DOT, Deferred, None),
+    (500, "5.3.0 Error: command failed", DOT, Rejected, None),
+    (500, "5.3.0 Error: command failed", M, Blocked, None),
     (550, "5.7.1 this recipient does not want your mail", DOT, Rejected, None),
     (550, "5.4.6 routing loop detected", DOT, Rejected, None),
     (554, "transaction failed", DOT, Rejected, None),
