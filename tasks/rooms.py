@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
 from mailer import wiring
@@ -35,13 +37,15 @@ class Rooms:
     async def __aenter__(self) -> Self:
         """Raises ConfigError and LedgerError."""
         async with self._open:
-            writer = GroupCommit(open_ledger(self._settings.ledger_url))
+            ledger = open_ledger(self._settings.ledger_url)
+            self._open.callback(ledger.close)
+            writer = GroupCommit(ledger)
             self._open.push_async_callback(writer.close)
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
             station = Station(self._config(), writer)
             self.engine = station.engine
             self._open.push_async_callback(station.engine.close)
-            dispatcher = self._dispatcher(writer)
+            dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
             self.pump = Pump(
                 writer,
@@ -77,12 +81,12 @@ class Rooms:
         """Else attachments are read from where the campaign was opened."""
         return "files" in self._settings.model_fields_set
 
-    def _dispatcher(self, writer: GroupCommit) -> CeleryDispatcher:
+    def _dispatcher(self, ledger: Ledger) -> CeleryDispatcher:
         publisher = Publisher(self._settings.broker_url or "")
         self._open.callback(publisher.close)
 
         async def still_waiting(ids: Sequence[int]) -> Collection[int]:
-            return await writer.run(lambda ledger: ledger.schedule.still_waiting(ids))
+            return await asyncio.to_thread(ledger.schedule.still_waiting, ids)
 
         return CeleryDispatcher(
             publisher, still_waiting, recipients_per_task=self._settings.recipients_per_task
