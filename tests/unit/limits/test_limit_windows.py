@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mailer.delivery.limits.rates import Rate
 from mailer.delivery.limits.windows import SLOTS, decide, gates
+from tests.unit.limits.windows_seen import most_in_any_window
 
 UNITS = st.sampled_from([1, 60, 3600])
 RATES = st.lists(
@@ -39,14 +40,6 @@ class Bank:
             for gate in self.gates:
                 self.memory[gate.name] = gate.after(memory.get(gate.name), now, decision.granted)
         return decision
-
-
-def most_in_any_window(log, seconds):
-    """A window is half-open. The fullest one begins with a grant."""
-    return max(
-        (sum(n for at, n in log if start <= at < start + seconds) for start, _ in log),
-        default=0,
-    )
 
 
 @given(rates=RATES, takes=TAKES, start=st.floats(0, 2e9))
