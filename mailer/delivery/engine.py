@@ -22,6 +22,11 @@ from mailer.ledger.writer import GroupCommit
 from mailer.message import State
 
 
+def not_set_up(name: str) -> Backend:
+    """For engines that have only the backends they were given."""
+    raise ConfigError(f"the campaign wants backend {name!r}, which is not set up")
+
+
 class Engine:
     """Delivers hinted rows: in one process, on one event loop, any number of slices at once.
 
@@ -41,7 +46,10 @@ class Engine:
         lease_seconds: float = 60.0,
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
+        connect: Callable[[str], Backend] = not_set_up,
     ) -> None:
+        """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError."""
+        self._connect = connect
         self._writer = writer
         self._compositions = compositions
         self._worker = worker
@@ -106,7 +114,10 @@ class Engine:
         try:
             composition = await self._compositions.get(campaign_id)
             if composition.backend not in self._carriers:
-                raise ConfigError(f"the campaign wants backend {composition.backend!r}, which is not set up")
+                backend = self._connect(composition.backend)
+                self._carriers[composition.backend] = Carrier(
+                    composition.backend, backend, self._sender.carry
+                )
         except (ConfigError, InputError) as error:
             await self._sender.pause(campaign_id, str(error))
             return None

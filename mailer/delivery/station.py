@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from mailer.backends import connect
-from mailer.backends.contract import BackendConfig
+from mailer.backends import connect, urls
+from mailer.backends.contract import Backend, BackendConfig
 from mailer.content.contract import MailSpec, Package
 from mailer.delivery.compositions import Composition, Compositions, composition
-from mailer.delivery.engine import Engine
+from mailer.delivery.engine import Engine, not_set_up
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.throttle import Throttle
@@ -61,7 +61,13 @@ class Station:
             throttle=self.throttle,
             safety=config.safety,
             lease_seconds=config.lease_seconds,
+            connect=by_url,
         )
+
+
+def by_url(name: str) -> Backend:
+    """A backend that is named by its URL, as ``--backend URL`` does; such a one has no login."""
+    return connect(urls.parse(name, name)) if ":" in name else not_set_up(name)
 
 
 def make_throttle(config: StationConfig, writer: GroupCommit) -> Throttle:
