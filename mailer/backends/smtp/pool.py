@@ -38,7 +38,9 @@ class Pool:
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._up = 0
-        self._opening = 0
+        self._opening: set[asyncio.Task[None]] = set()
+        #: How many sessions the server was seen to allow; ``connections`` until it refuses one.
+        self._ceiling = options.connections
         self._grow_after = GROW_AFTER
         self._grow: asyncio.TimerHandle | None = None
         self._ordered = True
@@ -56,6 +58,8 @@ class Pool:
             self._grow.cancel()
         self._give_up(BackendUnusable(self._options.name, "it was closed"))
         self._wake(len(self._idle))
+        for task in self._opening:
+            task.cancel()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=patience)
             for task in late:
@@ -111,15 +115,15 @@ class Pool:
 
     def _hand_out(self, spoken_for: int = 0) -> None:
         """There is work: for those that rest, and for more sessions if these are too few."""
-        if self._grow is not None:  # no fresh ones to be had, so any will do
+        room = self._room()
+        if self._grow is not None and room <= 0:  # no fresh ones to be had, so any will do
             self._queue.extendleft(reversed(self._again))
             self._again.clear()
         waiting = len(self._again) + len(self._queue) - spoken_for
         missing = waiting - self._wake(min(waiting, len(self._queue)))
-        room = self._room() - self._opening
-        for _ in range(min(missing - self._opening, room)):
-            self._opening += 1
+        for _ in range(min(missing, room) - len(self._opening)):
             task = self._loop.create_task(self._live())
+            self._opening.add(task)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -127,9 +131,7 @@ class Pool:
         """How many may be opening now. The first goes alone: ten wrong logins at once lock accounts."""
         if self._closing:
             return 0
-        if self._up == 0:
-            return 1
-        return 0 if self._grow is not None else self._options.connections - self._up
+        return 1 if self._up == 0 else self._ceiling - self._up
 
     def _wake(self, wanted: int) -> int:
         """The session that rested last goes first, so that the surplus can go home."""
@@ -143,16 +145,9 @@ class Pool:
 
     async def _live(self) -> None:
         """One session from its opening to its end."""
-        try:
-            session = await self._open_session()
-        except BackendUnusable as error:
-            self._opening -= 1
-            self._not_opened(error)
+        session = await self._opened()
+        if session is None:
             return
-        except BaseException:
-            self._opening -= 1
-            raise
-        self._opening -= 1
         self._up += 1
         self._hand_out(spoken_for=1)
         session.pipelining &= self._ordered
@@ -164,27 +159,33 @@ class Pool:
             self._ordered &= not session.disordered
             if courier.begun == 0 and session.wire.lost and not self._closing:
                 self._not_opened(BackendUnusable(self._options.name, "the server closed a fresh connection"))
-            elif not self._closing:
+            else:
                 self._hand_out()
+
+    async def _opened(self) -> Session | None:
+        try:
+            return await self._open_session()
+        except BackendUnusable as error:
+            failure = error
+        finally:
+            self._opening.discard(asyncio.current_task())
+        self._not_opened(failure)
+        return None
 
     def _not_opened(self, error: BackendUnusable) -> None:
         """Go on with the sessions there are, and try for more later; without any, nothing can be sent."""
-        if self._up or self._opening:
-            self._grow_later()
-            self._hand_out()
+        if self._up == 0 and not self._opening:
+            self._give_up(error)
             return
-        if self._grow is not None:
-            self._grow.cancel()
-            self._grow = None
-        self._give_up(error)
-
-    def _grow_later(self) -> None:
+        self._ceiling = max(1, self._up)
         if self._grow is None and not self._closing:
             self._grow = self._loop.call_later(self._grow_after, self._grow_now)
             self._grow_after = min(self._grow_after * 2, GROW_AFTER_MOST)
+        self._hand_out()
 
     def _grow_now(self) -> None:
         self._grow = None
+        self._ceiling = self._options.connections
         self._hand_out()
 
     def _give_up(self, error: BackendUnusable) -> None:

@@ -294,3 +294,36 @@ async def test_an_empty_batch_is_nothing() -> None:
     async with serving() as server, backend_for(server) as backend:
         assert list(await backend.send([], Marks())) == []
     assert server.visits == []
+
+
+async def test_where_few_connections_are_allowed_a_finished_one_is_replaced_at_once() -> None:
+    """Two at a time, five messages each: waiting for the next attempt to grow would take seconds."""
+    refused: set[int] = set()
+
+    def script(step: str, visit: Visit) -> Act | None:
+        at_work = [one for one in server.visits if one.stored < 5 and one.number not in refused]
+        if step == "CONNECT" and len(at_work) > 2:
+            refused.add(visit.number)
+            return gone("421 4.7.0 too many connections")
+        return gone(GOODBYE) if step == "MAIL" and visit.stored >= 5 else None
+
+    async with serving(script) as server, backend_for(server, connections=4) as backend:
+        async with asyncio.timeout(pool.GROW_AFTER - 1):
+            outcomes = await backend.send([message(n) for n in range(100)], Marks())
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert_each_once(server, range(100))
+
+
+async def test_closing_does_not_wait_for_a_connection_that_is_being_opened() -> None:
+    def script(step: str, visit: Visit) -> Act | None:
+        return Act(hang=True) if step == "CONNECT" else None
+
+    async with serving(script) as server, backend_for(server) as backend:
+        sending = asyncio.ensure_future(backend.send([message(1)], Marks()))
+        while not server.visits:
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20):
+            await backend.close()
+        with pytest.raises(BackendUnusable):
+            await sending
