@@ -227,3 +227,13 @@ class Counts:
 
     states: Mapping[State, int] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that must not be mailed, in its compared form; ``stream`` may be ``"*"``."""
+
+    address: str
+    stream: str
+    reason: str
+    added_at: float

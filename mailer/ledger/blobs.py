@@ -1,0 +1,33 @@
+"""Contents by their hash: templates and shared attachments of campaigns."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from sqlalchemy import select
+
+from mailer.errors import LedgerError
+from mailer.ledger.database import Database
+from mailer.ledger.schema import blob
+
+
+class Blobs:
+    """The same content is stored once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, data: bytes) -> str:
+        """Its sha256, in hexadecimal."""
+        name = sha256(data).hexdigest()
+        with self._database.write() as tx:
+            tx.dialect.insert_new(tx.cursor, blob.name, ("sha256", "data"), [(name, data)])
+        return name
+
+    def get(self, name: str) -> bytes:
+        """Raises LedgerError when it is not there."""
+        with self._database.read() as connection:
+            data = connection.execute(select(blob.c.data).where(blob.c.sha256 == name)).scalar()
+        if data is None:
+            raise LedgerError(f"content {name} is missing from the ledger: restore it from a backup")
+        return bytes(data)

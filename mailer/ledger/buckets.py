@@ -1,0 +1,43 @@
+"""What limits remember, shared by all processes over one ledger and by the next run.
+
+What a memory means, and when a message may go, is decided in ``mailer.delivery.limits``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from mailer.ledger.database import Database
+from mailer.ledger.schema import bucket
+from mailer.ledger.statements import one_of
+
+T = TypeVar("T")
+Memories = Mapping[str, Mapping[str, Any]]
+
+_KNOWN = select(bucket.c.key, bucket.c.memory).where(one_of(bucket.c.key, "keys"))
+_FORGET = delete(bucket).where(one_of(bucket.c.key, "keys"))
+_REMEMBER = insert(bucket).values(key=bindparam("key"), memory=bindparam("memory"))
+
+
+class Buckets:
+    """One JSON-able memory per key."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def exchange(self, keys: Sequence[str], change: Callable[[Memories, float], tuple[Memories, T]]) -> T:
+        """Give ``change`` what is known of the keys, and the time; write the memories that it returns, and
+        return its result. Nobody else's exchange comes between."""
+        with self._database.write() as tx:
+            known = {key: json.loads(memory) for key, memory in tx.rows(_KNOWN, keys=tx.array(keys))}
+            changed, result = change(known, tx.now)
+            if changed:
+                tx.run(_FORGET, keys=tx.array(list(changed)))
+                tx.many(
+                    _REMEMBER, [{"key": key, "memory": json.dumps(dict(m))} for key, m in changed.items()]
+                )
+        return result

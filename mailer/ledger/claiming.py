@@ -1,0 +1,104 @@
+"""Claims: from hinted ids to the rows that this worker, and nobody else, may now send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, insert, literal, select, update
+
+from mailer.ledger.contract import CampaignState, Row, Slice, campaign_of
+from mailer.ledger.database import Transaction
+from mailer.ledger.schema import WAITING, campaign, lease, message, recipient
+from mailer.ledger.statements import one_of
+from mailer.ledger.suppressions import suppressed_among
+from mailer.message import State
+
+_CAMPAIGN = select(campaign.c.state, campaign.c.stream, campaign.c.version, campaign.c.blocked_seconds).where(
+    campaign.c.id == bindparam("campaign_id")
+)
+
+_DUE = (
+    select(
+        message.c.id,
+        recipient.c.address,
+        message.c.lane,
+        recipient.c.cells,
+        recipient.c.files,
+        message.c.attempts,
+        message.c.first_tried_at,
+        message.c.state,
+    )
+    .join(recipient, recipient.c.id == message.c.id)
+    .where(
+        one_of(message.c.id, "ids"),
+        WAITING,
+        message.c.due_at <= bindparam("now"),
+        message.c.campaign_id == bindparam("campaign_id"),
+    )
+    .order_by(message.c.id)
+)
+
+_LEASE = (
+    insert(lease)
+    .values({name: bindparam(name) for name in ("campaign_id", "worker", "until", "ids")})
+    .returning(lease.c.id)
+)
+
+_TAKE = (
+    update(message)
+    .where(one_of(message.c.id, "ids"))
+    .values(state=literal(State.CLAIMED.value), fence=bindparam("fence"), version=bindparam("version"))
+)
+
+_SUPPRESS = (
+    update(message)
+    .where(one_of(message.c.id, "ids"))
+    .values(
+        state=literal(State.SUPPRESSED.value),
+        settled_at=bindparam("now"),
+        reason=literal("The address is on the suppression list."),
+    )
+)
+
+
+def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float) -> Slice:
+    """What of ``ids`` waits, is due, and belongs to the running campaign of the first of them."""
+    campaign_id = campaign_of(ids[0]) if ids else 0
+    found = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
+    nothing = Slice(fence=0, campaign_id=campaign_id, rows=[], now=tx.now)
+    if not found or found[0][0] != CampaignState.RUNNING:
+        return nothing
+    _, stream, version, nothing.blocked_seconds = found[0]
+    due = tx.rows(_DUE, ids=tx.array(ids), now=tx.now, campaign_id=campaign_id)
+    due, nothing.suppressed = _without_suppressed(tx, campaign_id, stream, due)
+    if not due:
+        return nothing
+    return _leased(tx, nothing, due, worker, lease_seconds, version)
+
+
+def _without_suppressed(
+    tx: Transaction, campaign_id: int, stream: str, due: list[Any]
+) -> tuple[list[Any], int]:
+    refused = suppressed_among(tx, [row[1] for row in due], stream)
+    if not refused:
+        return due, 0
+    out = [row for row in due if row[1] in refused]
+    tx.run(_SUPPRESS, ids=tx.array([row[0] for row in out]), now=tx.now)
+    for row in out:
+        tx.moved(campaign_id, row[-1], State.SUPPRESSED)
+    return [row for row in due if row[1] not in refused], len(out)
+
+
+def _leased(
+    tx: Transaction, claimed: Slice, due: list[Any], worker: str, lease_seconds: float, version: int
+) -> Slice:
+    ids = tx.array([row[0] for row in due])
+    until = tx.now + lease_seconds
+    lease_of = {"campaign_id": claimed.campaign_id, "worker": worker, "until": until, "ids": ids}
+    ((claimed.fence,),) = tx.rows(_LEASE, **lease_of)
+    tx.run(_TAKE, ids=ids, fence=claimed.fence, version=version)
+    for row in due:
+        tx.moved(claimed.campaign_id, row[-1], State.CLAIMED)
+    claimed.rows = [Row(*row[:-1], version=version) for row in due]
+    return claimed

@@ -1,0 +1,182 @@
+"""Connections and transactions over one ledger."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, make_url, update
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql.base import Executable
+
+from mailer.errors import ConfigError
+from mailer.ledger.schema import tally
+from mailer.ledger.sqlite import DIALECTS, SQLite
+from mailer.ledger.statements import Prepared
+
+_ADD_TO_TALLY = (
+    update(tally)
+    .where(tally.c.campaign_id == bindparam("in_campaign"), tally.c.state == bindparam("in_state"))
+    .values(n=tally.c.n + bindparam("more"))
+)
+
+
+class Transaction:
+    """One transaction under way. ``now`` is the database's time at its start."""
+
+    def __init__(self, database: Database, connection: Connection, now: float) -> None:
+        self.connection = connection
+        self.dialect = database.dialect
+        self.now = now
+        self._prepared = database.prepared
+        driver: Any = connection.connection.driver_connection
+        self.cursor = driver.cursor()
+        self._moves: Counter[tuple[int, str]] = Counter()
+
+    def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
+        """For what does not run with every commit."""
+        return self.connection.execute(statement, parameters)
+
+    def rows(self, statement: Executable, **parameters: Any) -> list[Any]:
+        """Plain tuples, by the driver."""
+        prepared = self._prepared(statement)
+        rows: list[Any] = self.cursor.execute(prepared.sql, prepared.parameters(parameters)).fetchall()
+        return rows
+
+    def run(self, statement: Executable, **parameters: Any) -> int:
+        """By the driver; how many rows it touched."""
+        prepared = self._prepared(statement)
+        self.cursor.execute(prepared.sql, prepared.parameters(parameters))
+        return int(self.cursor.rowcount)
+
+    def many(self, statement: Executable, parameters: Iterable[dict[str, Any]]) -> None:
+        prepared = self._prepared(statement)
+        self.cursor.executemany(prepared.sql, prepared.many(parameters))
+
+    def array(self, values: Sequence[Any] | set[Any]) -> Any:
+        return self.dialect.array(values)
+
+    def moved(self, campaign_id: int, before: str | None, after: str | None, rows: int = 1) -> None:
+        """So many rows changed their state. Written to the tally at commit; None is outside the ledger."""
+        if before is not None:
+            self._moves[campaign_id, before] -= rows
+        if after is not None:
+            self._moves[campaign_id, after] += rows
+
+    def write_tally(self) -> None:
+        changes = sorted((key, n) for key, n in self._moves.items() if n)
+        if changes:
+            self.many(
+                _ADD_TO_TALLY,
+                [{"in_campaign": id_, "in_state": state, "more": n} for (id_, state), n in changes],
+            )
+
+
+class _Opened(NamedTuple):
+    dialect: SQLite
+    readers: Engine
+    writer: Engine
+
+
+class Database:
+    """For all threads of a process, and for its children after a fork. Opens nothing before it is used, and
+    opens again after ``close``."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        """Raises ConfigError for a URL that cannot be used."""
+        self.clock = clock
+        self._url = _parsed(url)
+        self._statements: dict[Executable, Prepared] = {}
+        self._opening = threading.Lock()
+        self._opened: _Opened | None = None
+        self._parents: list[_Opened | None] = []
+        self._open()
+        _all.add(self)
+
+    @property
+    def dialect(self) -> SQLite:
+        return self._open().dialect
+
+    def exists(self) -> bool:
+        """Something is stored there already."""
+        return self.dialect.exists()
+
+    def close(self) -> None:
+        """Close everything that is not in use now."""
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.readers.dispose()
+            opened.writer.dispose()
+            opened.dialect.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view. Never waits for writers; keep it short, the log cannot shrink meanwhile."""
+        opened = self._open()
+        with opened.dialect.translated(), opened.readers.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """All or nothing. Not re-entrant. Raises LedgerBusy when no turn to write came."""
+        opened = self._open()
+        with opened.dialect.translated(), opened.dialect.turn(), opened.writer.connect() as connection:
+            transaction = Transaction(self, connection, self.clock())
+            transaction.cursor.execute("BEGIN IMMEDIATE")
+            yield transaction
+            transaction.write_tally()
+            transaction.cursor.execute("COMMIT")
+
+    def prepared(self, statement: Executable) -> Prepared:
+        """A statement of module level, compiled at its first use."""
+        found = self._statements.get(statement)
+        if found is None:
+            found = self._statements[statement] = Prepared(statement, self._open().writer.dialect)
+        return found
+
+    def _open(self) -> _Opened:
+        opened = self._opened
+        if opened is not None:
+            return opened
+        with self._opening:
+            if self._opened is None:
+                dialect = DIALECTS[self._url.drivername](self._url)
+                self._opened = _Opened(dialect, dialect.readers(), dialect.writer())
+            return self._opened
+
+    def after_fork(self) -> None:
+        """In the child. What the parent opened is neither used nor closed: an SQLite connection must not be
+        carried across a fork, and a lock on an open file would be held by both."""
+        self._opening = threading.Lock()
+        self._parents.append(self._opened)
+        self._opened = None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        message = f"the ledger URL {url!r} cannot be read: expected sqlite:////path/to/mailer.db"
+        raise ConfigError(message) from None
+    if parsed.drivername not in DIALECTS:
+        message = f"unknown ledger {parsed.drivername!r}, expected one of: {', '.join(DIALECTS)}"
+        raise ConfigError(message)
+    return parsed
+
+
+_all: WeakSet[Database] = WeakSet()
+
+
+def _after_fork() -> None:
+    for database in _all:
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,30 @@
+"""The ledger as one object: its rooms over one database."""
+
+from __future__ import annotations
+
+from mailer.ledger.blobs import Blobs
+from mailer.ledger.buckets import Buckets
+from mailer.ledger.campaigns import Campaigns
+from mailer.ledger.database import Database
+from mailer.ledger.results import Results
+from mailer.ledger.schedule import Schedule
+from mailer.ledger.slices import Slices
+from mailer.ledger.suppressions import Suppressions
+
+
+class Ledger:
+    """Synchronous, and safe for threads. Never call it on an event loop: ``writer.GroupCommit`` is for that."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.slices = Slices(database)
+        self.schedule = Schedule(database)
+        self.campaigns = Campaigns(database)
+        self.results = Results(database)
+        self.blobs = Blobs(database)
+        self.suppressions = Suppressions(database)
+        self.buckets = Buckets(database)
+
+    def close(self) -> None:
+        """Close its connections and files. Used again, it opens them again."""
+        self.database.close()

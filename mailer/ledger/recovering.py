@@ -1,0 +1,121 @@
+"""What dead and slow workers left behind."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, literal, literal_column, null, select, update
+
+from mailer.ledger.contract import CampaignState, Recovery
+from mailer.ledger.database import Transaction
+from mailer.ledger.schema import HELD, attempt, campaign, lease, message
+from mailer.ledger.statements import one_of
+from mailer.message import State
+
+#: Leases looked at in one transaction; a claim of somebody else waits no longer than that takes.
+LEASES_AT_ONCE = 20
+
+_EXPIRED = (
+    select(lease.c.id, lease.c.campaign_id, lease.c.ids)
+    .where(lease.c.until <= bindparam("now"))
+    .order_by(lease.c.id)
+    .limit(LEASES_AT_ONCE)
+)
+
+_LEFT = select(message.c.id, message.c.state, message.c.attempts).where(
+    one_of(message.c.id, "ids"), message.c.fence == bindparam("fence"), HELD
+)
+
+_CAMPAIGN = select(campaign.c.state, campaign.c.spec).where(campaign.c.id == bindparam("campaign_id"))
+
+#: Unsent for certain: what it was before, due now.
+_RETURN = (
+    update(message)
+    .where(one_of(message.c.id, "ids"))
+    .values(state=bindparam("after"), due_at=bindparam("now"))
+)
+
+_CANCEL = (
+    update(message)
+    .where(one_of(message.c.id, "ids"))
+    .values(state=literal(State.CANCELLED.value), settled_at=bindparam("now"))
+)
+
+_REASON = "The worker was lost after it had begun to send, and before it could tell what became of it."
+
+#: One attempt more has been spent, and nobody knows how it ended.
+_LOSE = (
+    update(message)
+    .where(one_of(message.c.id, "ids"))
+    .values(
+        state=bindparam("after"),
+        due_at=bindparam("now"),
+        attempts=message.c.attempts + literal_column("1"),
+        settled_at=bindparam("now"),
+        code=null(),
+        enhanced=null(),
+        phase=null(),
+        reply=null(),
+        reason=literal(_REASON),
+    )
+)
+
+_NOTE = insert(attempt).from_select(
+    ["message_id", "at", "state", "reply"],
+    select(message.c.id, bindparam("now"), literal(State.UNKNOWN.value), literal(_REASON)).where(
+        one_of(message.c.id, "ids")
+    ),
+)
+
+_FORGET = delete(lease).where(lease.c.id == bindparam("fence"))
+
+
+def recover(tx: Transaction) -> Recovery:
+    """Some of the leases that ran out."""
+    expired = tx.rows(_EXPIRED, now=tx.now)
+    found: Counter[str] = Counter()
+    for fence, campaign_id, ids in expired:
+        _settle_lease(tx, fence, campaign_id, ids, found)
+        tx.run(_FORGET, fence=fence)
+    return Recovery(len(expired), found["returned"], found["unknown"], found["retried"])
+
+
+def _settle_lease(tx: Transaction, fence: int, campaign_id: int, ids: Any, found: Counter[str]) -> None:
+    left = tx.rows(_LEFT, ids=ids, fence=fence)
+    if not left:
+        return
+    ((state, spec),) = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
+    cancelled = state == CampaignState.CANCELLED
+    sending = [id_ for id_, was, _ in left if was == State.SENDING]
+    fresh = [id_ for id_, was, attempts in left if was == State.CLAIMED and not attempts]
+    tried = [id_ for id_, was, attempts in left if was == State.CLAIMED and attempts]
+    if sending:
+        _lost(tx, campaign_id, sending, found, again=not cancelled and _retries_unknown(spec))
+    for rows, after in ((fresh, State.PENDING), (tried, State.DEFERRED)):
+        if rows:
+            _unsent(tx, campaign_id, rows, State.CANCELLED if cancelled else after)
+            found["returned"] += len(rows)
+
+
+def _unsent(tx: Transaction, campaign_id: int, ids: Sequence[int], after: State) -> None:
+    if after is State.CANCELLED:
+        tx.run(_CANCEL, ids=tx.array(ids), now=tx.now)
+    else:
+        tx.run(_RETURN, ids=tx.array(ids), after=after.value, now=tx.now)
+    tx.moved(campaign_id, State.CLAIMED, after, len(ids))
+
+
+def _lost(tx: Transaction, campaign_id: int, ids: Sequence[int], found: Counter[str], *, again: bool) -> None:
+    after = State.PENDING if again else State.UNKNOWN
+    if again:
+        tx.run(_NOTE, ids=tx.array(ids), now=tx.now)
+    tx.run(_LOSE, ids=tx.array(ids), after=after.value, now=tx.now)
+    tx.moved(campaign_id, State.SENDING, after, len(ids))
+    found["retried" if again else "unknown"] += len(ids)
+
+
+def _retries_unknown(spec: str) -> bool:
+    return bool(json.loads(spec).get("on_unknown") == "retry")

@@ -1,0 +1,95 @@
+"""What became of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from mailer.ledger.campaigns import Campaigns
+from mailer.ledger.contract import Attempt, Campaign, Result, campaign_of, row_id
+from mailer.ledger.database import Database
+from mailer.ledger.rows import address_hash
+from mailer.ledger.schema import BLOCK, BLOCK_BITS, attempt, message, recipient
+from mailer.ledger.schema import campaign as campaigns
+from mailer.ledger.statements import one_of
+from mailer.ledger.suppressions import key
+from mailer.message import State
+
+#: Rows per transaction: a reader that stays longer keeps the log from shrinking.
+PAGE = 2000
+
+_COLD = ("line", "address", "cells")
+_COLUMNS = [(recipient if name in _COLD else message).c[name] for name in Result.__dataclass_fields__]
+_RESULT = select(*_COLUMNS).join(recipient, recipient.c.id == message.c.id)
+
+_PAGE = (
+    _RESULT.where(message.c.id > bindparam("after"), message.c.id < bindparam("end"))
+    .order_by(message.c.id)
+    .limit(PAGE)
+)
+
+_ATTEMPTS = (
+    select(*(attempt.c[name] for name in Attempt.__dataclass_fields__ if name != "number"))
+    .where(attempt.c.message_id == bindparam("id"))
+    .order_by(attempt.c.id)
+)
+
+_LAST = select(
+    campaigns.c.id,
+    func.coalesce(
+        select(func.max(message.c.id))
+        .where(message.c.id.between(campaigns.c.id * (1 << 32), (campaigns.c.id + 1) * (1 << 32) - 1))
+        .scalar_subquery(),
+        0,
+    ),
+)
+
+
+class Results:
+    """Reads only, and never more than a page at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._campaigns = Campaigns(database)
+
+    def rows(self, campaign_id: int) -> Iterator[Result]:
+        """Every row, by ordinal. Each page is read by itself, so later pages may know more."""
+        after, end = row_id(campaign_id, 0) - 1, row_id(campaign_id + 1, 0)
+        while True:
+            with self._database.read() as connection:
+                page = connection.execute(_PAGE, {"after": after, "end": end}).fetchall()
+            yield from map(_result, page)
+            if len(page) < PAGE:
+                return
+            after = page[-1][0]
+
+    def find(self, address: str) -> list[tuple[Campaign, Result, list[Attempt]]]:
+        """Everything sent, or to be sent, to this address in any case; oldest first, with the earlier tries."""
+        with self._database.read() as connection:
+            found = [_result(row) for row in self._candidates(connection, address)]
+            own = [(one, _attempts(connection, one.id)) for one in found if key(one.address) == key(address)]
+        return [(self._campaigns.by_id(campaign_of(one.id)), one, tries) for one, tries in own]
+
+    def _candidates(self, connection: Connection, address: str) -> list[Any]:
+        blocks: list[int] = []
+        for campaign_id, last in connection.execute(_LAST):
+            blocks.extend(range(row_id(campaign_id, 0) >> BLOCK_BITS, (last >> BLOCK_BITS) + 1))
+        statement = _RESULT.where(
+            one_of(BLOCK, "blocks"), recipient.c.address_hash == bindparam("hash")
+        ).order_by(message.c.id)
+        parameters = {"blocks": self._database.dialect.array(blocks), "hash": address_hash(address)}
+        return list(connection.execute(statement, parameters))
+
+
+def _result(row: Any) -> Result:
+    values = dict(zip(Result.__dataclass_fields__, row, strict=True))
+    values["state"] = State(values["state"])
+    values["due_at"] = values["due_at"] or None
+    return Result(**values)
+
+
+def _attempts(connection: Connection, message_id: int) -> list[Attempt]:
+    rows = connection.execute(_ATTEMPTS, {"id": message_id})
+    return [Attempt(number, at, State(state), *rest) for number, (at, state, *rest) in enumerate(rows, 1)]

@@ -1,0 +1,104 @@
+"""The rows of one campaign, many at a time: added, cancelled, tried again, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from zlib import crc32
+
+from sqlalchemy import Connection, func, insert, literal, null, select, update
+
+from mailer.ledger.contract import NewRow, row_id
+from mailer.ledger.database import Database, Transaction
+from mailer.ledger.schema import WAITING as IS_WAITING
+from mailer.ledger.schema import attempt, message, recipient, tally
+from mailer.ledger.suppressions import key
+from mailer.message import FINAL, WAITING, State
+
+#: Rows per transaction: large enough for speed, and another process waits for 50 ms at most.
+PAGE = 5000
+
+_MESSAGE = ("id", "campaign_id", "lane")
+_RECIPIENT = ("id", "line", "address", "cells", "files", "address_hash")
+
+#: Accepted is accepted, and a cancelled campaign has no more to say.
+_AGAIN = FINAL - {State.ACCEPTED, State.CANCELLED}
+
+
+def pages(rows: Iterable[NewRow]) -> Iterator[list[NewRow]]:
+    iterator = iter(rows)
+    while page := list(islice(iterator, PAGE)):
+        yield page
+
+
+def add(database: Database, campaign_id: int, page: Sequence[NewRow]) -> int:
+    """How many of them were new. What there was stays as it is."""
+    messages, recipients = [], []
+    for row in page:
+        id_ = row_id(campaign_id, row.ordinal)
+        messages.append((id_, campaign_id, row.lane))
+        recipients.append((id_, row.line, row.address, row.cells, row.files, address_hash(row.address)))
+    with database.write() as tx:
+        added = tx.dialect.insert_new(tx.cursor, message.name, _MESSAGE, messages)
+        if added:
+            tx.dialect.insert_new(tx.cursor, recipient.name, _RECIPIENT, recipients)
+        tx.moved(campaign_id, None, State.PENDING, added)
+    return added
+
+
+def address_hash(address: str) -> int:
+    """For the index only: who looks an address up compares the address too."""
+    return crc32(key(address).encode())
+
+
+def tallied(connection: Connection, campaign_id: int) -> dict[State, int]:
+    found = connection.execute(select(tally.c.state, tally.c.n).where(tally.c.campaign_id == campaign_id))
+    return {State(state): n for state, n in found}
+
+
+def waiting(tx: Transaction, campaign_id: int) -> int:
+    found = tallied(tx.connection, campaign_id)
+    return sum(found[state] for state in WAITING)
+
+
+def cancel(tx: Transaction, campaign_id: int) -> None:
+    """All that wait."""
+    counts = tallied(tx.connection, campaign_id)
+    tx.execute(
+        update(message)
+        .where(message.c.campaign_id == campaign_id, IS_WAITING)
+        .values(state=State.CANCELLED.value, settled_at=tx.now, reason="The campaign was cancelled.")
+    )
+    for state in WAITING:
+        tx.moved(campaign_id, state, State.CANCELLED, counts[state])
+
+
+def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:
+    """These final rows wait again, as if never tried."""
+    if not set(states) <= _AGAIN:
+        raise ValueError(f"rows in these states are never tried again: {sorted(set(states) - _AGAIN)}")
+    counts = tallied(tx.connection, campaign_id)
+    these = (
+        message.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1),
+        message.c.state.in_([state.value for state in states]),
+    )
+    copied = ("state", "phase", "code", "enhanced", "reply", "backend")
+    tx.execute(
+        insert(attempt).from_select(
+            ["message_id", "at", *copied],
+            select(
+                message.c.id,
+                func.coalesce(message.c.settled_at, literal(tx.now)),
+                *(message.c[name] for name in copied),
+            ).where(*these, message.c.attempts > 0),
+        )
+    )
+    cleared = ("first_tried_at", "settled_at", "code", "enhanced", "phase", "reply", "reason", "backend")
+    tx.execute(
+        update(message)
+        .where(*these)
+        .values(state=State.PENDING.value, due_at=0.0, attempts=0, **dict.fromkeys(cleared, null()))
+    )
+    for state in set(states):
+        tx.moved(campaign_id, state, State.PENDING, counts[state])
+    return sum(counts[state] for state in set(states))

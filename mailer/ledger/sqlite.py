@@ -1,0 +1,142 @@
+"""What is special about SQLite. PostgreSQL gets a module with the same names; the statements are shared."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from mailer.errors import ConfigError, LedgerBusy, LedgerError
+from mailer.ledger.queueing import WriteQueue
+
+#: FULL, because a mark that a power cut forgets is a message sent twice. A long log, because a checkpoint
+#: costs two more flushes.
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "busy_timeout = 60000",
+    "cache_size = -8192",
+    "temp_store = MEMORY",
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 67108864",
+)
+#: SQLite takes 32 766 parameters; more than this in one statement gains nothing.
+_MOST_PARAMETERS = 3000
+
+_FULL_DISK = (
+    "the disk that holds {file} is full: free some space and go on; what was not confirmed was not written"
+)
+_ADVICE = {
+    sqlite3.SQLITE_FULL: _FULL_DISK,
+    sqlite3.SQLITE_IOERR: "{file} cannot be written or read ({error}): look at the disk and its space, then go on",
+    sqlite3.SQLITE_CANTOPEN: "{file} cannot be opened: does its folder exist, and may this user write there?",
+    sqlite3.SQLITE_READONLY: "{file} may not be written by this user: change its owner or its mode",
+    sqlite3.SQLITE_PERM: "{file} may not be written by this user: change its owner or its mode",
+    sqlite3.SQLITE_NOTADB: "{file} is not a ledger: name another file with --ledger",
+    sqlite3.SQLITE_CORRUPT: "{file} is damaged ({error}): restore a backup, or rescue it with `sqlite3 {file} .recover`",
+}
+
+
+class SQLite:
+    """One file, in WAL mode: readers never wait, writers queue (``queueing``)."""
+
+    name = "sqlite"
+
+    def __init__(self, url: URL) -> None:
+        """Raises ConfigError for a ledger that only one process could see."""
+        if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+            raise ConfigError("the ledger must be a file: sqlite:////var/lib/mailer/mailer.db")
+        self.path = Path(url.database).expanduser().absolute()
+        self._url = URL.create("sqlite", database=str(self.path))
+        self._queue = WriteQueue(self.path.with_name(self.path.name + "-lock"))
+
+    def exists(self) -> bool:
+        return self.path.exists() and self.path.stat().st_size > 0
+
+    def writer(self) -> Engine:
+        """One connection, for whoever has the turn; a transaction begins when its holder says so."""
+        return self._engine(StaticPool, ())
+
+    def readers(self) -> Engine:
+        engine = self._engine(QueuePool, ("query_only = ON",))
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        return engine
+
+    def _engine(self, pool: type[QueuePool | StaticPool], pragmas: tuple[str, ...]) -> Engine:
+        engine = create_engine(
+            self._url, poolclass=pool, connect_args={"check_same_thread": False, "timeout": 60.0}
+        )
+
+        @event.listens_for(engine, "connect")
+        def prepare(connection: sqlite3.Connection, _: object) -> None:
+            connection.isolation_level = None  # BEGIN is ours to say
+            for pragma in (*_PRAGMAS, *pragmas):
+                connection.execute(f"PRAGMA {pragma}")
+
+        return engine
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The right to write."""
+        if not self.path.exists():  # the log and its index get the same mode from SQLite
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        with self._queue.turn():
+            yield
+
+    def close(self) -> None:
+        self._queue.close()
+
+    @staticmethod
+    def array(values: Collection[Any]) -> str:
+        """A parameter for ``statements.each``."""
+        return json.dumps(list(values))
+
+    @staticmethod
+    def insert_new(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+        """Insert the rows whose key is new; how many those were. Many rows per statement: a third of the cost
+        of ``executemany``."""
+        per = _MOST_PARAMETERS // len(columns)
+        row = f"({','.join('?' * len(columns))})"
+        head = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names from schema.py
+        added = 0
+        for start in range(0, len(rows), per):
+            part = rows[start : start + per]
+            cursor.execute(head + ",".join([row] * len(part)), tuple(chain.from_iterable(part)))
+            added += cursor.rowcount
+        return added
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """The seam at which the driver's exceptions become ours."""
+        try:
+            yield
+        except DBAPIError as exc:
+            raise self._translate(exc.orig) from exc
+        except (sqlite3.Error, OSError) as exc:
+            raise self._translate(exc) from exc
+
+    def _translate(self, exc: BaseException | None) -> LedgerError:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return LedgerBusy(f"{self.path} is locked by another program: close it, or try again")
+        if isinstance(exc, OSError):
+            return LedgerError(f"{self.path} cannot be used: {exc.strerror or exc}")
+        advice = _ADVICE.get(code, "{file} cannot be used: {error}")
+        return LedgerError(advice.format(file=self.path, error=exc))
+
+
+#: From the first part of a ledger's URL to what knows that database.
+DIALECTS: dict[str, Callable[[URL], SQLite]] = {"sqlite": SQLite}

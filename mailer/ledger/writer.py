@@ -1,0 +1,180 @@
+"""Group commit: one thread per process writes what all tasks of the event loop have asked for.
+
+It commits whatever has queued as soon as the previous commit returns. No timer: when little happens a
+write is on disk at once, and when much happens many share one flush of the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
+
+from mailer.errors import LedgerError
+from mailer.ledger.claiming import claim
+from mailer.ledger.contract import Settlement, Slice
+from mailer.ledger.database import Transaction
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.marking import mark
+from mailer.ledger.settling import settle
+
+T = TypeVar("T")
+
+#: In one transaction. More would let the next mark wait for longer than a flush takes.
+MOST_AT_ONCE = 500
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """One caller's wish; ``what`` is what its kind needs, and ``answer`` a value or an exception."""
+
+    kind: str
+    what: Any
+    future: asyncio.Future[Any]
+    answer: Any = None
+
+
+class GroupCommit:
+    """The ledger for one event loop. An answer comes when the commit that holds it is durable.
+
+    What fails raises LedgerError for its own caller alone: when a common transaction fails, each wish is
+    tried in one of its own. Wishes are answered in order, except that ``run`` comes after all claims, marks
+    and settlements that were there with it.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._asks: SimpleQueue[_Ask | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    async def claim(self, ids: Sequence[int], worker: str, lease_seconds: float) -> Slice:
+        return cast("Slice", await self._ask("claim", (ids, worker, lease_seconds)))
+
+    async def mark(self, id_: int, fence: int) -> bool:
+        """True, durably: the body may go out. False: it must not."""
+        return cast("bool", await self._ask("mark", (id_, fence)))
+
+    async def settle(self, settlement: Settlement) -> bool:
+        return cast("bool", await self._ask("settle", settlement))
+
+    def settle_soon(self, settlement: Settlement) -> asyncio.Future[bool]:
+        """As ``settle``; nobody has to wait. A failure that nobody looks at shows in the next ``run``
+        or ``claim``, which then fails too: the disk is the same."""
+        future = self._ask("settle", settlement)
+        future.add_done_callback(_looked_at)
+        return future
+
+    async def run(self, function: Callable[[Ledger], T]) -> T:
+        """Call it on the ledger's thread, between two commits; what it writes is durable when this returns."""
+        return cast("T", await self._ask("run", function))
+
+    async def close(self) -> None:
+        """Finish what was asked for, end the thread, close the ledger's files. Later calls raise LedgerError."""
+        if not self._closed:
+            self._closed = True
+            self._asks.put(None)
+        while self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+        self._ledger.close()
+
+    def _ask(self, kind: str, what: Any) -> asyncio.Future[Any]:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if self._closed:
+            future.set_exception(LedgerError("the ledger is closed: this process is ending"))
+        else:
+            self._asks.put(_Ask(kind, what, future))
+        return future
+
+    # On the ledger's thread.
+
+    def _work(self) -> None:
+        more = True
+        while more:
+            asks, more = self._next()
+            together = [ask for ask in asks if ask.kind != "run"]
+            if together:
+                self._commit(together)
+                self._answer(together)
+            for ask in asks:
+                if ask.kind == "run":
+                    self._run(ask)
+                    self._answer([ask])
+
+    def _next(self) -> tuple[list[_Ask], bool]:
+        """Wait for a wish, and take all that are there; False after the last."""
+        asks: list[_Ask] = []
+        ask = self._asks.get()
+        while ask is not None:
+            asks.append(ask)
+            if len(asks) >= MOST_AT_ONCE:
+                return asks, True
+            try:
+                ask = self._asks.get_nowait()
+            except Empty:
+                return asks, True
+        return asks, False
+
+    def _commit(self, asks: Sequence[_Ask]) -> None:
+        try:
+            with self._ledger.database.write() as tx:
+                _carry_out(tx, asks)
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            if len(asks) == 1:
+                asks[0].answer = error
+                return
+            for ask in asks:
+                self._commit([ask])
+
+    def _run(self, ask: _Ask) -> None:
+        try:
+            ask.answer = ask.what(self._ledger)
+        except Exception as error:  # noqa: BLE001 - as above
+            ask.answer = error
+
+    def _answer(self, asks: Sequence[_Ask]) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(_hand_over, asks)
+
+
+def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
+    """Settlements first: what they give back may be claimed in the same commit."""
+    settlements = [ask for ask in asks if ask.kind == "settle"]
+    marks = [ask for ask in asks if ask.kind == "mark"]
+    if settlements:
+        _note(settlements, settle(tx, [ask.what for ask in settlements]))
+    if marks:
+        _note(marks, mark(tx, [ask.what for ask in marks]))
+    for ask in asks:
+        if ask.kind == "claim":
+            ask.answer = claim(tx, *ask.what)
+
+
+def _note(asks: Sequence[_Ask], answers: Sequence[bool]) -> None:
+    for ask, answer in zip(asks, answers, strict=True):
+        ask.answer = answer
+
+
+def _hand_over(asks: Sequence[_Ask]) -> None:
+    for ask in asks:
+        if ask.future.done():  # its caller was cancelled
+            continue
+        if isinstance(ask.answer, BaseException):
+            ask.future.set_exception(ask.answer)
+        else:
+            ask.future.set_result(ask.answer)
+
+
+def _looked_at(future: asyncio.Future[bool]) -> None:
+    """Otherwise asyncio reports an exception that nobody fetched."""
+    if not future.cancelled():
+        future.exception()
