@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mailer.campaigns.results import message_ids
-from mailer.errors import CampaignError, StateConflict
+from mailer.errors import CampaignError
 from mailer.ledger.contract import Attempt, Campaign, CampaignState, ordinal_of
 from mailer.ledger.ledger import Ledger
 from mailer.message import State
@@ -53,7 +53,7 @@ def find(ledger: Ledger, reference: str) -> Campaign:
     path = Path(reference)
     if path.suffix != ".toml" and not path.is_file():
         return ledger.campaigns.get(reference)
-    wanted = str(path.absolute())
+    wanted = str(path.resolve())
     opened = [campaign for campaign in ledger.campaigns.list() if campaign.spec.get("file") == wanted]
     if not opened:
         raise CampaignError(
@@ -84,8 +84,6 @@ def cancel(ledger: Ledger, campaign: Campaign) -> Change:
 
 def retry(ledger: Ledger, campaign: Campaign, states: Collection[State]) -> Change:
     """Rows in these states wait again, with a fresh retry budget. Raises StateConflict."""
-    if campaign.state is CampaignState.OPENING:
-        raise StateConflict(f"{campaign.slug} is not opened yet: run the same `mailer send` again")
     return _changed(ledger, campaign, ledger.campaigns.retry(campaign.id, states))
 
 

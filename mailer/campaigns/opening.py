@@ -131,7 +131,7 @@ def stored_spec(
         "recipients_per_task": spec.recipients_per_task or recipients_per_task,
         "expires_in": spec.expires_in,
         "recipients": _reading(prepared),
-        "file": str(spec.file) if spec.file else None,
+        "file": str(spec.file.resolve()) if spec.file else None,
         "run": found.run,
         "digest_parts": prepared.digest_parts,
     }

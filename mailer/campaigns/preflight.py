@@ -67,7 +67,7 @@ def check(
             InvalidWriter(path, reader.columns.headers) as rejects,
         ):
             report.tally = sieve.tally
-            sieve.known(list(taken))
+            sieve.known(taken)
             run = _Run(
                 report,
                 sieve,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
-from mailer.campaigns.recipients.contract import RecipientSource
+from mailer.campaigns.recipients import RecipientSource, spool
 from mailer.campaigns.spec import CampaignSpec
 from mailer.content.attachments import with_shared
 from mailer.content.columns import identifier
@@ -26,7 +25,6 @@ from mailer.errors import CampaignError, StateConflict
 
 #: Raise it when the same input has to become another identity.
 _IDENTITY_VERSION = 1
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Prepared:
 
 @contextmanager
 def prepare(
-    spec: CampaignSpec, *, template_root: Path, files_root: Path | None = None, stdin: IO[bytes] | None = None
+    spec: CampaignSpec, *, template_root: Path, files_root: Path | None = None, stdin: BinaryIO | None = None
 ) -> Iterator[Prepared]:
     """Read the template and find the recipients; standard input is spooled to a private file first.
 
@@ -155,18 +153,18 @@ def recipient_source(spec: CampaignSpec, path: Path, *, first_ordinal: int = 1) 
 
 
 @contextmanager
-def _recipients(spec: CampaignSpec, stdin: IO[bytes] | None) -> Iterator[Path]:
+def _recipients(spec: CampaignSpec, stdin: BinaryIO | None) -> Iterator[Path]:
     if not spec.reads_stdin:
         path = Path(spec.recipients)
         if not path.is_file():
             raise CampaignError(f"there is no recipients file {path}", str(spec.file) if spec.file else None)
         yield path
         return
-    suffix = f".{spec.format}" if spec.format else ""
-    with tempfile.NamedTemporaryFile(prefix="mailer-stdin-", suffix=suffix) as spool:
-        shutil.copyfileobj(stdin or sys.stdin.buffer, spool, _BLOCK)
-        spool.flush()
-        yield Path(spool.name)
+    path = spool(stdin or sys.stdin.buffer, Path(tempfile.gettempdir()))
+    try:
+        yield path
+    finally:
+        path.unlink()
 
 
 def _file_digest(path: Path) -> str:

@@ -120,7 +120,7 @@ def _recipient(prepared: Prepared, row: int | None, address: str | None) -> Reci
 
 def _body(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body((kind,))
-    return None if part is None else str(part.get_content())
+    return None if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
 def _image(message: EmailMessage, found: re.Match[str]) -> str:

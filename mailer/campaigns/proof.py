@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,12 +110,12 @@ class Prover:
                 begin(entry.ordinal)
                 reason = doomed.get(entry.ordinal)
                 fault = self._render(entry, proof) if reason is None else Fault(reason, None, None, None)
-                cells = tuple(entry.cells.values())
-                if fault is None:
-                    examined.entries[index] = replace(entry, cells={})
-                else:
+                cells, entry.cells = entry.cells, {}
+                if fault is not None:
                     proof.faults.append((entry.line, fault))
-                    examined.entries[index] = Invalid(entry.ordinal, entry.line, None, worded(fault), cells)
+                    examined.entries[index] = Invalid(
+                        entry.ordinal, entry.line, None, worded(fault), tuple(cells.values())
+                    )
         return proof
 
     def _render(self, entry: Recipient, proof: Proof) -> Fault | None:

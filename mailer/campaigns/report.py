@@ -77,7 +77,7 @@ class Report:
         for step, count in sorted(self.sizes.items()):
             seen += count
             if seen >= half:
-                return step * SIZE_STEP + SIZE_STEP // 2
+                return min(step * SIZE_STEP + SIZE_STEP // 2, self.largest[0])
         return 0
 
     @property

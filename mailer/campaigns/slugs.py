@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from mailer.content.columns import identifier
 
 _LONGEST = 48
 _OTHER = re.compile(r"[^a-z0-9]+")
@@ -11,8 +12,7 @@ _OTHER = re.compile(r"[^a-z0-9]+")
 
 def slugged(name: str) -> str:
     """Lower case, ASCII letters and digits with dashes between; "campaign" when nothing is left."""
-    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
-    return _OTHER.sub("-", plain).strip("-")[:_LONGEST].rstrip("-") or "campaign"
+    return _OTHER.sub("-", identifier(name)).strip("-")[:_LONGEST].rstrip("-") or "campaign"
 
 
 def slug(name: str, digest: str, digits: int = 4) -> str:
