@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ _CLOSED = {
     CampaignState.OPENING: "is not opened yet: run the same `mailer send` again",
     CampaignState.CANCELLED: "was cancelled: nothing can be added to it",
 }
+
+#: Reading this many rows takes as long as looking for one address.
+_ROWS_PER_LOOK = 250
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +124,25 @@ def _taken(ledger: Ledger, campaign: Campaign, reader: Reader) -> Iterator[tuple
     """Keys and lines of the campaign's rows that new ones could repeat."""
     if not reader.unique:
         return
-    if "email" not in reader.unique and reader.columns.identifiers[reader.columns.email] not in reader.unique:
+    addresses = _addresses(reader, limit=max(_FEW, campaign.total // _ROWS_PER_LOOK))
+    if addresses is None:
         yield from (_key(reader, result) for result in ledger.results.rows(campaign.id))
         return
-    for entry in reader:
-        if isinstance(entry, Recipient):
-            for owner, result, _ in ledger.results.find(entry.address.addr):
-                if owner.id == campaign.id:
-                    yield _key(reader, result)
+    for address in addresses:
+        for owner, result, _ in ledger.results.find(address):
+            if owner.id == campaign.id:
+                yield _key(reader, result)
+
+
+def _addresses(reader: Reader, limit: int) -> list[str] | None:
+    """The addresses of the new rows, to look for one by one; None when the campaign has to be read through:
+    they are too many, or what makes a row unique is not its address."""
+    columns = reader.columns
+    if not {"email", columns.headers[columns.email], columns.identifiers[columns.email]} & {*reader.unique}:
+        return None
+    valid = (entry.address.addr for entry in reader if isinstance(entry, Recipient))
+    found = list(islice(valid, limit + 1))
+    return found if len(found) <= limit else None
 
 
 def _key(reader: Reader, result: Result) -> tuple[str, int]:

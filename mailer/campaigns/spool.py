@@ -14,6 +14,9 @@ from mailer.ledger.contract import NewRow
 #: ordinal, line, address, lane, cells, files: the fields of NewRow.
 PlainRow = tuple[int, int, str, str, str, str | None]
 
+# Octets of the length before each batch: marshal reads a file in tiny steps, so it is given whole batches.
+_LENGTH = 8
+
 
 class Spool:
     """Written once, then read from the start as often as wanted. The file has no name and mode 0600.
@@ -27,20 +30,21 @@ class Spool:
 
     def write(self, rows: Iterable[PlainRow]) -> None:
         batch = list(rows)
+        data = marshal.dumps(batch)
         try:
-            marshal.dump(batch, self._file)
+            self._file.write(len(data).to_bytes(_LENGTH, "little"))
+            self._file.write(data)
         except OSError as error:
             raise _full(error) from error
         self.rows += len(batch)
 
     def __iter__(self) -> Iterator[NewRow]:
         try:
-            end = self._file.seek(0, 2)
-            self._file.seek(0)
+            self._file.seek(0)  # writes what is still buffered
         except OSError as error:
             raise _full(error) from error
-        while self._file.tell() < end:
-            for row in marshal.load(self._file):  # noqa: S302 - our own file, which nobody else can open
+        while size := int.from_bytes(self._file.read(_LENGTH), "little"):
+            for row in marshal.loads(self._file.read(size)):  # noqa: S302 - our own file, which has no name
                 yield NewRow(*row)
 
     def close(self) -> None:

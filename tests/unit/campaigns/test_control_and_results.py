@@ -322,6 +322,16 @@ def test_new_rows_keep_to_a_unique_column_that_is_not_the_address(desk, ledger):
     assert (added.rows, added.report.duplicates) == (1, 1)
 
 
+def test_many_new_rows_are_compared_with_the_whole_campaign(desk, ledger):
+    desk.people(30)
+    campaign = opened(desk, ledger)
+    desk.people(60)
+
+    added = add(ledger, campaign, desk.folder / "list.csv")
+
+    assert (added.rows, added.report.duplicates) == (30, 30)
+
+
 def test_without_unique_everything_is_added(desk, ledger):
     campaign = opened(desk, ledger, unique="false")
 
