@@ -72,7 +72,7 @@ def worker_argv(
     """
     _need_celery()
     return [
-        *(sys.executable, "-m", "celery", "--app", "tasks.app", "worker"),
+        *(sys.executable, "-m", "celery", "--quiet", "--app", "tasks.app", "worker"),
         *("--queues", ",".join(queues), "--hostname", f"{name}@%h", "--concurrency", str(concurrency)),
         *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
     ]

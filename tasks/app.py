@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from celery import Celery, bootsteps
 
 from mailer.errors import ConfigError, MailerError
-from mailer.publisher import CONCURRENCY, QUEUES, configuration
+from mailer.publisher import CONCURRENCY, configuration
 from mailer.settings import Settings
 from tasks.runtime import Runtime
 
@@ -95,8 +95,6 @@ def _assert_configuration(app: Celery) -> None:
     for name in wanted.keys() - {"worker_concurrency", "worker_send_task_events"}:
         if app.conf[name] != wanted[name]:
             _refuse(f"{name} is {app.conf[name]!r}, and mail is only safe with {wanted[name]!r}")
-    if unknown := set(app.amqp.queues.consume_from) - set(QUEUES):
-        _refuse(f"unknown queues {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}")
 
 
 def _refuse(reason: str) -> NoReturn:

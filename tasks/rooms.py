@@ -8,9 +8,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from mailer.ledger.ledger import Ledger
-from mailer.ledger.writer import GroupCommit
-
 from mailer import wiring
 from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.hints import CeleryDispatcher
@@ -19,6 +16,8 @@ from mailer.delivery.runner import beside
 from mailer.delivery.station import Station, StationConfig
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.writer import GroupCommit
 from mailer.publisher import Publisher
 from mailer.settings import Settings
 
@@ -57,7 +56,7 @@ class Rooms:
                 recipients_per_task=self._settings.recipients_per_task,
             )
             dispatcher.done = self.pump.done
-            self._open.push_async_callback(self.pump.resign)
+            self._open.push_async_callback(writer.run, self._resign)
             self._open = self._open.pop_all()
         return self
 
@@ -65,6 +64,10 @@ class Rooms:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    def _resign(self, ledger: Ledger) -> None:
+        """Another worker's pump leads at once."""
+        ledger.schedule.resign(self.pump.name, self._worker)
 
     def _config(self) -> StationConfig:
         return StationConfig(

@@ -124,7 +124,7 @@ def test_importing_the_publisher_does_not_import_celery():
 def test_a_worker_is_started_by_plain_celery():
     argv = worker_argv(["bulk"], name="bulk1", concurrency=2)
 
-    assert argv[1:6] == ["-m", "celery", "--app", "tasks.app", "worker"]
+    assert argv[1:7] == ["-m", "celery", "--quiet", "--app", "tasks.app", "worker"]
     assert argv[argv.index("--queues") + 1] == "bulk"
     assert argv[argv.index("--hostname") + 1] == "bulk1@%h"
     assert argv[argv.index("--concurrency") + 1] == "2"

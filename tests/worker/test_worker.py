@@ -1,0 +1,273 @@
+"""Campaigns through real Celery workers: processes of their own, a real Redis, a real SMTP server.
+
+What arrived is counted at the SMTP server, which knows nothing of our ledger.
+"""
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from mailer.ledger.contract import CampaignState
+from mailer.message import State
+from mailer.publisher import Publisher, worker_argv
+from tests.delivering import World
+from tests.servers import Process, wait_until
+
+ROWS = 1000
+#: With faults, fewer and slower, so that something is left to do when the fault comes.
+FEW = 400
+SLOWLY = '"200/s"'
+#: Slices at once, times connections: more cannot be on the wire.
+CONNECTIONS = 10
+
+
+class Site:
+    """A folder with mailer.toml, a ledger, a broker and an SMTP server; workers are started in it."""
+
+    def __init__(self, folder, redis, sink):
+        self.folder = folder
+        self.redis = redis
+        self.sink = sink
+        self.world = World(folder)
+        self.workers = []
+        self.write()
+
+    def write(self, rate="[]", lease=10.0, connections=CONNECTIONS):
+        (self.folder / "mailer.toml").write_text(
+            f'ledger = "sqlite:///mailer.db"\n'
+            f'broker = "{self.redis.url}"\n'
+            f"lease_seconds = {lease}\n"
+            f"[backends.main]\n"
+            f'url = "{self.sink.url}"\n'
+            f"rate = {rate}\n"
+            f"connections = {connections}\n"
+        )
+
+    @contextmanager
+    def worker(self, name="w1", *more):
+        """A worker process that has started to take hints."""
+        command = [*worker_argv(name=name), *more]
+        root = Path(__file__).parents[2]
+        environment = os.environ | {"PYTHONPATH": str(root), "PYTHONWARNINGS": ""}
+        process = Process(command, self.folder / f"{name}.log", cwd=self.folder, env=environment)
+        self.workers.append(process)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.stop()
+
+    def log(self, name="w1"):
+        return (self.folder / f"{name}.log").read_text()
+
+    def states(self, campaign):
+        return self.world.states(campaign)
+
+    def wait_for_end(self, campaign, seconds=50):
+        def finished():
+            if not any(worker.running for worker in self.workers):
+                raise RuntimeError("no worker runs any more")
+            return self.world.now(campaign).state is CampaignState.FINISHED
+
+        try:
+            wait_until(finished, "campaign finished", seconds)
+        except (RuntimeError, TimeoutError) as error:
+            logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
+            raise AssertionError(f"{error}: {self.states(campaign)}\n{logs}") from None
+
+    def wait_for_some(self, campaign, count=50):
+        wait_until(lambda: self.states(campaign).get(State.ACCEPTED, 0) >= count, f"{count} accepted")
+
+    def copies(self):
+        """How many copies of each recipient's mail the SMTP server took."""
+        return Counter(self.sink.recipients())
+
+
+@pytest.fixture
+async def site(tmp_path, redis_server, smtp_sink):
+    site = Site(tmp_path, redis_server, smtp_sink())
+    yield site
+    await site.world.close()
+
+
+def expected(campaign_rows=ROWS):
+    return {f"person-{n}@lane-0.example": 1 for n in range(1, campaign_rows + 1)}
+
+
+@pytest.mark.parametrize("recipients_per_task", [1, 200])
+def test_a_campaign_through_a_worker_reaches_everybody_once(site, recipients_per_task):
+    campaign = site.world.campaign(ROWS, recipients_per_task=recipients_per_task)
+    with site.worker():
+        site.wait_for_end(campaign)
+
+    assert site.states(campaign) == {State.ACCEPTED: ROWS}
+    assert site.copies() == expected()
+
+
+def test_hints_that_come_many_times_in_any_order_change_nothing(site):
+    campaign = site.world.campaign(ROWS)
+    ids = site.world.ids(campaign, ROWS)
+    slices = [ids[start : start + size] for size in (1, 7, 50, 200) for start in range(0, ROWS, size)] * 2
+    random.Random(7).shuffle(slices)
+    publisher = Publisher(site.redis.url)
+    for slice_ in slices[:800]:
+        publisher.publish(slice_)
+    publisher.close()
+    with site.worker("w1"), site.worker("w2"):
+        site.wait_for_end(campaign)
+
+    assert site.states(campaign) == {State.ACCEPTED: ROWS}
+    assert site.copies() == expected()
+
+
+def test_when_redis_forgets_everything_the_campaign_finishes_by_itself(site):
+    site.write(rate=SLOWLY)
+    campaign = site.world.campaign(FEW)
+    with site.worker():
+        site.wait_for_some(campaign)
+        with Redis(port=site.redis.port) as redis:
+            redis.flushall()
+        site.wait_for_end(campaign)
+
+    assert site.copies() == expected(FEW)
+
+
+def test_when_redis_restarts_empty_the_campaign_finishes_by_itself(site):
+    site.write(rate=SLOWLY)
+    campaign = site.world.campaign(FEW)
+    with site.worker():
+        site.wait_for_some(campaign)
+        site.redis.restart()
+        site.wait_for_end(campaign)
+
+    assert site.copies() == expected(FEW)
+
+
+def test_after_kill_9_another_worker_goes_on_and_sends_nothing_twice(site):
+    site.write(rate=SLOWLY, lease=2.0)
+    campaign = site.world.campaign(FEW)
+    with site.worker("w1") as first, site.worker("w2"):
+        site.wait_for_some(campaign)
+        first.kill()
+        site.wait_for_end(campaign)
+
+    states = site.states(campaign)
+    assert states[State.ACCEPTED] + states.get(State.UNKNOWN, 0) == FEW
+    assert states.get(State.UNKNOWN, 0) <= CONNECTIONS
+    assert set(site.copies().values()) == {1}
+
+
+def test_a_worker_that_was_stopped_longer_than_its_lease_sends_nothing_twice(site):
+    site.write(rate=SLOWLY, lease=2.0)
+    campaign = site.world.campaign(FEW)
+    with site.worker("w1") as first, site.worker("w2"):
+        site.wait_for_some(campaign)
+        pause_between_writes(site, first)
+        site.wait_for_end(campaign)
+        first.go_on()
+        time.sleep(2)  # for what it still has on its mind
+
+    states = site.states(campaign)
+    assert states[State.ACCEPTED] + states.get(State.UNKNOWN, 0) == FEW
+    assert set(site.copies().values()) == {1}
+
+
+def pause_between_writes(site, worker):
+    """A process that hangs while it writes holds SQLite's lock, and nobody can go on before it does."""
+    while True:
+        worker.pause()
+        with Path(site.folder, "mailer.db-lock").open() as file, suppress(TimeoutError):
+            wait_until(lambda: _locked(file), "lock", 1.0)
+            return
+        worker.go_on()
+        time.sleep(random.random() / 10)
+
+
+def _locked(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def test_sigterm_finishes_what_is_on_the_wire_and_gives_back_the_rest(site):
+    site.write(rate=SLOWLY)
+    campaign = site.world.campaign(FEW)
+    with site.worker("w1") as first:
+        site.wait_for_some(campaign)
+        os.kill(first.pid, signal.SIGTERM)
+        wait_until(lambda: not first.running, "worker ended", 30)
+
+    states = site.states(campaign)
+    assert states.keys() <= {State.ACCEPTED, State.PENDING, State.DEFERRED}
+    assert site.copies().total() == states[State.ACCEPTED]
+
+    with site.worker("w2"):
+        site.wait_for_end(campaign)
+    assert site.copies() == expected(FEW)
+
+
+def test_an_enqueued_campaign_starts_when_redis_comes_back(site):
+    campaign = site.world.campaign(50)
+    site.redis.process.kill()
+    with site.worker():
+        time.sleep(2)
+        site.redis.start()
+        site.wait_for_end(campaign)
+
+    assert site.copies() == expected(50)
+
+
+def test_another_pool_is_refused_with_the_reason(site):
+    done = run(site, "--pool", "solo")
+
+    assert done.returncode == 2
+    assert "leave --pool out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_queue_that_nobody_fills_is_refused(site):
+    done = run(site, "--queues", "bulk,celery")
+
+    assert done.returncode != 0
+    assert "celery" in done.stderr
+
+
+def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
+    (tmp_path / "mailer.toml").write_text('ledger = "sqlite:///mailer.db"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 2
+    assert "MAILER_BROKER_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def run(site, *more):
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", *more],
+        check=False,
+        cwd=site.folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
