@@ -59,7 +59,7 @@ ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """``detail``: why it is paused or its backend rests, in words. ``next_due``: of the first row that waits."""
+    """``detail``: why it is paused or its backend rests, in words. ``next_due``: of the first waiting row."""
 
     reason: Reason
     counts: Counts

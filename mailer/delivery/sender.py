@@ -144,9 +144,9 @@ class Sender:
         if isinstance(outcome, Blocked):
             return True
         if isinstance(outcome, Fenced):
-            # Somebody else may hold these rows now; giving back the others counts only if not.
+            # Paused, or the lease is lost: then somebody else may hold these rows, and this does not count.
             job.halt()
-            job.finished(spent=False)
+            self.give_back(job, row)
             return False
         if isinstance(outcome, Accepted):
             carrier.rest.worked()
