@@ -30,7 +30,7 @@ def show_report(report: Report) -> None:
         say(f"  warning: {warning}")
     if report.clipped:
         say(f"  warning: {count(report.clipped, 'message')} over 102 kB of HTML; Gmail will clip them")
-    if report.estimate:
+    if report.estimate and report.estimate >= 1:
         say(f"Time         at least {span(report.estimate)} under the limits")
 
 

@@ -84,7 +84,7 @@ def test_a_finished_campaign_is_sent_again_only_on_purpose(folder, mailer_sink):
 def test_results_have_the_input_columns_and_what_became_of_each(folder, mailer_sink):
     sink = mailer_sink(
         '[[rule]]\nat = "rcpt"\nmatch = "person2@*"\nreply = "550 5.1.1 No such mailbox"\n'
-        '[[rule]]\nat = "rcpt"\nmatch = "person3@*"\nreply = "451 4.7.1 Greylisted"\ntimes = 1\n'
+        '[[rule]]\nat = "rcpt"\nmatch = "person3@*"\nreply = "451 4.3.2 Not now"\ntimes = 1\n'
     )
 
     done = folder.send(sink)
@@ -250,7 +250,7 @@ def test_cancel_is_for_good_and_retry_brings_back(folder, mailer_sink):
 
 def test_find_tells_the_history_of_an_address(folder, mailer_sink):
     folder.send(
-        mailer_sink('[[rule]]\nat = "rcpt"\nmatch = "person3@*"\nreply = "451 4.7.1 Later"\ntimes = 1\n')
+        mailer_sink('[[rule]]\nat = "rcpt"\nmatch = "person3@*"\nreply = "451 4.3.2 Not now"\ntimes = 1\n')
     )
 
     found = folder.mailer("find", "PERSON3@example.com")
