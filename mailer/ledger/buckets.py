@@ -37,7 +37,5 @@ class Buckets:
             changed, result = change(known, tx.now)
             if changed:
                 tx.run(_FORGET, keys=tx.array(list(changed)))
-                tx.many(
-                    _REMEMBER, [{"key": key, "memory": json.dumps(dict(m))} for key, m in changed.items()]
-                )
+                tx.many(_REMEMBER, [(key, json.dumps(dict(memory))) for key, memory in changed.items()])
         return result

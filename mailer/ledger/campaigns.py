@@ -128,15 +128,15 @@ class Campaigns:
         with self._database.read() as connection:
             return _where(connection, campaign.c.digest == digest)
 
-    def list(self) -> list[Campaign]:
-        """All, oldest first."""
-        with self._database.read() as connection:
-            return _where(connection)
-
     def in_states(self, states: Collection[CampaignState]) -> list[Campaign]:
         """Oldest first."""
         with self._database.read() as connection:
             return _where(connection, campaign.c.state.in_([state.value for state in states]))
+
+    def list(self) -> list[Campaign]:
+        """All, oldest first."""
+        with self._database.read() as connection:
+            return _where(connection)
 
     def state(self, campaign_id: int) -> CampaignState:
         statement = select(campaign.c.state).where(campaign.c.id == campaign_id)

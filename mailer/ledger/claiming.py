@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import bindparam, insert, literal, select, update
@@ -74,7 +75,15 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     due, nothing.suppressed = _without_suppressed(tx, campaign_id, stream, due)
     if not due:
         return nothing
-    return _leased(tx, nothing, due, worker, lease_seconds, version)
+    ids = tx.array([row[0] for row in due])
+    until = tx.now + lease_seconds
+    lease_of = {"campaign_id": campaign_id, "worker": worker, "until": until, "ids": ids}
+    ((fence,),) = tx.rows(_LEASE, **lease_of)
+    tx.run(_TAKE, ids=ids, fence=fence, version=version)
+    for row in due:
+        tx.moved(campaign_id, row[-1], State.CLAIMED.value)
+    rows = [Row(*(*cells, version)) for *cells, _ in due]
+    return replace(nothing, fence=fence, rows=rows)
 
 
 def _without_suppressed(
@@ -86,19 +95,5 @@ def _without_suppressed(
     out = [row for row in due if row[1] in refused]
     tx.run(_SUPPRESS, ids=tx.array([row[0] for row in out]), now=tx.now)
     for row in out:
-        tx.moved(campaign_id, row[-1], State.SUPPRESSED)
+        tx.moved(campaign_id, row[-1], State.SUPPRESSED.value)
     return [row for row in due if row[1] not in refused], len(out)
-
-
-def _leased(
-    tx: Transaction, claimed: Slice, due: list[Any], worker: str, lease_seconds: float, version: int
-) -> Slice:
-    ids = tx.array([row[0] for row in due])
-    until = tx.now + lease_seconds
-    lease_of = {"campaign_id": claimed.campaign_id, "worker": worker, "until": until, "ids": ids}
-    ((claimed.fence,),) = tx.rows(_LEASE, **lease_of)
-    tx.run(_TAKE, ids=ids, fence=claimed.fence, version=version)
-    for row in due:
-        tx.moved(claimed.campaign_id, row[-1], State.CLAIMED)
-    claimed.rows = [Row(*row[:-1], version=version) for row in due]
-    return claimed

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, make_url, update
@@ -30,14 +31,13 @@ _ADD_TO_TALLY = (
 class Transaction:
     """One transaction under way. ``now`` is the database's time at its start."""
 
-    def __init__(self, database: Database, connection: Connection, now: float) -> None:
+    def __init__(self, database: Database, connection: Connection, cursor: Any) -> None:
         self.connection = connection
+        self.cursor = cursor
         self.dialect = database.dialect
-        self.now = now
+        self.now = database.clock()
         self._prepared = database.prepared
-        driver: Any = connection.connection.driver_connection
-        self.cursor = driver.cursor()
-        self._moves: Counter[tuple[int, str]] = Counter()
+        self._moves: defaultdict[tuple[int, str], int] = defaultdict(int)
 
     def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
         """For what does not run with every commit."""
@@ -55,33 +55,49 @@ class Transaction:
         self.cursor.execute(prepared.sql, prepared.parameters(parameters))
         return int(self.cursor.rowcount)
 
-    def many(self, statement: Executable, parameters: Iterable[dict[str, Any]]) -> None:
-        prepared = self._prepared(statement)
-        self.cursor.executemany(prepared.sql, prepared.many(parameters))
+    def many(self, statement: Executable, rows: Iterable[tuple[Any, ...]]) -> None:
+        """By the driver, once per tuple; each has the values in the order in which the SQL has them."""
+        self.cursor.executemany(self._prepared(statement).sql, rows)
 
-    def array(self, values: Sequence[Any] | set[Any]) -> Any:
+    def array(self, values: Collection[Any]) -> Any:
         return self.dialect.array(values)
 
-    def moved(self, campaign_id: int, before: str | None, after: str | None, rows: int = 1) -> None:
-        """So many rows changed their state. Written to the tally at commit; None is outside the ledger."""
+    def moved(self, campaign_id: int, before: str | None, after: str, rows: int = 1) -> None:
+        """So many rows changed their state; None before they were there. Written to the tally at commit."""
+        moves = self._moves
         if before is not None:
-            self._moves[campaign_id, before] -= rows
-        if after is not None:
-            self._moves[campaign_id, after] += rows
+            moves[campaign_id, before] -= rows
+        moves[campaign_id, after] += rows
 
     def write_tally(self) -> None:
-        changes = sorted((key, n) for key, n in self._moves.items() if n)
+        # Always in the same order: two transactions that wait for each other's row would never end.
+        changes = [(n, id_, str(state)) for (id_, state), n in sorted(self._moves.items()) if n]
         if changes:
-            self.many(
-                _ADD_TO_TALLY,
-                [{"in_campaign": id_, "in_state": state, "more": n} for (id_, state), n in changes],
-            )
+            self.many(_ADD_TO_TALLY, changes)
 
 
-class _Opened(NamedTuple):
+@dataclass(slots=True)
+class _Opened:
     dialect: SQLite
     readers: Engine
     writer: Engine
+    #: The writer's only one, for whoever has the turn. Kept: to take it from a pool costs 50 µs each time.
+    connection: Connection | None = None
+    cursor: Any = None
+
+    def connect(self) -> Connection:
+        if self.connection is None:
+            self.connection = self.writer.connect()
+            driver: Any = self.connection.connection.driver_connection
+            self.cursor = driver.cursor()
+        return self.connection
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.readers.dispose()
+        self.writer.dispose()
+        self.dialect.close()
 
 
 class Database:
@@ -112,9 +128,7 @@ class Database:
         with self._opening:
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened.readers.dispose()
-            opened.writer.dispose()
-            opened.dialect.close()
+            opened.close()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -127,12 +141,16 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """All or nothing. Not re-entrant. Raises LedgerBusy when no turn to write came."""
         opened = self._open()
-        with opened.dialect.translated(), opened.dialect.turn(), opened.writer.connect() as connection:
-            transaction = Transaction(self, connection, self.clock())
-            transaction.cursor.execute("BEGIN IMMEDIATE")
-            yield transaction
-            transaction.write_tally()
-            transaction.cursor.execute("COMMIT")
+        with opened.dialect.translated(), opened.dialect.turn():
+            connection = opened.connect()
+            opened.cursor.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self, connection, opened.cursor)
+                yield transaction
+                transaction.write_tally()
+                opened.cursor.execute("COMMIT")
+            finally:
+                _end(connection)
 
     def prepared(self, statement: Executable) -> Prepared:
         """A statement of module level, compiled at its first use."""
@@ -157,6 +175,15 @@ class Database:
         self._opening = threading.Lock()
         self._parents.append(self._opened)
         self._opened = None
+
+
+def _end(connection: Connection) -> None:
+    """After a commit this tells SQLAlchemy; after a failure it rolls back."""
+    driver: Any = connection.connection.driver_connection
+    if connection.in_transaction():
+        connection.rollback()
+    if driver.in_transaction:
+        driver.rollback()
 
 
 def _parsed(url: str) -> URL:

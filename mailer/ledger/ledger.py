@@ -13,7 +13,7 @@ from mailer.ledger.suppressions import Suppressions
 
 
 class Ledger:
-    """Synchronous, and safe for threads. Never call it on an event loop: ``writer.GroupCommit`` is for that."""
+    """Synchronous, and safe for threads. On an event loop use ``writer.GroupCommit``."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -13,6 +13,8 @@ from mailer.ledger.schema import campaign, lease, message
 from mailer.ledger.statements import one_of
 from mailer.message import State
 
+_CLAIMED, _SENDING = State.CLAIMED.value, State.SENDING.value
+
 #: Leases that last, of campaigns that run: a pause is exact because it is looked at with every mark (I5).
 _LIVE = (
     select(lease.c.id, lease.c.campaign_id)
@@ -29,10 +31,10 @@ _MARK = (
     .where(
         one_of(message.c.id, "ids"),
         message.c.fence == bindparam("of_fence"),
-        message.c.state == literal(State.CLAIMED.value),
+        message.c.state == literal(_CLAIMED),
     )
     .values(
-        state=literal(State.SENDING.value),
+        state=literal(_SENDING),
         first_tried_at=func.coalesce(message.c.first_tried_at, bindparam("now")),
     )
     .returning(message.c.id)
@@ -47,7 +49,7 @@ def mark(tx: Transaction, marks: Sequence[tuple[int, int]]) -> list[bool]:
     marked: set[tuple[int, int]] = set()
     for fence, campaign_id in tx.rows(_LIVE, fences=tx.array(list(by_fence)), now=tx.now):
         ids = tx.rows(_MARK, ids=tx.array(by_fence[fence]), of_fence=fence, now=tx.now)
-        tx.moved(campaign_id, State.CLAIMED, State.SENDING, len(ids))
+        tx.moved(campaign_id, _CLAIMED, _SENDING, len(ids))
         marked.update((id_, fence) for (id_,) in ids)
     # Asked twice in one commit, a row is marked once: the second asker must not send it too.
     return [_taken(marked, one) for one in marks]

@@ -15,7 +15,7 @@ from mailer.ledger.schema import BLOCK, BLOCK_BITS, attempt, message, recipient
 from mailer.ledger.schema import campaign as campaigns
 from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import key
-from mailer.message import State
+from mailer.message import WAITING, State
 
 #: Rows per transaction: a reader that stays longer keeps the log from shrinking.
 PAGE = 2000
@@ -66,7 +66,7 @@ class Results:
             after = page[-1][0]
 
     def find(self, address: str) -> list[tuple[Campaign, Result, list[Attempt]]]:
-        """Everything sent, or to be sent, to this address in any case; oldest first, with the earlier tries."""
+        """All rows of this address, whatever its case, oldest first; with the earlier tries of each."""
         with self._database.read() as connection:
             found = [_result(row) for row in self._candidates(connection, address)]
             own = [(one, _attempts(connection, one.id)) for one in found if key(one.address) == key(address)]
@@ -86,7 +86,7 @@ class Results:
 def _result(row: Any) -> Result:
     values = dict(zip(Result.__dataclass_fields__, row, strict=True))
     values["state"] = State(values["state"])
-    values["due_at"] = values["due_at"] or None
+    values["due_at"] = values["due_at"] if values["state"] in WAITING and values["due_at"] else None
     return Result(**values)
 
 

@@ -134,7 +134,8 @@ class Schedule:
 
     def next_due(self, campaign_id: int) -> float | None:
         """When the next row falls due that is not due yet."""
-        return self._column(_NEXT_DUE, campaign=campaign_id, now=self._database.clock())[0]
+        found: list[float | None] = self._column(_NEXT_DUE, campaign=campaign_id, now=self._database.clock())
+        return found[0]
 
     def still_waiting(self, ids: Sequence[int]) -> set[int]:
         """Those that nobody has claimed."""

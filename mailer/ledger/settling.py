@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, update
@@ -15,6 +16,11 @@ from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import suppress_rows
 from mailer.message import IN_FLIGHT, WAITING, State
 
+# Plain text, because the driver looks for an adapter each time it binds a member of an Enum.
+_WAITING = frozenset(state.value for state in WAITING)
+_IN_FLIGHT = frozenset(state.value for state in IN_FLIGHT)
+_UNKNOWN = State.UNKNOWN.value
+
 
 class Held(NamedTuple):
     """What the ledger knows of a row before it is settled."""
@@ -25,7 +31,6 @@ class Held(NamedTuple):
     fence: int
     attempts: int
     first_tried_at: float | None
-    settled_at: float | None
 
 
 _HELD = select(*(message.c[name] for name in Held._fields)).where(one_of(message.c.id, "ids"))
@@ -35,45 +40,48 @@ _CANCELLED = select(campaign.c.id).where(
 )
 
 _REPLY = ("code", "enhanced", "phase", "reply", "reason", "backend", "reference", "copies")
+_reply_of = attrgetter(*_REPLY)
 
 _SETTLE = (
     update(message)
     .where(message.c.id == bindparam("row"))
-    .values(
-        {
-            name: bindparam(name)
+    .ordered_values(
+        *(
+            (message.c[name], bindparam(name))
             for name in ("state", "due_at", "attempts", "first_tried_at", "settled_at", *_REPLY)
-        }
+        )
     )
 )
 
 _GIVE_BACK = (
     update(message)
     .where(message.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in ("state", "due_at", "first_tried_at", "reason")})
+    .ordered_values(
+        *((message.c[name], bindparam(name)) for name in ("state", "due_at", "first_tried_at", "reason"))
+    )
 )
 
+_TRIED = ("phase", "code", "enhanced", "reply", "backend")  # in the order of the table
+_tried_of = attrgetter(*_TRIED)
 _ADD_ATTEMPT = insert(attempt).values(
-    {
-        name: bindparam(name)
-        for name in ("message_id", "at", "state", "phase", "code", "enhanced", "reply", "backend")
-    }
+    {name: bindparam(name) for name in ("message_id", "at", "state", *_TRIED)}
 )
 
 
 @dataclass(slots=True)
 class _Work:
-    """What one transaction has to write."""
+    """What one transaction has to write, in the order of each statement's parameters."""
 
-    settled: list[dict[str, Any]]
-    given_back: list[dict[str, Any]]
-    attempts: list[dict[str, Any]]
+    settled: list[tuple[Any, ...]]
+    given_back: list[tuple[Any, ...]]
+    attempts: list[tuple[Any, ...]]
     suppress: list[tuple[int, str]]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
     """For each: it counted. It does not when the fence is an older one, or the row was settled already."""
-    rows = {row[0]: Held(*row) for row in tx.rows(_HELD, ids=tx.array({one.id for one in settlements}))}
+    found = tx.rows(_HELD, ids=tx.array([one.id for one in settlements]))
+    rows = {row[0]: Held(*row) for row in found}
     cancelled = _cancelled(tx, settlements, rows)
     work = _Work([], [], [], [])
     answers = []
@@ -81,11 +89,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
         row = rows.get(settlement.id)
         counts = row is not None and admissible(row, settlement)
         if row is not None and counts:
-            state = settlement.state
-            if state in WAITING and row.campaign_id in cancelled:
-                state = State.CANCELLED
-            _decide(tx, work, row, settlement, state)
-            rows[row.id] = row._replace(state=state)
+            rows[row.id] = _decide(tx, work, row, settlement, cancelled)
         answers.append(counts)
     _write(tx, work)
     return answers
@@ -93,87 +97,50 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
 
 def admissible(row: Held, settlement: Settlement) -> bool:
     """Settled is only what this claim still holds, or what it left unknown and now knows for certain."""
-    if row.fence != settlement.fence or settlement.state in IN_FLIGHT:
+    if row.fence != settlement.fence:
         return False
-    if row.state == State.UNKNOWN:
-        return settlement.spent
-    if settlement.state == State.UNKNOWN:
-        return row.state == State.SENDING
-    return row.state in IN_FLIGHT
+    before, after = row.state, settlement.state.value
+    if before == _UNKNOWN:
+        return settlement.spent and after not in _IN_FLIGHT
+    if after == _UNKNOWN:
+        return before == State.SENDING.value
+    return before in _IN_FLIGHT and after not in _IN_FLIGHT
 
 
-def _decide(tx: Transaction, work: _Work, row: Held, settlement: Settlement, state: State) -> None:
+def _decide(
+    tx: Transaction, work: _Work, row: Held, settlement: Settlement, cancelled: Collection[int]
+) -> Held:
+    """The row as it is from now on."""
+    wanted = state = settlement.state.value
+    if wanted in _WAITING and row.campaign_id in cancelled:
+        state = State.CANCELLED.value
     tx.moved(row.campaign_id, row.state, state)
     if settlement.suppress:
         work.suppress.append((row.id, settlement.reason or settlement.reply or ""))
+    due_at = settlement.due_at or tx.now
+    attempts, first_tried_at = row.attempts, row.first_tried_at
     if settlement.spent:
-        _decide_spent(tx, work, row, settlement, state)
-        return
-    first_tried_at = row.first_tried_at if row.attempts else None  # a mark that led to nothing is no try
-    if state in WAITING:
-        work.given_back.append(_back(row, settlement, state, first_tried_at, tx.now))
+        # An unknown row has had this attempt counted when it became unknown.
+        attempts += row.state != _UNKNOWN
+        first_tried_at = first_tried_at or tx.now
+        if wanted in _WAITING:
+            work.attempts.append((row.id, tx.now, wanted, *_tried_of(settlement)))
+    elif not attempts:
+        first_tried_at = None  # a mark that led to nothing was no try
+    if settlement.spent or state not in _WAITING:
+        answer = _reply_of(settlement)
+        work.settled.append((state, due_at, attempts, first_tried_at, tx.now, *answer, row.id))
     else:
-        work.settled.append(_final(row, settlement, state, row.attempts, first_tried_at, tx.now))
-
-
-def _decide_spent(tx: Transaction, work: _Work, row: Held, settlement: Settlement, state: State) -> None:
-    # An unknown row has had this attempt counted when it became unknown.
-    attempts = row.attempts + (row.state != State.UNKNOWN)
-    first_tried_at = tx.now if row.first_tried_at is None else row.first_tried_at
-    work.settled.append(_final(row, settlement, state, attempts, first_tried_at, tx.now))
-    if settlement.state in WAITING:
-        work.attempts.append(_attempt(settlement, tx.now))
-
-
-def _final(
-    row: Held,
-    settlement: Settlement,
-    state: State,
-    attempts: int,
-    first_tried_at: float | None,
-    now: float,
-) -> dict[str, Any]:
-    values = {name: getattr(settlement, name) for name in _REPLY}
-    return values | {
-        "row": row.id,
-        "state": state.value,
-        "due_at": settlement.due_at or now,
-        "attempts": attempts,
-        "first_tried_at": first_tried_at,
-        "settled_at": now,
-    }
-
-
-def _back(
-    row: Held, settlement: Settlement, state: State, first_tried_at: float | None, now: float
-) -> dict[str, Any]:
-    return {
-        "row": row.id,
-        "state": state.value,
-        "due_at": settlement.due_at or now,
-        "first_tried_at": first_tried_at,
-        "reason": settlement.reason,
-    }
-
-
-def _attempt(settlement: Settlement, now: float) -> dict[str, Any]:
-    return {
-        "message_id": settlement.id,
-        "at": now,
-        "state": settlement.state.value,
-        "phase": settlement.phase,
-        "code": settlement.code,
-        "enhanced": settlement.enhanced,
-        "reply": settlement.reply,
-        "backend": settlement.backend,
-    }
+        work.given_back.append((state, due_at, first_tried_at, settlement.reason, row.id))
+    return Held(row.id, row.campaign_id, state, row.fence, attempts, first_tried_at)
 
 
 def _cancelled(
     tx: Transaction, settlements: Sequence[Settlement], rows: Mapping[int, Held]
 ) -> frozenset[int]:
     """Campaigns, among those whose rows are given back, that no longer want them."""
-    involved = {rows[one.id].campaign_id for one in settlements if one.state in WAITING and one.id in rows}
+    back = [one.id for one in settlements if one.state.value in _WAITING]
+    involved = {rows[id_].campaign_id for id_ in back if id_ in rows}
     if not involved:
         return frozenset()
     return frozenset(id_ for (id_,) in tx.rows(_CANCELLED, ids=tx.array(involved)))

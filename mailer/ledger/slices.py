@@ -48,7 +48,7 @@ class Slices:
 
     def mark(self, marks: Sequence[tuple[int, int]]) -> list[bool]:
         """For each (id, fence): True when the row is now SENDING, durably. It counts while the fence is
-        current, the row CLAIMED, the lease not over and the campaign running. Never True twice for a claim."""
+        current, the row CLAIMED, the lease not over and the campaign running. Never True twice."""
         with self._database.write() as tx:
             return mark(tx, marks)
 

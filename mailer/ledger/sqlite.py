@@ -37,12 +37,12 @@ _FULL_DISK = (
 )
 _ADVICE = {
     sqlite3.SQLITE_FULL: _FULL_DISK,
-    sqlite3.SQLITE_IOERR: "{file} cannot be written or read ({error}): look at the disk and its space, then go on",
+    sqlite3.SQLITE_IOERR: "{file} cannot be written or read ({error}): look at the disk and its space",
     sqlite3.SQLITE_CANTOPEN: "{file} cannot be opened: does its folder exist, and may this user write there?",
     sqlite3.SQLITE_READONLY: "{file} may not be written by this user: change its owner or its mode",
     sqlite3.SQLITE_PERM: "{file} may not be written by this user: change its owner or its mode",
     sqlite3.SQLITE_NOTADB: "{file} is not a ledger: name another file with --ledger",
-    sqlite3.SQLITE_CORRUPT: "{file} is damaged ({error}): restore a backup, or rescue it with `sqlite3 {file} .recover`",
+    sqlite3.SQLITE_CORRUPT: "{file} is damaged ({error}): restore a backup, or try `sqlite3 {file} .recover`",
 }
 
 
@@ -63,7 +63,10 @@ class SQLite:
         return self.path.exists() and self.path.stat().st_size > 0
 
     def writer(self) -> Engine:
-        """One connection, for whoever has the turn; a transaction begins when its holder says so."""
+        """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
+        # Not by SQLite, which would let others read it; its log and index get the same mode as the file.
+        with self.translated():
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         return self._engine(StaticPool, ())
 
     def readers(self) -> Engine:
@@ -91,8 +94,6 @@ class SQLite:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """The right to write."""
-        if not self.path.exists():  # the log and its index get the same mode from SQLite
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._queue.turn():
             yield
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Dialect, TableValuedAlias, bindparam, select
 from sqlalchemy.ext.compiler import compiles
@@ -43,9 +42,7 @@ class Prepared:
     __slots__ = ("_constants", "_order", "sql")
 
     def __init__(self, statement: Executable, dialect: Dialect) -> None:
-        assert isinstance(statement, ClauseElement)
-        compiled = statement.compile(dialect=dialect)
-        assert isinstance(compiled, SQLCompiler)
+        compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=dialect))
         self.sql = compiled.string
         self._order = tuple(compiled.positiontup or ())
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
@@ -54,6 +51,3 @@ class Prepared:
         """Raises KeyError for one that is missing."""
         constants = self._constants
         return tuple([given[name] if name in given else constants[name] for name in self._order])
-
-    def many(self, given: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
-        return [self.parameters(one) for one in given]

@@ -71,11 +71,11 @@ class GroupCommit:
         return future
 
     async def run(self, function: Callable[[Ledger], T]) -> T:
-        """Call it on the ledger's thread, between two commits; what it writes is durable when this returns."""
+        """Call it on the ledger's thread, between commits; what it wrote is durable when this returns."""
         return cast("T", await self._ask("run", function))
 
     async def close(self) -> None:
-        """Finish what was asked for, end the thread, close the ledger's files. Later calls raise LedgerError."""
+        """Finish what was asked for, end the thread, close the ledger. Later calls raise LedgerError."""
         if not self._closed:
             self._closed = True
             self._asks.put(None)
