@@ -11,15 +11,13 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
-from mailer.delivery.frames import post, receive
+from mailer.delivery.frames import Drain, Report, post, receive
 from mailer.delivery.station import Station, StationConfig
 from mailer.errors import MailerError
 from mailer.ledger import open_ledger
@@ -29,21 +27,6 @@ log = logging.getLogger(__name__)
 
 #: How long what is under way may take when the parent is gone.
 ORPHAN_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """From child to parent: a hint is done. ``rests`` says until when which backend is left alone."""
-
-    done: Done
-    rests: Mapping[str, Resting] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """From parent to child: take no more, finish within so many seconds, end."""
-
-    seconds: float
 
 
 class Child:

@@ -1,12 +1,35 @@
-"""Objects over a socket between this process and its own children; nobody else holds an end of it."""
+"""What this process and its own children say to each other, over a socket that nobody else has an end of.
+
+From parent to child: first the StationConfig, then Hints, then a Drain. From child to parent: Reports.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from mailer.delivery.carrier import Resting
+from mailer.delivery.dispatcher import Done
+
 _HEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A hint is done; ``rests`` says which backends are left alone."""
+
+    done: Done
+    rests: Mapping[str, Resting]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take no more, finish within so many seconds, end."""
+
+    seconds: float
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:

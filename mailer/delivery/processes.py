@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mailer.delivery.carrier import Resting
-from mailer.delivery.child import Drain, Report
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import CAPACITY, Done
-from mailer.delivery.frames import post, receive
+from mailer.delivery.frames import Drain, Report, post, receive
 from mailer.delivery.jobs import Delivered
 from mailer.delivery.station import StationConfig
 from mailer.errors import LedgerError, MailerError
@@ -135,6 +134,8 @@ class Processes:
             while True:
                 self._reported(child, await receive(reader))
         except EOFError:
+            pass
+        finally:
             await self._ended(child)
 
     def _reported(self, child: _Child, report: Report) -> None:
