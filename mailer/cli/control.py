@@ -48,7 +48,9 @@ def cancel(
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Give up what a campaign has not sent yet. There is no way back.
+    """Give up what a campaign has not sent yet.
+
+    There is no way back.
 
     Example: mailer cancel november-newsletter-7f3a
     """
@@ -77,9 +79,10 @@ def retry(
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Try rows again that failed, were refused or are unknown; default: those that failed.
+    """Try rows again that failed, were refused or are unknown.
 
-    They wait again, with a fresh retry budget; `mailer resume` sends them.
+    Without an option: those that failed. They wait again, with a fresh retry budget; `mailer resume` sends
+    them.
 
     Example: mailer retry november-newsletter-7f3a --unknown
     """
@@ -97,9 +100,10 @@ def add(
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Add recipients to a campaign, such as the corrected rows of CAMPAIGN.invalid.csv.
+    """Add recipients to a campaign, such as corrected rows.
 
-    Every row is checked first. Those that the campaign has already are left out.
+    The corrected CAMPAIGN.invalid.csv goes in as it is. Every row is checked first. Those that the campaign
+    has already are left out.
 
     Example: mailer add november-newsletter-7f3a campaign.invalid.csv
     """

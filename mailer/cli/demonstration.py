@@ -100,7 +100,16 @@ def _sink(folder: Path) -> Iterator[int]:
     """The test server, in a process of its own as a real one would be."""
     rules = folder / "sink.toml"
     rules.write_text(RULES, encoding="utf-8")
-    command = [sys.executable, "-m", "mailer", "sink", str(rules), "--store", str(folder / "arrived"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "mailer",
+        "sink",
+        str(rules),
+        "--store",
+        str(folder / "arrived"),
+        "--json",
+    ]
     # Into a file: nobody reads while the campaign runs, and a full pipe would stop the server.
     with (folder / "sink.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log)  # noqa: S603 - our own command line

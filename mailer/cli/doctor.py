@@ -43,7 +43,8 @@ def doctor(
 ) -> None:
     """Try everything a send needs; say what is wrong.
 
-    Settings, ledger, broker, backends, ports and DNS. Logs in to every backend and sends nothing. Exit code 1 when something is wrong.
+    Settings, ledger, broker, backends, ports and DNS. Logs in to every backend and sends nothing. Exit code 1
+    when something is wrong.
 
     Example: mailer doctor --domain acme.example
     """

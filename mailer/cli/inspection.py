@@ -25,9 +25,7 @@ _OVER = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED})
 
 
 def status(
-    campaign: Annotated[
-        str | None, typer.Argument(metavar="CAMPAIGN", help="Default: all of them.")
-    ] = None,
+    campaign: Annotated[str | None, typer.Argument(metavar="CAMPAIGN", help="Default: all of them.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every second until it has ended.")
     ] = False,
@@ -121,7 +119,9 @@ def find(
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Show everything that was sent to one address, and what became of it.
+    """Show everything that was sent to one address.
+
+    Every try, what the server said, and what became of it.
 
     Example: mailer find ada@example.com
     """

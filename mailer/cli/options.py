@@ -6,11 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from typer.models import OptionInfo
 
-from mailer.campaigns.spec import OPTIONS, CampaignSpec, from_options, load
+from mailer.campaigns.spec import OPTIONS, CampaignSpec, Option, from_options, load
 from mailer.errors import InputError
 
 Ledger = Annotated[
@@ -39,11 +40,14 @@ _OWN = frozenset({"backend"})
 def with_campaign_keys(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` an option for every key of the campaign file; it receives them as ``overrides``."""
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "overrides"]
+    taken = {flag for parameter in own for flag in _flags(parameter)}
     keys = {f"key_{option.key}": option for option in OPTIONS if option.key not in _OWN}
     parameters = [
         *own,
         *(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_typed(option))
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_typed(option, taken)
+            )
             for name, option in keys.items()
         ),
     ]
@@ -58,14 +62,21 @@ def with_campaign_keys(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _typed(option: Any) -> Any:
+def _flags(parameter: inspect.Parameter) -> tuple[str, ...]:
+    """The flags of a command's own option."""
+    options = [one for one in get_args(parameter.annotation)[1:] if isinstance(one, OptionInfo)]
+    return tuple(flag for one in options for flag in (one.default, *(one.param_decls or ())) if flag)
+
+
+def _typed(option: Option, taken: set[str]) -> Any:
+    """The annotation that typer reads. A flag that the command itself uses is left to it."""
+    if option.key == "one_click":
+        return Annotated[bool | None, typer.Option("--one-click/--no-one-click", help=option.help)]
+    flags = [flag for flag in option.flags if flag not in taken]
     metavar = "KEY=VALUE" if option.table else "VALUE"
-    kind = bool | None if option.key == "one_click" else list[str] | None if option.many else str | None
-    flags = ("--one-click/--no-one-click",) if option.key == "one_click" else option.flags
-    return Annotated[
-        kind,  # type: ignore[valid-type]
-        typer.Option(*flags, metavar=None if kind == bool | None else metavar, help=option.help),
-    ]
+    if option.many:
+        return Annotated[list[str] | None, typer.Option(*flags, metavar=metavar, help=option.help)]
+    return Annotated[str | None, typer.Option(*flags, metavar=metavar, help=option.help)]
 
 
 def campaign_spec(file: Path | None, overrides: dict[str, Any]) -> CampaignSpec:

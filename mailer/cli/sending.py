@@ -106,7 +106,7 @@ def resume(
     patience = _patience(wait)
     settings = Settings.load(ledger=ledger, processes=processes)
     with open_ledger(settings) as rooms:
-        found = _awake(rooms, control.find(rooms, campaign))
+        found = _awake(rooms, control.find(rooms, campaign), settings, backend)
     if found.runner is Runner.WORKERS:
         note(f"{found.slug} goes on with the workers")
         return
@@ -176,7 +176,7 @@ def _open(
         if found.complete and (known := found.campaign):
             note(f"{known.slug} is not finished yet: going on with it")
             _probe(settings, wish or known.backend)
-            return _awake(rooms, known)
+            return _awake(rooms, known, settings, wish)
         _probe(settings, wish or name)
         report = examine(prepared, settings, backend, quiet=quiet, keep_rows=True)
         try:
@@ -194,8 +194,10 @@ def _open(
             report.close()
 
 
-def _awake(rooms: LedgerRooms, campaign: Campaign) -> Campaign:
-    """A paused campaign runs again; one that runs is left as it is."""
+def _awake(rooms: LedgerRooms, campaign: Campaign, settings: Settings, wish: str | None) -> Campaign:
+    """A paused campaign runs again, through another backend if one is wished for."""
+    if wish is not None and (name := backend_name(settings, wish)) != campaign.backend:
+        rooms.campaigns.set_backend(campaign.id, name)
     if campaign.state is CampaignState.PAUSED:
         rooms.campaigns.resume(campaign.id)
     elif campaign.state in (CampaignState.FINISHED, CampaignState.CANCELLED):

@@ -96,6 +96,12 @@ class Campaigns:
             _change(tx, found, state, invalid_rows=invalid_rows, **_clock(tx, found, state))
             return _one(tx.connection, campaign_id)
 
+    def set_backend(self, campaign_id: int, backend: str) -> None:
+        """What is not sent yet goes through this backend; rows keep the name of the one that had them."""
+        with self._database.write() as tx:
+            found = _one(tx.connection, campaign_id)
+            _change(tx, found, found.state, backend=backend)
+
     def set_runner(self, campaign_id: int, runner: Runner) -> None:
         """Hand it to the workers, or take it back."""
         with self._database.write() as tx:

@@ -74,7 +74,7 @@ def test_an_unreachable_server(folder):
     )
 
     assert done.code == 2
-    assert "refused" in done.err.lower()
+    assert "refuses connections" in done.err
     assert "mailer doctor" in done.err
     assert folder.mailer("status", "--json").out == ""
 

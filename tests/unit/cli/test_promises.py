@@ -37,7 +37,7 @@ def test_a_command_says_the_same_in_the_overview_and_in_its_help(name):
 
 @pytest.mark.parametrize("scheme", BACKENDS)
 def test_every_backend_is_documented(scheme):
-    assert f"`{scheme}:" in (ROOT / "docs/reference/backends.md").read_text(encoding="utf-8")
+    assert f"`{scheme}`" in (ROOT / "docs/reference/backends.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -71,7 +71,7 @@ def test_the_tree_of_errors_is_the_docstring_of_their_module():
                 yield child.__name__
                 yield from tree(child)
 
-    listed = re.findall(r"[*x+] (\w+)", sys.modules["mailer.errors"].__doc__)
+    listed = re.findall(r"^ *[*x+] (\w+)", sys.modules["mailer.errors"].__doc__, re.MULTILINE)
 
     assert sorted(listed) == sorted(["MailerError", *tree(MailerError)])
 
