@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench import payload
@@ -17,23 +18,24 @@ def steps(counts: tuple[int, ...]) -> list[tuple[str, int, float, float]]:
     found = []
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            payload.write(folder, count)
-            options = ("--ledger", f"sqlite:///{folder / 'bench.db'}", "--backend", "memory://bench")
-            checked = run(mailer("check", "campaign.toml", "--json", *options), folder)
-            found.append(("check", count, checked.seconds, checked.peak_mb))
-            with sink() as server:
-                sent = ours(1)(server, folder, count)
-            found.append(("send, whole command", count, sent.whole, sent.peak_mb))
-            found.append(("send, first claim to last settle", count, sent.seconds, sent.peak_mb))
-            exported = run(
-                mailer("results", "bench", "--output", "results.csv", *options[:2]), folder, allow=(0, 1)
-            )
-            found.append(("results", count, exported.seconds, exported.peak_mb))
-            status = median_of(lambda: run(mailer("status", "bench", "--json", *options[:2]), folder), 3)
-            found.append(("status, whole command", count, status.seconds, status.peak_mb))
-            found.append(("status, query", count, status_query(folder), 0.0))
+            payload.write(Path(name), count)
+            found += [(step, count, seconds, peak) for step, seconds, peak in _steps(Path(name), count)]
     return found
+
+
+def _steps(folder: Path, count: int) -> Iterator[tuple[str, float, float]]:
+    ledger = ("--ledger", f"sqlite:///{folder / 'bench.db'}")
+    checked = run(mailer("check", "campaign.toml", "--json", "--backend", "memory://bench", *ledger), folder)
+    yield "check", checked.seconds, checked.peak_mb
+    with sink() as server:
+        sent = ours(1)(server, folder, count)
+    yield "send, whole command", sent.whole, sent.peak_mb
+    yield "send, first claim to last settle", sent.seconds, sent.peak_mb
+    exported = run(mailer("results", "bench", "--output", "results.csv", *ledger), folder)
+    yield "results", exported.seconds, exported.peak_mb
+    status = median_of(lambda: run(mailer("status", "bench", "--json", *ledger), folder), 3)
+    yield "status, whole command", status.seconds, status.peak_mb
+    yield "status, query", status_query(folder), 0.0
 
 
 def median_of(action, times: int) -> Finished:

@@ -44,13 +44,11 @@ def ours(processes: int, *, port: int | None = None, options: str = "") -> Calla
         ledger = folder / "bench.db"
         for file in folder.glob("bench.db*"):
             file.unlink()
+        backend = f"smtp://127.0.0.1:{port or sink.port}?tls=none{options}"
+        where = ("--ledger", f"sqlite:///{ledger}", "--backend", backend)
         done = run(
-            mailer(
-                "send", "campaign.toml", "--yes", "--json", "--processes", str(processes),
-                "--ledger", f"sqlite:///{ledger}", "--backend", f"smtp://127.0.0.1:{port or sink.port}?tls=none{options}",
-            ),
-            folder,
-        )  # fmt: skip
+            mailer("send", "campaign.toml", "--yes", "--json", "--processes", str(processes), *where), folder
+        )
         status = done.last_json()
         if status["counts"]["accepted"] != count:
             raise SystemExit(f"accepted {status['counts']['accepted']} of {count}: {status}")

@@ -57,14 +57,16 @@ def _check(count: int) -> str:
 
 
 def _compose() -> float:
-    from mailer.content import compile
+    from mailer.content.composer import compile_mail
     from mailer.content.contract import Identity, MailSpec
     from mailer.content.packages import load
 
     with tempfile.TemporaryDirectory() as name:
         payload.write(Path(name), 1)
         package = load(Path(name) / "templates", "newsletter")
-        composer = compile(package, MailSpec(sender=payload.SENDER, subject=payload.SUBJECT), files_root=None)
+        composer = compile_mail(
+            package, MailSpec(sender=payload.SENDER, subject=payload.SUBJECT), files_root=None
+        )
     cells = next(payload.rows(1))
     identity = Identity("<1.1@acme.example>", 1_700_000_000.0, "seed")
     times = []

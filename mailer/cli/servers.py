@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -97,6 +97,6 @@ def sink(
     from mailer.sink.runner import run
 
     wanted = load(config) if config else SinkConfig()
-    given = {"port": port, "host": host, "store": store}
+    given: dict[str, Any] = {"port": port, "host": host, "store": store}
     wanted = dataclasses.replace(wanted, **{key: value for key, value in given.items() if value is not None})
     run(wanted, as_json=as_json)
