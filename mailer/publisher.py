@@ -23,8 +23,9 @@ QUEUES = ("bulk", "transactional", "control")
 PREFIX = "mailer:"
 #: A publisher gives up after about this many seconds per attempt, whatever the broker does.
 PATIENCE = 2.0
-#: Slices that one worker process has under way at once.
-CONCURRENCY = 4
+#: Recipients that one worker process has claimed at once: enough to keep its connections busy, and no
+#: more than it can give back quickly.
+CLAIMED_AT_ONCE = 800
 
 
 class Publisher:
@@ -64,18 +65,27 @@ def ping(broker_url: str) -> None:
 
 
 def worker_argv(
-    queues: Sequence[str] = ("transactional", "bulk"), name: str = "mailer", concurrency: int = CONCURRENCY
+    queues: Sequence[str] = ("transactional", "bulk"), name: str = "mailer", concurrency: int | None = None
 ) -> list[str]:
     """The command of one worker process: ``name`` must differ between those of one machine.
 
-    ``concurrency`` is slices at once; the connections to mail servers are the backends' own.
+    ``concurrency`` is hints at once; the connections to mail servers are the backends' own. Default: what
+    fits the size of the hints.
     """
     _need_celery()
+    if concurrency is None and list(queues) == ["transactional"]:
+        concurrency = hints_at_once(1)
     return [
         *(sys.executable, "-m", "celery", "--quiet", "--app", "tasks.app", "worker"),
-        *("--queues", ",".join(queues), "--hostname", f"{name}@%h", "--concurrency", str(concurrency)),
+        *("--queues", ",".join(queues), "--hostname", f"{name}@%h"),
+        *(("--concurrency", str(concurrency)) if concurrency else ()),
         *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
     ]
+
+
+def hints_at_once(recipients_per_task: int) -> int:
+    """A hint mostly waits for the ledger and for mail servers: the smaller, the more at once."""
+    return min(max(CLAIMED_AT_ONCE // recipients_per_task, 4), 32)
 
 
 def configuration(broker_url: str) -> dict[str, Any]:

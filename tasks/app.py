@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from celery import Celery, bootsteps
 
 from mailer.errors import ConfigError, MailerError
-from mailer.publisher import CONCURRENCY, configuration
+from mailer.publisher import configuration, hints_at_once
 from mailer.settings import Settings
 from tasks.runtime import Runtime
 
@@ -23,7 +23,6 @@ STOP_SECONDS = 25.0
 #: What only workers need. Everything that publishers must know too is in ``mailer.publisher``.
 WORKER = {
     "worker_pool": "threads",
-    "worker_concurrency": CONCURRENCY,
     # Waiting in a worker counts against the broker's visibility timeout.
     "worker_prefetch_multiplier": 1,
     "task_acks_late": True,
@@ -78,7 +77,7 @@ def make_app(settings: Settings) -> Celery:
         )
     app = Celery("mailer", include=["tasks.deliveries"])
     app.conf.update(configuration(settings.broker_url))
-    app.conf.update(WORKER)
+    app.conf.update(WORKER, worker_concurrency=hints_at_once(settings.recipients_per_task))
     app.steps["worker"].add(RuntimeStep)
     app.settings = settings
     return app
@@ -92,7 +91,7 @@ def worker_name(hostname: str) -> str:
 def _assert_configuration(app: Celery) -> None:
     """The command line, the environment and plug-ins can all change what must not be changed."""
     wanted = WORKER | {"accept_content": ["json"], "task_serializer": "json", "result_backend": None}
-    for name in wanted.keys() - {"worker_concurrency", "worker_send_task_events"}:
+    for name in wanted.keys() - {"worker_send_task_events"}:
         if app.conf[name] != wanted[name]:
             _refuse(f"{name} is {app.conf[name]!r}, and mail is only safe with {wanted[name]!r}")
 

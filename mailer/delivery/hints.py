@@ -23,11 +23,10 @@ log = structlog.get_logger(__name__)
 FORGOTTEN_AFTER = 5.0
 #: After a failure nothing is published for this long: a broker that hangs costs seconds per attempt.
 REST_AFTER_FAILURE = 5.0
-#: Outstanding at most what is claimed in this many seconds, so that no broker fills up with hints ...
+#: Outstanding at most the hints that are claimed in this many seconds, so that no broker fills up ...
 SECONDS_OF_WORK = 2.0
-#: ... but at least this many hints and rows, so that the first workers find something to do.
+#: ... but at least this many, so that the first workers find something to do.
 LEAST_HINTS = 8
-LEAST_ROWS = 500
 #: How often the ledger is asked what became of the hints.
 LOOK_EVERY = 0.1
 #: Over how long the pace of the workers is measured.
@@ -63,22 +62,22 @@ class CeleryDispatcher:
     ) -> None:
         self._publisher = publisher
         self._still_waiting = still_waiting
-        self._least = max(LEAST_ROWS, LEAST_HINTS * recipients_per_task)
+        self._rows_per_hint = recipients_per_task
         self.done = done
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hints")
         self._out: dict[int, _Out] = {}  # by the hint's first row
-        self._rows = 0
         self._pace = _Pace(clock)
         self._rest_until = 0.0
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
     def free(self) -> int:
+        """Rows for as many hints as fit; smaller hints count as much as full ones."""
         if self._closed or self._clock() < self._rest_until:
             return 0
-        most = max(self._least, int(SECONDS_OF_WORK * self._pace.per_second))
-        return max(0, most - self._rows)
+        most = max(LEAST_HINTS, int(SECONDS_OF_WORK * self._pace.per_second))
+        return max(0, most - len(self._out)) * self._rows_per_hint
 
     def outstanding(self) -> frozenset[int]:
         return frozenset(id_ for out in self._out.values() for id_ in out.hint.ids)
@@ -90,7 +89,6 @@ class CeleryDispatcher:
             self._watch = asyncio.create_task(self._look())
         out = _Out(hint, self._clock())
         self._out[hint.ids[0]] = out
-        self._rows += len(hint.ids)
         publishing = asyncio.get_running_loop().run_in_executor(self._thread, self._publish, hint)
         publishing.add_done_callback(lambda future: self._published(out, future))
 
@@ -142,7 +140,7 @@ class CeleryDispatcher:
         claimed = [out for first, out in asked.items() if first not in waiting]
         lost = [out for first, out in asked.items() if first in waiting and now - out.at >= FORGOTTEN_AFTER]
         if claimed:
-            self._pace.claimed(sum(len(out.hint.ids) for out in claimed))
+            self._pace.claimed(len(claimed))
         for out in claimed + lost:
             self._forget(out)
 
@@ -151,20 +149,19 @@ class CeleryDispatcher:
         if self._out.get(first) is not out:
             return
         del self._out[first]
-        self._rows -= len(out.hint.ids)
         if self.done is not None:
             self.done(Done(out.hint, Delivered()))
 
 
 class _Pace:
-    """Rows claimed per second, over the last seconds."""
+    """Hints claimed per second, over the last seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._looks: deque[tuple[float, int]] = deque()
 
-    def claimed(self, rows: int) -> None:
-        self._looks.append((self._clock(), rows))
+    def claimed(self, hints: int) -> None:
+        self._looks.append((self._clock(), hints))
 
     @property
     def per_second(self) -> float:
@@ -173,4 +170,4 @@ class _Pace:
             self._looks.popleft()
         if not self._looks:
             return 0.0
-        return sum(rows for _, rows in self._looks) / max(now - self._looks[0][0], 5 * LOOK_EVERY)
+        return sum(hints for _, hints in self._looks) / max(now - self._looks[0][0], 5 * LOOK_EVERY)

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from mailer.backends.urls import parse
 from mailer.delivery.contract import Dispatcher, Hint
 from mailer.delivery.dispatcher import Done, InProcess
+from mailer.delivery.hints import CeleryDispatcher
 from mailer.delivery.processes import Processes
 from mailer.delivery.station import Station, StationConfig
-from mailer.ledger.contract import Campaign
+from mailer.ledger.contract import Campaign, Runner
 from mailer.message import WAITING, State
+from mailer.publisher import Publisher
 from tests.delivering import World
-from tests.servers import SmtpSink
+from tests.servers import SmtpSink, redis_server
+from tests.working import worker, write_settings
 
 Make = Callable[[World, StationConfig, Callable[[Done], None]], AbstractAsyncContextManager[Dispatcher]]
 
@@ -51,8 +56,34 @@ async def child_processes(
         await dispatcher.close()
 
 
+@asynccontextmanager
+async def celery(
+    world: World, config: StationConfig, done: Callable[[Done], None]
+) -> AsyncIterator[Dispatcher]:
+    folder = Path(world.url.removeprefix("sqlite:///")).parent
+    backend = config.backends["main"]
+    # The worker's own pump must not hint anything.
+    assert world.ledger.schedule.lead(f"pump:{Runner.WORKERS}", "this test", 600)
+
+    async def still_waiting(ids: Sequence[int]) -> Collection[int]:
+        return await asyncio.to_thread(world.ledger.schedule.still_waiting, ids)
+
+    with redis_server() as redis:
+        write_settings(folder, broker=redis.url, backend=f"{backend.url}?{urlencode(backend.options)}")
+        publisher = Publisher(redis.url)
+        dispatcher = CeleryDispatcher(publisher, still_waiting, done=done)
+        with worker(folder):
+            yield dispatcher
+            await dispatcher.close()
+        publisher.close()
+
+
 #: Every way from the pump to an engine.
-DISPATCHERS: Mapping[str, Make] = {"in process": in_process, "child processes": child_processes}
+DISPATCHERS: Mapping[str, Make] = {
+    "in process": in_process,
+    "child processes": child_processes,
+    "celery": celery,
+}
 
 
 @dataclass
@@ -157,5 +188,11 @@ async def test_once_drained_nothing_more_is_taken(stage: Stage):
     assert await stage.dispatcher.drain(20)
 
     assert stage.dispatcher.free() == 0
-    await until(lambda: set(stage.world.states(campaign)) <= {State.ACCEPTED, *WAITING})
-    assert len(stage.copies()) == stage.world.states(campaign).get(State.ACCEPTED, 0)
+
+    def settled() -> bool:
+        states = stage.world.states(campaign)
+        return set(states) <= {State.ACCEPTED, *WAITING} and len(stage.copies()) == states.get(
+            State.ACCEPTED, 0
+        )
+
+    await until(settled)

@@ -19,9 +19,10 @@ from redis import Redis
 
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
-from mailer.publisher import Publisher, worker_argv
+from mailer.publisher import Publisher
 from tests.delivering import World
-from tests.servers import Process, wait_until
+from tests.servers import wait_until
+from tests.working import environment, worker, write_settings
 
 ROWS = 1000
 #: With faults, fewer and slower, so that something is left to do when the fault comes.
@@ -42,30 +43,14 @@ class Site:
         self.workers = []
         self.write()
 
-    def write(self, rate="[]", lease=10.0, connections=CONNECTIONS):
-        (self.folder / "mailer.toml").write_text(
-            f'ledger = "sqlite:///mailer.db"\n'
-            f'broker = "{self.redis.url}"\n'
-            f"lease_seconds = {lease}\n"
-            f"[backends.main]\n"
-            f'url = "{self.sink.url}"\n'
-            f"rate = {rate}\n"
-            f"connections = {connections}\n"
-        )
+    def write(self, **settings):
+        write_settings(self.folder, broker=self.redis.url, backend=self.sink.url, **settings)
 
     @contextmanager
     def worker(self, name="w1", *more):
-        """A worker process that has started to take hints."""
-        command = [*worker_argv(name=name), *more]
-        root = Path(__file__).parents[2]
-        environment = os.environ | {"PYTHONPATH": str(root), "PYTHONWARNINGS": ""}
-        process = Process(command, self.folder / f"{name}.log", cwd=self.folder, env=environment)
-        self.workers.append(process)
-        try:
+        with worker(self.folder, name, *more) as process:
+            self.workers.append(process)
             yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.stop()
 
     def log(self, name="w1"):
         return (self.folder / f"{name}.log").read_text()
@@ -250,7 +235,7 @@ def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
         [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"],
         check=False,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -266,7 +251,7 @@ def run(site, *more):
         [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", *more],
         check=False,
         cwd=site.folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,0 +1,49 @@
+"""Real Celery workers for tests: processes of their own, in a folder with a mailer.toml."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mailer.publisher import worker_argv
+from tests.servers import Process
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_settings(
+    folder: Path,
+    *,
+    broker: str,
+    backend: str,
+    rate: str = "[]",
+    lease: float = 10.0,
+    connections: int = 10,
+) -> None:
+    """A mailer.toml with one backend, ``main``, and the ledger beside it."""
+    (folder / "mailer.toml").write_text(
+        f'ledger = "sqlite:///mailer.db"\n'
+        f'broker = "{broker}"\n'
+        f"lease_seconds = {lease}\n"
+        f"[backends.main]\n"
+        f'url = "{backend}"\n'
+        f"rate = {rate}\n"
+        f"connections = {connections}\n"
+    )
+
+
+def environment() -> dict[str, str]:
+    """Warnings of other people's packages are not errors of a worker."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+
+
+@contextmanager
+def worker(folder: Path, name: str = "w1", *more: str) -> Iterator[Process]:
+    """A worker that was started in this folder; its log is ``<name>.log`` there."""
+    process = Process([*worker_argv(name=name), *more], folder / f"{name}.log", cwd=folder, env=environment())
+    try:
+        yield process
+    finally:
+        process.stop()
