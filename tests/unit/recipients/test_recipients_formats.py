@@ -170,7 +170,7 @@ def zipped(*names):
     [
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "an old or encrypted Excel workbook (.xls)"),
         (b"%PDF-1.7\n", "a PDF document"),
-        (gzip.compress(b"email\n"), "a gzip archive"),
+        (gzip.compress(b"email\n", mtime=0), "a gzip archive"),
         (zipped("list.csv"), "a ZIP archive"),
         (zipped("mimetype", "content.xml"), "an OpenDocument file"),
         (b"SQLite format 3\x00", "an SQLite database"),
