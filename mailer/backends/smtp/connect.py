@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import cast
 
 import aiosmtplib
 
@@ -69,7 +70,7 @@ class _Opening:
 
     def abandon(self) -> None:
         if self._client.transport is not None:
-            self._client.transport.close()
+            cast("asyncio.Transport", self._client.transport).abort()
         if self._socket is not None:
             self._socket.close()
         if self._wire is not None:
@@ -83,8 +84,8 @@ class _Opening:
         self._check_peer(peer)
         self._client = self._make_client(self._socket)
         self.phase = Phase.GREETING
-        greeting = await self._client.connect(timeout=limits.greeting)
         self._socket = None  # the transport's from here on
+        greeting = await self._client.connect(timeout=limits.greeting)
         await self._ehlo()
         await self._encrypt()
         mechanism = await self._login(peer)

@@ -58,13 +58,19 @@ class Pool:
             self._grow.cancel()
         self._give_up(BackendUnusable(self._options.name, "it was closed"))
         self._wake(len(self._idle))
-        for task in self._opening:
-            task.cancel()
+        await self._stop_opening()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=patience)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    async def _stop_opening(self) -> None:
+        """Asked until it is so: up to Python 3.11 ``wait_for`` may swallow a cancellation."""
+        while self._opening:
+            for task in self._opening:
+                task.cancel()
+            await asyncio.wait(self._opening.copy(), timeout=0.1)
 
     # --- what couriers call ----------------------------------------------------------------------
 
