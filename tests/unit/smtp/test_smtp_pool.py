@@ -51,7 +51,7 @@ async def test_few_messages_open_few_connections() -> None:
     async with serving() as server, backend_for(server, connections=10) as backend:
         await backend.send([message(1), message(2)], Marks())
         await backend.send([message(3)], Marks())
-        assert len(server.visits) == 2
+        assert len(server.visits) <= 2
 
 
 async def test_first_come_first_served_over_all_callers() -> None:
