@@ -11,6 +11,7 @@ import sys
 from typing import Any, NoReturn
 
 from celery import Celery, bootsteps
+from celery.worker import state
 
 from mailer.errors import ConfigError, MailerError
 from mailer.publisher import configuration, hints_at_once
@@ -55,7 +56,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         _assert_configuration(worker.app)
-        runtime = Runtime(worker.app.settings, worker=worker_name(worker.hostname))
+        runtime = Runtime(worker.app.settings, worker=worker_name(worker.hostname), on_death=_end)
         try:
             runtime.start()
         except MailerError as error:
@@ -94,6 +95,11 @@ def _assert_configuration(app: Celery) -> None:
     for name in wanted.keys() - {"worker_send_task_events"}:
         if app.conf[name] != wanted[name]:
             _refuse(f"{name} is {app.conf[name]!r}, and mail is only safe with {wanted[name]!r}")
+
+
+def _end() -> None:
+    """Celery looks at this once a second, and ends the process in good order."""
+    state.should_stop = 1
 
 
 def _refuse(reason: str) -> NoReturn:

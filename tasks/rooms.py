@@ -25,10 +25,12 @@ from mailer.settings import Settings
 class Rooms:
     """Entered on the event loop that is to use them; left, everything is closed in reverse.
 
-    What is still under way then is given back or becomes unknown at once, not when its lease ends.
+    ``clean``: everything was answered. Otherwise what is under way is abandoned, and is given back or
+    becomes unknown at once, not when its lease ends.
     """
 
     def __init__(self, settings: Settings, worker: str) -> None:
+        self.clean = True
         self._settings = settings
         self._worker = worker
         self._open = AsyncExitStack()
@@ -43,7 +45,7 @@ class Rooms:
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
             station = Station(self._config(), writer)
             self.engine = station.engine
-            self._open.push_async_callback(station.engine.close)
+            self._open.push_async_callback(self._let_go)
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
             self.pump = Pump(
@@ -52,6 +54,7 @@ class Rooms:
                 runner=Runner.WORKERS,
                 worker=self._worker,
                 throttle=station.throttle,
+                rests=station.engine.resting,
                 epoch_copy=SidecarEpoch(beside(self._settings.ledger_url, ".epoch")),
                 recipients_per_task=self._settings.recipients_per_task,
             )
@@ -64,6 +67,9 @@ class Rooms:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    async def _let_go(self) -> None:
+        await (self.engine.close() if self.clean else self.engine.abort())
 
     def _resign(self, ledger: Ledger) -> None:
         """Another worker's pump leads at once."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
-
-import structlog
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 
 from mailer.delivery import loop
 from mailer.errors import LedgerError
 from mailer.settings import Settings
 from tasks.rooms import Rooms
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 #: A ledger that cannot be read is tried again after this.
 LEDGER_REST = 1.0
 
 
 class Runtime:
-    """The engine on a thread of its own. ``start`` and ``stop`` once; ``deliver`` from any thread."""
+    """The engine on a thread of its own. ``start`` and ``stop`` once; ``deliver`` from any thread.
 
-    def __init__(self, settings: Settings, *, worker: str) -> None:
+    ``on_death`` is called, on that thread, when it ends without having been told to.
+    """
+
+    def __init__(self, settings: Settings, *, worker: str, on_death: Callable[[], None]) -> None:
         self._settings = settings
         self._worker = worker
+        self._on_death = on_death
         self._thread = threading.Thread(target=self._run, name="engine")
         self._ready: Future[None] = Future()
         self._lock = threading.Lock()
@@ -40,12 +44,14 @@ class Runtime:
         self._ready.result()
 
     def deliver(self, ids: Sequence[int]) -> None:
-        """Returns when the rows that could be claimed are settled. Claims nothing any more while stopping."""
+        """Returns when the rows that could be claimed are settled, or were abandoned by ``stop``. Claims
+        nothing any more then."""
         with self._lock:
             if not self._open:
                 return
             under_way = asyncio.run_coroutine_threadsafe(self._deliver(ids), self._loop)
-        under_way.result()
+        with suppress(CancelledError):
+            under_way.result()
 
     def stop(self, seconds: float) -> None:
         """Let what is on the wire finish for up to ``seconds``, give back the rest, close everything."""
@@ -60,12 +66,13 @@ class Runtime:
         try:
             loop.run(self._serve())
         except BaseException as error:
-            if self._ready.done():
-                log.exception("engine stopped")
-            else:
-                self._ready.set_exception(error)
-        finally:
             self._open = False
+            if not self._ready.done():
+                self._ready.set_exception(error)
+                return
+            # A worker without an engine would take hints and do nothing.
+            log.critical("the engine died, and this worker ends with it", exc_info=error)
+            self._on_death()
 
     # On the event loop.
 
@@ -78,14 +85,15 @@ class Runtime:
             await self._pump(rooms)
             rooms.engine.drain()
             if self._slices:
-                await asyncio.wait(self._slices, timeout=self._patience)
+                _, late = await asyncio.wait(self._slices, timeout=self._patience)
+                rooms.clean = not late
 
     async def _pump(self, rooms: Rooms) -> None:
         while not self._stop.is_set():
             try:
                 await rooms.pump.run(self._stop)
             except LedgerError as error:
-                log.warning("ledger not available", reason=str(error), again_in=LEDGER_REST)
+                log.warning("ledger not available, again in %.0f s: %s", LEDGER_REST, error)
                 await asyncio.sleep(LEDGER_REST)
 
     async def _deliver(self, ids: Sequence[int]) -> None:

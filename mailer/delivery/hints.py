@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-import structlog
 
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done
@@ -17,7 +16,7 @@ from mailer.delivery.jobs import Delivered
 from mailer.errors import BrokerUnavailable, LedgerError
 from mailer.publisher import Publisher
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 #: A hint that nobody has claimed by then may be lost; the pump hints its rows again.
 FORGOTTEN_AFTER = 5.0
@@ -112,7 +111,7 @@ class CeleryDispatcher:
             self._publisher.publish(hint.ids, hint.stream)
         except BrokerUnavailable as error:
             self._rest_until = self._clock() + REST_AFTER_FAILURE
-            log.warning("hints not published", reason=str(error), again_in=REST_AFTER_FAILURE)
+            log.warning("hints not published, again in %.0f s: %s", REST_AFTER_FAILURE, error)
             raise
 
     def _published(self, out: _Out, future: asyncio.Future[None]) -> None:
@@ -131,7 +130,7 @@ class CeleryDispatcher:
             try:
                 waiting = await self._still_waiting(list(asked)) if asked else ()
             except LedgerError as error:
-                log.warning("hints not followed up", reason=str(error))
+                log.warning("hints not followed up: %s", error)
                 waiting = asked
             self._sort_out(asked, waiting)
 
