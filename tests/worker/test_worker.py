@@ -220,6 +220,15 @@ def test_a_queue_that_nobody_fills_is_refused(site):
     assert "celery" in done.stderr
 
 
+def test_a_wrong_setting_is_said_and_nothing_starts(site):
+    site.write(rate='"fast"')
+    done = run(site)
+
+    assert done.returncode == 2
+    assert "backends.main.rate: 'fast' is not a rate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
     (tmp_path / "mailer.toml").write_text('ledger = "sqlite:///mailer.db"\n')
     done = subprocess.run(
