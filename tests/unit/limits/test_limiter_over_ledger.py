@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from mailer.ledger.writer import GroupCommit
 
 from mailer.delivery.limits.ledger import LedgerLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.ledger import open_ledger
+from mailer.ledger.writer import GroupCommit
 from tests.unit.limits.windows_seen import most_in_any_window
 
 KEYS = ("backend:main",)
