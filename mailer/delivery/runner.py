@@ -104,8 +104,8 @@ async def run_embedded(
     recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
     to: the first gives back what has not been started and waits up to 30 s, the second ends at once.
 
-    Raises StateConflict when another process runs the campaign, or the ledger was restored from a
-    backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
+    Raises StateConflict when another process or the workers run the campaign, or the ledger was restored
+    from a backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
     """
     config = StationConfig(
         ledger_url=ledger_url,
@@ -151,11 +151,13 @@ class _Run:
             recipients_per_task=orders.recipients_per_task,
         )
         self._pace = Pace()
+        #: Whoever finds these in the lock file after our death may end what they hold.
+        self._names = tuple({config.worker, *self._crew.workers})
 
     async def through(self, *, accept_epoch: bool) -> RunResult:
         began = time.monotonic()
         path = beside(self._config.ledger_url, f".{self._orders.campaign_id}.lock")
-        with campaign_lock(path, self._crew.workers) as former:
+        with campaign_lock(path, self._names) as former:
             await self._writer.run(lambda ledger: self._take_over(ledger, former, accept_epoch=accept_epoch))
             await self._crew.start()
             try:
@@ -169,8 +171,11 @@ class _Run:
 
     def _take_over(self, ledger: Ledger, former: tuple[str, ...], *, accept_epoch: bool) -> None:
         """What the last owner held is free at once; it is dead, or we would not have its lock."""
+        if ledger.campaigns.by_id(self._orders.campaign_id).runner is not Runner.EMBEDDED:
+            raise StateConflict("the workers run this campaign; `mailer status` shows how far they are")
         for worker in former:
             ledger.slices.abandon(worker)
+            ledger.schedule.resign(self._pump.name, worker)
         ledger.slices.recover()
         if accept_epoch:
             epoch.accept(ledger, self._epoch)

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from mailer.ledger.contract import CampaignState
+from mailer.ledger.contract import CampaignState, Runner
 from mailer.message import State
 from tests.delivering import World
 
@@ -32,7 +32,7 @@ async def world(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_killed_again_and_again_nothing_is_lost_and_nothing_sent_twice(world, smtp_sink, processes):
     sink = smtp_sink()
-    campaign = world.campaign(ROWS)
+    campaign = world.campaign(ROWS, runner=Runner.EMBEDDED)
     chance = random.Random(1)
     kills = 0
 

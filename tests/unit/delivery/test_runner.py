@@ -182,6 +182,13 @@ async def test_a_second_run_is_told_who_runs_it(world: World):
         await run(world, one)
 
 
+async def test_a_campaign_of_the_workers_is_left_to_them(world: World):
+    one = world.campaign(5, runner=Runner.WORKERS)
+
+    with pytest.raises(StateConflict, match="the workers run this campaign"):
+        await run(world, one)
+
+
 async def test_what_a_dead_owner_held_is_free_at_once(world: World, outbox: MemoryBackend):
     one = campaign(world, 10)
     held = await world.writer.claim(world.ids(one, 10), "dead/0", 3600.0)
