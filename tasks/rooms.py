@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -94,9 +94,9 @@ class Rooms:
         publisher = Publisher(self._settings.broker_url or "")
         self._open.callback(publisher.close)
 
-        async def still_waiting(ids: Sequence[int]) -> Collection[int]:
-            return await asyncio.to_thread(ledger.schedule.still_waiting, ids)
+        async def waiting_for(ids: Sequence[int]) -> Mapping[int, float]:
+            return await asyncio.to_thread(ledger.schedule.waiting_for, ids)
 
         return CeleryDispatcher(
-            publisher, still_waiting, recipients_per_task=self._settings.recipients_per_task
+            publisher, waiting_for, recipients_per_task=self._settings.recipients_per_task
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,8 +32,8 @@ LOOK_EVERY = 0.1
 #: Over how long the pace of the workers is measured.
 PACE_SECONDS = 5.0
 
-#: Of these rows, those that still wait for a worker.
-StillWaiting = Callable[[Sequence[int]], Awaitable[Collection[int]]]
+#: Of these rows, those that nobody holds, with the seconds that they have been due.
+WaitingFor = Callable[[Sequence[int]], Awaitable[Mapping[int, float]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -53,14 +54,14 @@ class CeleryDispatcher:
     def __init__(
         self,
         publisher: Publisher,
-        still_waiting: StillWaiting,
+        waiting_for: WaitingFor,
         *,
         recipients_per_task: int = 200,
         done: Callable[[Done], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publisher = publisher
-        self._still_waiting = still_waiting
+        self._waiting_for = waiting_for
         self._rows_per_hint = recipients_per_task
         self.done = done
         self._clock = clock
@@ -121,23 +122,23 @@ class CeleryDispatcher:
             self._forget(out)
             return
         out.published = True
-        out.at = self._clock()
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            now = self._clock()
             asked = {first: out for first, out in self._out.items() if out.published}
             try:
-                waiting = await self._still_waiting(list(asked)) if asked else ()
+                waiting = await self._waiting_for(list(asked)) if asked else {}
             except LedgerError as error:
                 log.warning("hints not followed up: %s", error)
-                waiting = asked
-            self._sort_out(asked, waiting)
+                waiting = dict.fromkeys(asked, math.inf)
+            self._sort_out(asked, waiting, now)
 
-    def _sort_out(self, asked: dict[int, _Out], waiting: Collection[int]) -> None:
-        now = self._clock()
-        claimed = [out for first, out in asked.items() if first not in waiting]
-        lost = [out for first, out in asked.items() if first in waiting and now - out.at >= FORGOTTEN_AFTER]
+    def _sort_out(self, asked: Mapping[int, _Out], waiting: Mapping[int, float], now: float) -> None:
+        """A row that fell due after its hint was claimed and given back meanwhile."""
+        claimed = [out for first, out in asked.items() if waiting.get(first, 0.0) < now - out.at]
+        lost = [out for out in asked.values() if now - out.at >= FORGOTTEN_AFTER]
         if claimed:
             self._pace.claimed(len(claimed))
         for out in claimed + lost:

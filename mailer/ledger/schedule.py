@@ -142,6 +142,15 @@ class Schedule:
         statement = select(message.c.id).where(one_of(message.c.id, "ids"), WAITING)
         return set(self._column(statement, ids=self._database.dialect.array(ids)))
 
+    def waiting_for(self, ids: Sequence[int]) -> dict[int, float]:
+        """Those that nobody holds, with the seconds that they have been due. A row that was claimed and
+        given back is due since then."""
+        statement = select(message.c.id, message.c.due_at).where(one_of(message.c.id, "ids"), WAITING)
+        with self._database.read() as connection:
+            rows = connection.execute(statement, {"ids": self._database.dialect.array(ids)}).all()
+        now = self._database.clock()
+        return {id_: now - due_at for id_, due_at in rows}
+
     def _fresh(self, campaign_id: int, limit: int) -> list[int]:
         """The primary key is walked from the first row that was fresh at the last look; the few that became
         fresh again behind it (``retry``) are found by the index, when the walk ends. Walking the index alone

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,13 +65,13 @@ async def celery(
     # The worker's own pump must not hint anything.
     assert world.ledger.schedule.lead(f"pump:{Runner.WORKERS}", "this test", 600)
 
-    async def still_waiting(ids: Sequence[int]) -> Collection[int]:
-        return await asyncio.to_thread(world.ledger.schedule.still_waiting, ids)
+    async def waiting_for(ids: Sequence[int]) -> Mapping[int, float]:
+        return await asyncio.to_thread(world.ledger.schedule.waiting_for, ids)
 
     with redis_server() as redis:
         write_settings(folder, broker=redis.url, backend=f"{backend.url}?{urlencode(backend.options)}")
         publisher = Publisher(redis.url)
-        dispatcher = CeleryDispatcher(publisher, still_waiting, done=done)
+        dispatcher = CeleryDispatcher(publisher, waiting_for, done=done)
         with worker(folder):
             yield dispatcher
             await dispatcher.close()

@@ -1,4 +1,4 @@
-"""The dispatcher over a real broker; the ledger's part is a set of rows that still wait."""
+"""The dispatcher over a real broker; the ledger's part is a table of rows and how long they have been due."""
 
 import asyncio
 import base64
@@ -13,6 +13,9 @@ from mailer.delivery.contract import Hint
 from mailer.delivery.hints import CeleryDispatcher
 from mailer.errors import LedgerBusy
 from mailer.publisher import PREFIX, Publisher
+
+#: A row that was due long before its hint.
+LONG = 1e9
 
 
 class Clock:
@@ -32,7 +35,7 @@ def clock():
 
 @pytest.fixture
 def waiting():
-    return set()
+    return {}
 
 
 @pytest.fixture
@@ -42,12 +45,12 @@ def done():
 
 @pytest.fixture
 async def dispatcher(redis_server, clock, waiting, done):
-    async def still_waiting(ids):
-        return waiting & set(ids)
+    async def waiting_for(ids):
+        return {id_: waiting[id_] for id_ in ids if id_ in waiting}
 
     publisher = Publisher(redis_server.url)
     dispatcher = CeleryDispatcher(
-        publisher, still_waiting, recipients_per_task=10, done=done.append, clock=clock
+        publisher, waiting_for, recipients_per_task=10, done=done.append, clock=clock
     )
     yield dispatcher
     await dispatcher.close()
@@ -79,7 +82,7 @@ async def test_a_hint_goes_to_the_queue_of_its_stream(dispatcher, redis):
 
 
 async def test_a_hint_is_outstanding_until_its_rows_are_claimed(dispatcher, waiting, done):
-    waiting |= {1, 2}
+    waiting |= {1: LONG, 2: LONG}
     free = dispatcher.free()
     await dispatcher.dispatch(Hint((1, 2)))
     assert dispatcher.outstanding() == {1, 2}
@@ -87,13 +90,13 @@ async def test_a_hint_is_outstanding_until_its_rows_are_claimed(dispatcher, wait
     await asyncio.sleep(3 * hints.LOOK_EVERY)
     assert dispatcher.outstanding() == {1, 2}
 
-    waiting -= {1, 2}
+    waiting.clear()
     await until(lambda: not dispatcher.outstanding())
     assert [item.hint.ids for item in done] == [(1, 2)]
 
 
 async def test_a_hint_that_nobody_claims_is_forgotten_after_five_seconds(dispatcher, redis, waiting, clock):
-    waiting |= {1, 2}
+    waiting |= {1: LONG, 2: LONG}
     await dispatcher.dispatch(Hint((1, 2)))
     await until(lambda: published(redis))
     clock.ahead = hints.FORGOTTEN_AFTER - 1
@@ -104,10 +107,20 @@ async def test_a_hint_that_nobody_claims_is_forgotten_after_five_seconds(dispatc
     await until(lambda: not dispatcher.outstanding())
 
 
+async def test_rows_that_were_claimed_and_given_back_may_be_hinted_again_at_once(dispatcher, waiting):
+    waiting[1] = LONG
+    await dispatcher.dispatch(Hint((1, 2)))
+    await asyncio.sleep(3 * hints.LOOK_EVERY)
+    assert dispatcher.outstanding()
+
+    waiting[1] = 0.001  # due since a moment ago: somebody gave it back
+    await until(lambda: not dispatcher.outstanding())
+
+
 async def test_what_is_outstanding_is_bounded_until_claims_show_how_fast_it_goes(dispatcher, waiting):
     number = 0
     while dispatcher.free() > 0:
-        waiting.add(number)
+        waiting[number] = LONG
         await dispatcher.dispatch(Hint(tuple(range(number, number + 10))))
         number += 10
 
@@ -121,7 +134,7 @@ async def test_a_broker_that_is_down_is_left_alone_for_a_while_and_loses_nothing
     dispatcher, redis_server, redis, waiting, done, clock
 ):
     redis_server.process.kill()
-    waiting.add(1)
+    waiting[1] = LONG
     await dispatcher.dispatch(Hint((1,)))
     await until(lambda: done)
     assert dispatcher.free() == 0
@@ -148,13 +161,13 @@ async def test_a_broker_that_hangs_never_holds_up_the_loop(dispatcher, redis_ser
 async def test_a_ledger_that_is_busy_does_not_end_the_follow_up(redis_server, clock):
     answers = [LedgerBusy("locked")]
 
-    async def still_waiting(ids):
+    async def waiting_for(ids):
         if answers:
             raise answers.pop()
-        return set()
+        return {}
 
     publisher = Publisher(redis_server.url)
-    dispatcher = CeleryDispatcher(publisher, still_waiting, clock=clock)
+    dispatcher = CeleryDispatcher(publisher, waiting_for, clock=clock)
     await dispatcher.dispatch(Hint((1,)))
     await until(lambda: not dispatcher.outstanding())
     await dispatcher.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mailer.delivery.limits.limiter import Change, GrantLog, WindowLimiter
+from mailer.delivery.limits.limiter import PATIENCE, Change, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits
 from mailer.ledger.writer import GroupCommit
 
@@ -25,5 +25,12 @@ class LedgerStore:
 class LedgerLimiter(WindowLimiter):
     """The Limiter of every process that has a ledger and no Redis."""
 
-    def __init__(self, limits: Limits, writer: GroupCommit, *, grant_log: GrantLog | None = None) -> None:
-        super().__init__(limits, LedgerStore(writer), grant_log=grant_log)
+    def __init__(
+        self,
+        limits: Limits,
+        writer: GroupCommit,
+        *,
+        patience: float = PATIENCE,
+        grant_log: GrantLog | None = None,
+    ) -> None:
+        super().__init__(limits, LedgerStore(writer), patience=patience, grant_log=grant_log)

@@ -15,7 +15,7 @@ from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing
 from mailer.delivery.limits.plan import Limits
 from mailer.delivery.limits.rates import Rate
-from mailer.delivery.limits.windows import Gate, decide, gates
+from mailer.delivery.limits.windows import Gate, decide, gates, time_until
 
 T = TypeVar("T")
 #: What one key remembers: JSON-able, by gate name.
@@ -25,6 +25,10 @@ Memories = Mapping[str, Memory]
 Change = Callable[[Memories, float], tuple[Memories, T]]
 #: Told of every grant: key, messages, time on the store's clock.
 GrantLog = Callable[[str, int, float], None]
+
+#: A take waits this long rather than refuse, so that a message goes the moment its window has room. Whoever
+#: asks what is available is told what will be in half that time. Without it 20/s came out as 19.3/s.
+PATIENCE = 0.1
 
 _ALL = 1 << 31
 
@@ -42,19 +46,28 @@ class _Ask:
     keys: tuple[str, ...]
     wanted: int
     consume: bool
+    patience: float
     answer: asyncio.Future[Grant] = field(repr=False)
 
 
 class WindowLimiter:
     """Implements ``delivery.contract.Limiter``. For one event loop.
 
-    ``take`` of keys that no rate and no slowing down concerns grants everything. What the store
-    raises reaches every caller that waits for it.
+    ``take`` of keys that no rate and no slowing down concerns grants everything; it waits up to
+    ``patience`` seconds for room. What the store raises reaches every caller that waits for it.
     """
 
-    def __init__(self, limits: Limits, store: Store, *, grant_log: GrantLog | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        store: Store,
+        *,
+        patience: float = PATIENCE,
+        grant_log: GrantLog | None = None,
+    ) -> None:
         self._limits = limits
         self._store = store
+        self._patience = patience
         self._grant_log = grant_log
         self._asks: list[_Ask] = []
         self._serving: asyncio.Task[None] | None = None
@@ -63,12 +76,19 @@ class WindowLimiter:
     async def take(self, keys: Sequence[str], wanted: int) -> Grant:
         if not keys or wanted <= 0:
             return Grant(max(wanted, 0))
-        return await self._ask(keys, wanted, consume=True)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._patience
+        while True:
+            left = max(0.0, deadline - clock())
+            grant = await self._ask(keys, wanted, consume=True, patience=left)
+            if grant.granted or grant.wait > left:
+                return grant
+            await asyncio.sleep(grant.wait)
 
     async def available(self, keys: Sequence[str]) -> Grant:
         if not keys:
             return Grant(_ALL)
-        return await self._ask(keys, _ALL, consume=False)
+        return await self._ask(keys, _ALL, consume=False, patience=self._patience / 2)
 
     async def slow_down(self, key: str, seconds: float | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -89,9 +109,9 @@ class WindowLimiter:
 
         await self._store.exchange([key], change)
 
-    async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool) -> Grant:
+    async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float) -> Grant:
         answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._asks.append(_Ask(tuple(keys), wanted, consume, answer))
+        self._asks.append(_Ask(tuple(keys), wanted, consume, patience, answer))
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
         return await answer
@@ -139,14 +159,12 @@ class _Round:
         changed: set[str] = set()
         grants = []
         for ask in self.asks:
-            decision = decide(
-                [(gate, working[key].get(gate.name)) for key in ask.keys for gate in gates_of[key]],
-                ask.wanted,
-                now,
+            grant = _grant(
+                ask, [(gate, working[key].get(gate.name)) for key in ask.keys for gate in gates_of[key]], now
             )
-            grants.append(Grant(decision.granted, decision.wait))
-            if ask.consume and decision.granted:
-                self._consume(ask.keys, gates_of, working, decision.granted, now)
+            grants.append(grant)
+            if ask.consume and grant.granted:
+                self._consume(ask.keys, gates_of, working, grant.granted, now)
                 changed.update(ask.keys)
         at_full_speed = [key for key, found in gates_of.items() if not _slowed(found)]
         changed.update(key for key in at_full_speed if _forget_slowing(working[key]))
@@ -166,6 +184,18 @@ class _Round:
                 memory[gate.name] = gate.after(memory.get(gate.name), now, granted)
             if self.grant_log:
                 self.grant_log(key, granted, now)
+
+
+def _grant(ask: _Ask, found: Sequence[tuple[Gate, Any]], now: float) -> Grant:
+    if not ask.consume:
+        # What will be there when those who are told of it come.
+        decision = decide(found, ask.wanted, now + ask.patience)
+        return Grant(decision.granted, decision.wait)
+    soon = time_until(found, ask.wanted, now)
+    if 0 < soon <= ask.patience:
+        return Grant(0, soon)
+    decision = decide(found, ask.wanted, now)
+    return Grant(decision.granted, decision.wait)
 
 
 def _slowed(found: Sequence[Gate]) -> bool:

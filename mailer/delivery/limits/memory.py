@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mailer.delivery.limits.limiter import Change, GrantLog, WindowLimiter
+from mailer.delivery.limits.limiter import PATIENCE, Change, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ class MemoryLimiter(WindowLimiter):
     """A Limiter that shares with nobody."""
 
     def __init__(
-        self, limits: Limits, *, clock: Callable[[], float] = time.time, grant_log: GrantLog | None = None
+        self,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE,
+        grant_log: GrantLog | None = None,
     ) -> None:
-        super().__init__(limits, MemoryStore(clock), grant_log=grant_log)
+        super().__init__(limits, MemoryStore(clock), patience=patience, grant_log=grant_log)

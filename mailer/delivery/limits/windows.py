@@ -23,9 +23,12 @@ from mailer.delivery.limits.rates import Rate
 SLOTS = 128
 #: Rates over longer times may be used up at once.
 LONGEST_PACE = 60
-#: A pace may run ahead by this much, so that a caller who comes late does not lose what was due.
-BURST_SECONDS = 0.1
+#: What came due this lately is not lost for a caller who comes late: a hint over a broker takes tenths of a
+#: second to its engine. At a tenth, 200/s came out as 172/s through Celery.
+BURST_SECONDS = 0.25
 MIN_BURST = 2
+#: Messages of this much time make a lot.
+LOT_SECONDS = 0.05
 #: Asking again sooner than this is not worth the call.
 SHORTEST_WAIT = 0.001
 _EPSILON = 1e-9
@@ -69,7 +72,7 @@ class Pace:
 
     @property
     def lot(self) -> int:
-        return max(1, int(self.burst / 2))
+        return max(1, int(self.per_second * LOT_SECONDS))
 
     def room(self, memory: Any, now: float) -> int:
         ahead = (self._due(memory, now) - now) * self.per_second
@@ -171,6 +174,11 @@ def decide(gates: Sequence[tuple[Gate, Any]], wanted: int, now: float) -> Decisi
     after = [(gate, gate.after(memory, now, granted) if granted else memory) for gate, memory in gates]
     wait = max(gate.wait(memory, now, min(rest, gate.lot)) for gate, memory in after)
     return Decision(granted, max(wait, SHORTEST_WAIT))
+
+
+def time_until(gates: Sequence[tuple[Gate, Any]], wanted: int, now: float) -> float:
+    """Seconds until all of ``wanted`` may go, or as many as can ever go at once."""
+    return max((gate.wait(memory, now, wanted) for gate, memory in gates), default=0.0)
 
 
 def _through(gate: Gate, memory: Any, wanted: int, now: float) -> int:

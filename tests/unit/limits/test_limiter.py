@@ -40,7 +40,7 @@ def limiter(limits, clock, log):
     def add(key, granted, at):
         log[key] += granted
 
-    return MemoryLimiter(limits, clock=clock, grant_log=add)
+    return MemoryLimiter(limits, clock=clock, patience=0.0, grant_log=add)
 
 
 GMAIL = ("backend:main", "lane:main:gmail")
@@ -81,7 +81,7 @@ async def test_callers_that_come_together_share_one_call_to_the_store(limits, cl
             await asyncio.sleep(0)
             return await super().exchange(keys, change)
 
-    limiter = WindowLimiter(limits, Counting(clock))
+    limiter = WindowLimiter(limits, Counting(clock), patience=0.0)
     grants = await asyncio.gather(*(limiter.take(GMAIL, 15) for _ in range(10)))
 
     assert sum(grant.granted for grant in grants) == 100
@@ -109,7 +109,7 @@ async def test_what_the_store_raises_reaches_every_caller_and_the_next_call_work
             return await super().exchange(keys, change)
 
     store = Broken(clock)
-    limiter = WindowLimiter(limits, store)
+    limiter = WindowLimiter(limits, store, patience=0.0)
     answers = await asyncio.gather(*(limiter.take(GMAIL, 1) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(answer, OSError) for answer in answers)
 
@@ -134,7 +134,7 @@ async def test_a_slowed_lane_goes_at_half_its_flow_and_recovers(limiter, limits,
 
 async def test_a_lane_with_a_rate_is_slowed_below_it_and_never_goes_above_it_again(clock):
     limits = Limits({"main": BackendRates(lanes={"gmail": ("100/s",)})}, clock=Clock())
-    limiter = MemoryLimiter(limits, clock=clock)
+    limiter = MemoryLimiter(limits, clock=clock, patience=0.0)
     keys = limits.keys_for("main", "gmail", messages=0)
     await limiter.slow_down("lane:main:gmail")
 
@@ -169,3 +169,21 @@ async def granted_in(limiter, keys, clock, seconds):
         granted += grant.granted
         clock.now += max(grant.wait, 0.001)
     return granted
+
+
+async def test_a_take_waits_a_moment_for_room_and_then_gets_all_of_it():
+    limiter = MemoryLimiter(Limits({"main": BackendRates(rates=("20/s",))}), patience=5.0)
+    await limiter.take(("backend:main",), 5)
+    started = asyncio.get_running_loop().time()
+
+    grant = await limiter.take(("backend:main",), 5)
+
+    assert grant.granted == 5
+    assert asyncio.get_running_loop().time() - started >= 0.1
+
+
+async def test_the_pump_is_told_what_will_be_there_when_its_hint_arrives(limits, clock):
+    limiter = MemoryLimiter(Limits({"main": BackendRates(rates=("20/s",))}), clock=clock, patience=0.2)
+    await limiter.take(("backend:main",), 5)
+
+    assert (await limiter.available(("backend:main",))).granted == 2

@@ -30,7 +30,10 @@ class Process:
         self.writer = GroupCommit(self.ledger)
         self.limits = Limits({"main": BackendRates(rates=rates)})
         self.limiter = LedgerLimiter(
-            self.limits, self.writer, grant_log=lambda key, granted, at: self.log.append((at, granted))
+            self.limits,
+            self.writer,
+            patience=0.0,
+            grant_log=lambda key, granted, at: self.log.append((at, granted)),
         )
 
     async def close(self):
