@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mailer.ledger.writer import GroupCommit
-
 from mailer.backends.contract import Backend, BackendLimits
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
 from mailer.content.snapshot import pack
@@ -20,6 +18,7 @@ from mailer.delivery.engine import Engine
 from mailer.errors import ContentError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Campaign, NewCampaign, NewRow, Result, Runner, row_id
+from mailer.ledger.writer import GroupCommit
 from mailer.message import Accepted, Fenced, Mark, Outcome, Outgoing, Reply, State
 
 SPEC = MailSpec(sender="Acme News <news@acme.example>", subject="For {{ email }}")

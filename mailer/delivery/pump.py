@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from mailer.delivery import epoch
 from mailer.delivery.carrier import Resting
@@ -212,7 +213,7 @@ class Pump:
         for source in list(self._sources.values()):
             if source.exhausted and not self._busy(source):
                 campaign_id = source.campaign.id
-                if await self._writer.run(lambda ledger, id_=campaign_id: ledger.schedule.finish(id_)):
+                if await self._writer.run(partial(_finish, campaign_id)):
                     log.info("campaign %d: finished", campaign_id)
                     del self._sources[campaign_id]
                     self.changed.set()
@@ -225,6 +226,10 @@ class Pump:
             return FULL_SECONDS
         moments = [source.look_at for source in self._sources.values()]
         return max(0.0, min([self._house_at, *moments]) - self._clock())
+
+
+def _finish(campaign_id: int, ledger: Ledger) -> bool:
+    return ledger.schedule.finish(campaign_id)
 
 
 def _turn(source: Source, share: Mapping[int, int]) -> tuple[bool, int, int]:
