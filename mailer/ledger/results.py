@@ -27,7 +27,7 @@ _RESULT = select(*_COLUMNS).join(recipient, recipient.c.id == message.c.id)
 _PAGE = (
     _RESULT.where(message.c.id > bindparam("after"), message.c.id < bindparam("end"))
     .order_by(message.c.id)
-    .limit(PAGE)
+    .limit(bindparam("page"))
 )
 
 _ATTEMPTS = (
@@ -59,7 +59,7 @@ class Results:
         after, end = row_id(campaign_id, 0) - 1, row_id(campaign_id + 1, 0)
         while True:
             with self._database.read() as connection:
-                page = connection.execute(_PAGE, {"after": after, "end": end}).fetchall()
+                page = connection.execute(_PAGE, {"after": after, "end": end, "page": PAGE}).fetchall()
             yield from map(_result, page)
             if len(page) < PAGE:
                 return
