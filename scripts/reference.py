@@ -1,23 +1,22 @@
 """Write what the documentation says about settings and commands from the code itself.
 
-``python scripts/reference.py`` rewrites the blocks; a test fails when one of them is out of date.
+``python -m scripts.reference`` rewrites the blocks; a test fails when one of them is out of date.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from typer.testing import CliRunner
 
+from mailer.cli.app import COMMANDS, build
 from mailer.settings import ENVIRONMENT, BackendSettings, SafetySettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-COMMANDS = ROOT / "docs" / "reference" / "commands.md"
+COMMANDS_PAGE = ROOT / "docs" / "reference" / "commands.md"
 
 
 def settings_tables() -> str:
@@ -56,22 +55,21 @@ def _default(value: object) -> str:
 
 def commands() -> str:
     """The help of every command, as the terminal shows it at 100 columns."""
-    overview = _help()
-    names = [line.split()[0] for line in overview.partition("Commands:")[2].splitlines() if line.strip()]
     parts = [
         "# Commands",
         "Exit codes: 0 done, 1 some messages did not go, 2 wrong input or settings, 130 interrupted.",
-        f"```console\n$ mailer --help\n{overview}```",
+        f"```console\n$ mailer --help\n{_help()}```",
     ]
-    parts += [f"## {name}\n\n```console\n$ mailer {name} --help\n{_help(name)}```" for name in names]
+    parts += [f"## {name}\n\n```console\n$ mailer {name} --help\n{_help(name)}```" for name in COMMANDS]
     return "\n\n".join(parts) + "\n"
 
 
 def _help(*command: str) -> str:
-    environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
-    argv = [sys.executable, "-m", "mailer", *command, "--help"]
-    shown = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment).stdout  # noqa: S603
-    return "\n".join(line.rstrip() for line in shown.splitlines()).strip("\n") + "\n"
+    environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    shown = CliRunner().invoke(
+        build(*command), [*command, "--help"], prog_name="mailer", env=environment, catch_exceptions=False
+    )
+    return "\n".join(line.rstrip() for line in shown.output.splitlines()).strip("\n") + "\n"
 
 
 def between(text: str, mark: str, block: str) -> str:
@@ -83,12 +81,13 @@ def between(text: str, mark: str, block: str) -> str:
     return f"{head}{start}{block}{end}{tail}"
 
 
-def wanted() -> dict[Path, str]:
-    """What each generated file should hold."""
-    readme = README.read_text(encoding="utf-8")
-    return {README: between(readme, "settings", settings_tables()), COMMANDS: commands()}
+#: Each generated file, and what it should hold.
+WRITTEN = {
+    README: lambda: between(README.read_text(encoding="utf-8"), "settings", settings_tables()),
+    COMMANDS_PAGE: commands,
+}
 
 
 if __name__ == "__main__":
-    for file, text in wanted().items():
-        file.write_text(text, encoding="utf-8")
+    for file, text in WRITTEN.items():
+        file.write_text(text(), encoding="utf-8")

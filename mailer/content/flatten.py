@@ -37,6 +37,14 @@ class Markup:
     def inside(self) -> str:
         return self.text[2:-2].strip("-+ \t\n")
 
+    @property
+    def written(self) -> str:
+        """Without ``-`` at its ends: what that removes is gone already, and here it has other neighbours."""
+        if self.kind == "data":
+            return self.text
+        start = self.text[:2] + self.text[2:].removeprefix("-").removeprefix("+")
+        return start[:-2].removesuffix("-").removesuffix("+") + start[-2:]
+
 
 @dataclass(frozen=True, slots=True)
 class Flat:
@@ -130,7 +138,7 @@ class _Flattening:
                 continue
             word = node.inside.split(None, 1)[0] if node.kind == "statement" else ""
             if until:
-                written += node.text
+                written += node.written
                 until = "" if word == until else until
             elif word in {"set", "import", "from", "macro"}:
                 written += self._with_whole_name(node, user)
@@ -162,7 +170,7 @@ class _Flattening:
         if node.kind in {"expression", "statement"} and _SELF.search(node.inside):
             raise _Undecided
         if node.kind != "statement":
-            return node.text
+            return node.written
         if include := _INCLUDE.match(node.inside):
             name = self._join(include[1] or include[2], user)
             if name in self._sources:
@@ -172,13 +180,13 @@ class _Flattening:
     def _with_whole_name(self, node: Markup, user: str) -> str:
         """A statement that loads a template at run time names it from the template root."""
         if not re.match(r"(?:include|import|from)\b", node.inside):
-            return node.text
+            return node.written
         self.complete = False
-        found = _ANY_USE.search(node.text)
+        found = _ANY_USE.search(node.written)
         if not found:
-            return node.text
+            return node.written
         name = found[2] or found[3]
-        return node.text.replace(found[1], found[1].replace(name, self._join(name, user)), 1)
+        return node.written.replace(found[1], found[1].replace(name, self._join(name, user)), 1)
 
 
 def _tree(markup: list[Markup]) -> _Nodes:

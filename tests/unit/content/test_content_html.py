@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailer.content import flatten, plaintext, styles
@@ -101,6 +101,7 @@ def numbered(source):
     st.lists(st.recursive(LEAVES, nested, max_leaves=12), max_size=4).map("".join).map(numbered),
     st.booleans(),
 )
+@example("{% block b0 %}text {% endblock %}{%- set z = x -%} {{ z }}", True)
 def test_inlining_changes_nothing_but_style(source, truth):
     context = {"x": "X<" if truth else "", "y": "" if truth else "Y"}
 
