@@ -137,11 +137,6 @@ class Schedule:
         found: list[float | None] = self._column(_NEXT_DUE, campaign=campaign_id, now=self._database.clock())
         return found[0]
 
-    def still_waiting(self, ids: Sequence[int]) -> set[int]:
-        """Those that nobody has claimed."""
-        statement = select(message.c.id).where(one_of(message.c.id, "ids"), WAITING)
-        return set(self._column(statement, ids=self._database.dialect.array(ids)))
-
     def waiting_for(self, ids: Sequence[int]) -> dict[int, float]:
         """Those that nobody holds, with the seconds that they have been due. A row that was claimed and
         given back is due since then."""
