@@ -87,6 +87,7 @@ class _Opened:
 
     def connect(self) -> Connection:
         if self.connection is None:
+            self.dialect.create()
             self.connection = self.writer.connect()
             driver: Any = self.connection.connection.driver_connection
             self.cursor = driver.cursor()

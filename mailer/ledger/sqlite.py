@@ -62,11 +62,12 @@ class SQLite:
     def exists(self) -> bool:
         return self.path.exists() and self.path.stat().st_size > 0
 
+    def create(self) -> None:
+        """Before SQLite does, which would let others read it; its log gets the same mode as the file."""
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+
     def writer(self) -> Engine:
         """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
-        # Not by SQLite, which would let others read it; its log and index get the same mode as the file.
-        with self.translated():
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         return self._engine(StaticPool, ())
 
     def readers(self) -> Engine:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-from mailer.errors import LedgerError
+from mailer.errors import LedgerBusy, LedgerError
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Settlement, Slice
 from mailer.ledger.database import Transaction
@@ -127,9 +127,9 @@ class GroupCommit:
         try:
             with self._ledger.database.write() as tx:
                 _carry_out(tx, asks)
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            if len(asks) == 1:
-                asks[0].answer = error
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            if len(asks) == 1 or isinstance(error, LedgerBusy):
+                _note(asks, [error] * len(asks))
                 return
             for ask in asks:
                 self._commit([ask])
@@ -137,7 +137,7 @@ class GroupCommit:
     def _run(self, ask: _Ask) -> None:
         try:
             ask.answer = ask.what(self._ledger)
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             ask.answer = error
 
     def _answer(self, asks: Sequence[_Ask]) -> None:
@@ -159,7 +159,7 @@ def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
             ask.answer = claim(tx, *ask.what)
 
 
-def _note(asks: Sequence[_Ask], answers: Sequence[bool]) -> None:
+def _note(asks: Sequence[_Ask], answers: Sequence[Any]) -> None:
     for ask, answer in zip(asks, answers, strict=True):
         ask.answer = answer
 

@@ -1,0 +1,362 @@
+"""One file for many processes: who may read it, who writes next, and what is left when one dies."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+import mailer.ledger
+from mailer.errors import ConfigError, LedgerBusy, LedgerError
+from mailer.ledger import migrate, open_ledger, revision
+from mailer.ledger.contract import CampaignState, NewCampaign
+from mailer.ledger.queueing import WriteQueue
+from mailer.ledger.schema import metadata
+from mailer.ledger.upgrade import HEAD
+from mailer.message import State
+
+#: What every program below begins with.
+PRELUDE = """
+import os, sys, json, resource, signal, time
+from mailer.errors import LedgerError
+from mailer.ledger import open_ledger
+from mailer.ledger.contract import NewCampaign, NewRow
+url = sys.argv[1]
+def rows(count):
+    for n in range(1, count + 1):
+        yield NewRow(n, n + 1, f"person-{n}@x.example", "x.example", json.dumps({"n": n}))
+"""
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/mailer.db"
+
+
+def start(program: str, url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + program, url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return output
+
+
+class TestOpening:
+    def test_makes_a_file_that_nobody_else_may_read(self, url, tmp_path):
+        ledger = open_ledger(url)
+        ledger.schedule.raise_epoch()
+
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        ledger.close()
+        assert modes == dict.fromkeys(
+            ["mailer.db", "mailer.db-lock", "mailer.db-wal", "mailer.db-shm"], 0o600
+        )
+
+    def test_of_an_empty_file(self, url, tmp_path):
+        (tmp_path / "mailer.db").touch()
+        assert revision(url) is None
+        migrate(url)
+
+        assert revision(url) == HEAD
+        open_ledger(url).close()
+
+    def test_asking_for_the_revision_makes_nothing(self, url, tmp_path):
+        assert revision(url) is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_second_time_needs_no_alembic(self, url):
+        migrate(url)
+
+        assert finish(start("open_ledger(url).close(); print('alembic' in sys.modules)", url)) == "False\n"
+
+    def test_by_several_processes_at_once(self, url):
+        processes = [start("open_ledger(url).schedule.raise_epoch()", url) for _ in range(3)]
+        for process in processes:
+            finish(process)
+
+        ledger = open_ledger(url)
+        assert ledger.schedule.epoch() == 3
+        ledger.close()
+
+    def test_a_newer_ledger_is_refused(self, url, tmp_path):
+        migrate(url)
+        with sqlite3.connect(tmp_path / "mailer.db") as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.close()
+
+        with pytest.raises(
+            LedgerError, match=f"newer version .revision 9999; this one knows {HEAD}.: update"
+        ):
+            open_ledger(url)
+        assert revision(url) == "9999"
+
+    def test_somebody_elses_database_is_refused(self, url, tmp_path):
+        with sqlite3.connect(tmp_path / "mailer.db") as connection:
+            connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+
+        with pytest.raises(LedgerError, match="something else"):
+            open_ledger(url)
+
+    def test_what_is_no_database_is_refused(self, url, tmp_path):
+        (tmp_path / "mailer.db").write_text("Dear diary, " * 1000)
+
+        with pytest.raises(LedgerError, match="is not a ledger: name another file"):
+            open_ledger(url)
+
+    def test_a_folder_that_is_missing(self, tmp_path):
+        with pytest.raises(LedgerError, match="No such file or directory"):
+            open_ledger(f"sqlite:///{tmp_path}/missing/mailer.db")
+
+    @pytest.mark.parametrize(
+        ("wrong", "complaint"),
+        [
+            ("sqlite://", "must be a file"),
+            ("sqlite:///:memory:", "must be a file"),
+            ("mysql://x/y", "unknown ledger 'mysql', expected one of: sqlite"),
+            ("mailer.db", "cannot be read: expected sqlite:////path"),
+        ],
+    )
+    def test_a_url_that_cannot_be_used(self, wrong, complaint):
+        with pytest.raises(ConfigError, match=complaint):
+            open_ledger(wrong)
+
+
+class TestMigrations:
+    @pytest.mark.filterwarnings("ignore:.*expression-based index")
+    def test_lead_to_the_tables_of_the_code(self, url, tmp_path):
+        migrate(url)
+        engine = create_engine(f"sqlite:///{tmp_path}/mailer.db")
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+            assert compare_metadata(context, metadata) == []
+        engine.dispose()
+
+    def test_indexes_are_those_of_the_code(self, url, tmp_path):
+        """SQLAlchemy cannot read an index on an expression back, so here the texts are compared."""
+        migrate(url)
+        made = create_engine(f"sqlite:///{tmp_path}/mailer.db")
+        meant = create_engine("sqlite://")
+        metadata.create_all(meant)
+
+        assert _indexes(made) == _indexes(meant)
+
+    def test_end_at_the_revision_that_the_code_knows(self):
+        config = Config()
+        config.set_main_option("script_location", str(Path(mailer.ledger.__file__).with_name("migrations")))
+        assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def _indexes(engine):
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql != ''"
+        )
+        found = {name: sql.replace("(id >> 13)", "id >> 13") for name, sql in rows}
+    engine.dispose()
+    return found
+
+
+class TestDying:
+    def test_adding_rows_survives_kill_9(self, url):
+        ledger = open_ledger(url)
+        campaign = ledger.campaigns.create(NewCampaign("c", "c", "c", {}))
+        add = f"""
+ledger = open_ledger(url)
+ledger.campaigns.add_rows({campaign.id}, rows(20_000))
+"""
+        for share in (5_000, 10_000):
+            process = start(add, url)
+            while ledger.campaigns.counts(campaign.id).states[State.PENDING] < share:
+                assert process.poll() is None
+                time.sleep(0.002)
+            process.kill()
+            process.communicate()
+        assert ledger.campaigns.max_ordinal(campaign.id) < 20_000
+        finish(start(add, url))
+
+        opened = ledger.campaigns.opened(campaign.id, 0)
+        found = [row.line for row in ledger.results.rows(campaign.id)]
+        ledger.close()
+        assert (opened.total, opened.state) == (20_000, CampaignState.RUNNING)
+        assert found == list(range(2, 20_002))
+
+    def test_a_full_disk_leaves_nothing_half_written(self, url):
+        """A limit on the file's size stands for the disk's."""
+        program = """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+ledger = open_ledger(url)
+campaign = ledger.campaigns.create(NewCampaign("c", "c", "c", {}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+try:
+    ledger.campaigns.add_rows(campaign.id, rows(30_000))
+except LedgerError as error:
+    print(error)
+counted = ledger.campaigns.by_id(campaign.id).total
+print(0 < counted < 30_000, counted % 5000, counted - sum(1 for _ in ledger.results.rows(campaign.id)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+ledger.campaigns.add_rows(campaign.id, rows(30_000))
+print(ledger.campaigns.opened(campaign.id, 0).total)
+"""
+        advice, counted, total = finish(start(program, url)).splitlines()
+
+        assert "disk" in advice
+        assert (counted, total) == ("True 0 0", "30000")
+
+    def test_group_commit_answers_everybody_when_the_disk_is_full(self, url):
+        program = """
+import asyncio
+from mailer.ledger.contract import Settlement
+from mailer.ledger.writer import GroupCommit
+from mailer.message import State
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+ledger = open_ledger(url)
+campaign = ledger.campaigns.create(NewCampaign("c", "c", "c", {}))
+ledger.campaigns.add_rows(campaign.id, rows(100))
+ledger.campaigns.opened(campaign.id, 0)
+async def main():
+    writer = GroupCommit(ledger)
+    claimed = await writer.claim(ledger.schedule.due(campaign.id, None, 100), "anna", 60)
+    size = os.stat(ledger.database.dialect.path.with_name("mailer.db-wal")).st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    marks = [writer.mark(row.id, claimed.fence) for row in claimed.rows]
+    answers = await asyncio.gather(*marks, return_exceptions=True)
+    print({type(answer).__name__ for answer in answers}, len(answers))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(await writer.mark(claimed.rows[0].id, claimed.fence))
+    await writer.close()
+asyncio.run(main())
+"""
+        assert finish(start(program, url)) == "{'LedgerError'} 100\nTrue\n"
+
+
+class TestTakingTurns:
+    def test_two_processes_write_in_fair_shares(self, url):
+        migrate(url)
+        program = """
+ledger = open_ledger(url)
+print("ready", flush=True)
+sys.stdin.readline()
+end, turns = time.monotonic() + 1.0, 0
+while time.monotonic() < end:
+    ledger.schedule.raise_epoch()
+    turns += 1
+print(turns)
+"""
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", PRELUDE + program, url],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        turns = [int(process.communicate(timeout=60)[0]) for process in processes]
+
+        ledger = open_ledger(url)
+        assert ledger.schedule.epoch() == sum(turns)
+        ledger.close()
+        assert min(turns) > max(turns) / 10  # SQLite's own handler: 1 to 150
+
+    def test_threads_of_one_process(self, url):
+        ledger = open_ledger(url)
+        threads = [
+            threading.Thread(target=lambda: [ledger.schedule.raise_epoch() for _ in range(25)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert ledger.schedule.epoch() == 100
+        ledger.close()
+
+    def test_a_child_after_a_fork_opens_its_own(self, url):
+        program = """
+ledger = open_ledger(url)
+ledger.schedule.raise_epoch()
+child = os.fork()
+for _ in range(50):
+    ledger.schedule.raise_epoch()
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(ledger.schedule.epoch())
+"""
+        assert finish(start(program, url)) == "101\n"
+
+    def test_readers_do_not_wait(self, url):
+        ledger = open_ledger(url)
+        with ledger.database.write():
+            assert ledger.schedule.epoch() == 0
+        ledger.close()
+
+    def test_a_ledger_can_be_used_again_after_it_was_closed(self, url):
+        ledger = open_ledger(url)
+        ledger.close()
+
+        assert ledger.schedule.raise_epoch() == 1
+        ledger.close()
+
+    def test_who_waits_too_long_is_told_and_the_next_still_gets_his_turn(self, tmp_path):
+        path = tmp_path / "mailer.db-lock"
+        first, second = WriteQueue(path), WriteQueue(path, patience=0.05)
+        with (
+            first.turn(),
+            pytest.raises(LedgerBusy, match=r"writing to mailer\.db for more than"),
+            second.turn(),
+        ):
+            pass
+
+        with second.turn():
+            pass
+        first.close()
+        second.close()
+
+    def test_whoever_waits_gets_the_turn_when_it_is_free(self, tmp_path):
+        path = tmp_path / "mailer.db-lock"
+        first, second = WriteQueue(path), WriteQueue(path)
+        order = []
+
+        def wait():
+            with second.turn():
+                order.append("second")
+
+        waiting = threading.Thread(target=wait)
+        with first.turn():
+            waiting.start()
+            while not any(thread.name == "ledger-write-queue" for thread in threading.enumerate()):
+                time.sleep(0.001)
+            order.append("first")
+        waiting.join()
+
+        assert order == ["first", "second"]
+        first.close()
+        second.close()
+        assert os.stat(path).st_size == 0
