@@ -23,9 +23,10 @@ class Job:
 
     ``halt`` makes the rows that have not been started go back unspent; those under way finish. ``skew``
     is how far the ledger's clock is ahead of ours: what is written as due must be true on the ledger's.
+    ``last`` is done when the settlement asked for last is durable.
     """
 
-    __slots__ = ("around", "composition", "done", "fence", "halted", "left", "skew", "slice", "spent")
+    __slots__ = ("around", "composition", "done", "fence", "halted", "last", "left", "skew", "slice", "spent")
 
     def __init__(self, claimed: Slice, composition: Composition, now: float) -> None:
         self.slice = claimed
@@ -42,6 +43,7 @@ class Job:
         self.left = len(claimed.rows)
         self.spent = 0
         self.halted = False
+        self.last: asyncio.Future[bool] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self.left:
             self.done.set_result(None)

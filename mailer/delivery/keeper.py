@@ -1,9 +1,10 @@
-"""Keeps the leases of slices under way alive, and hears when their campaign was stopped."""
+"""Renews the leases of slices under way, closes the others, and hears when a campaign was stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from mailer.delivery.jobs import Job
 from mailer.errors import LedgerError
@@ -25,6 +26,7 @@ class Keeper:
         self._lease_seconds = lease_seconds
         self._pause = min(LOOK_SECONDS, lease_seconds / 4)
         self._jobs: set[Job] = set()
+        self._over: list[int] = []
         self._task: asyncio.Task[None] | None = None
 
     def add(self, job: Job) -> None:
@@ -33,7 +35,9 @@ class Keeper:
             self._task = asyncio.create_task(self._keep())
 
     def remove(self, job: Job) -> None:
+        """Its lease is closed with the next look: a commit a second, not one a slice."""
         self._jobs.discard(job)
+        self._over.append(job.fence)
 
     def halt(self) -> None:
         """Every slice under way gives back what it has not started."""
@@ -47,14 +51,16 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._over:
+            with suppress(LedgerError):  # they run out by themselves
+                await self._writer.run(lambda ledger: ledger.slices.close(self._over))
 
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
-            if not self._jobs:
-                continue
             try:
-                await self._look()
+                if self._jobs or self._over:
+                    await self._look()
             except LedgerError as error:
                 # Nothing is lost: a lease that runs out gives its rows back or marks them unknown.
                 log.warning("leases not renewed: %s", error)
@@ -62,9 +68,11 @@ class Keeper:
     async def _look(self) -> None:
         fences = [job.fence for job in self._jobs]
         campaigns = {job.slice.campaign_id for job in self._jobs}
+        over, self._over = self._over, []
 
         def renew_and_look(ledger: Ledger) -> set[int]:
             ledger.slices.heartbeat(fences, self._lease_seconds)
+            ledger.slices.close(over)
             return {id_ for id_ in campaigns if ledger.campaigns.state(id_) is not CampaignState.RUNNING}
 
         stopped = await self._writer.run(renew_and_look)

@@ -61,7 +61,7 @@ class Sender:
 
     def settle(self, job: Job, settlement: Settlement) -> None:
         point("before_settle")
-        self._writer.settle_soon(settlement)
+        job.last = self._writer.settle_soon(settlement)
         job.finished(spent=settlement.spent)
 
     def give_back(self, job: Job, row: Row, due_at: float | None = None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailer.delivery.contract import Hint
@@ -18,6 +19,8 @@ AHEAD = 2000
 LOOK_AGAIN = 5.0
 #: How often the lanes of a campaign are read anew.
 LANES_SECONDS = 1.0
+#: ... and for so many times longer than reading them took.
+LANES_SHARE = 20
 #: A limit is not asked more often than this.
 SHORTEST_WAIT = 0.01
 #: Until then a hint has certainly been claimed and has taken its tokens.
@@ -129,22 +132,27 @@ class Source:
 
     async def _regroup(self, throttle: Throttle, now: float) -> None:
         """Lanes that share their limits are read together; usually that is all of them."""
-        lanes = await self._writer.run(lambda ledger: ledger.schedule.lanes(self.campaign.id))
-        by_keys: dict[Keys, list[str]] = {}
-        for lane in lanes:
-            keys = throttle.keys(self.campaign.backend, lane, self.campaign.id)
-            by_keys.setdefault(keys, []).append(lane)
+        began = time.perf_counter()
         known = {group.keys: group for group in self._groups}
-        self._groups = [self._group(known.get(keys), keys, own) for keys, own in by_keys.items()]
-        if len(self._groups) == 1:
-            self._groups[0].lanes = None
-        self._lanes_until = now + LANES_SECONDS
+        by_keys = await self._by_keys(throttle)
+        self._groups = [_group(known.get(keys), keys, lanes) for keys, lanes in by_keys.items()]
+        # A hundred thousand lanes take a third of a second to list: not every second, then.
+        self._lanes_until = now + max(LANES_SECONDS, LANES_SHARE * (time.perf_counter() - began))
 
-    @staticmethod
-    def _group(known: Lanes | None, keys: Keys, lanes: Sequence[str]) -> Lanes:
-        if known is None:
-            return Lanes(keys, lanes)
-        if known.lanes is None:
-            known.ahead.clear()  # read over lanes that may now have limits of their own
-        known.lanes = lanes
-        return known
+    async def _by_keys(self, throttle: Throttle) -> Mapping[Keys, Sequence[str] | None]:
+        campaign_id, backend = self.campaign.id, self.campaign.backend
+        if not throttle.tells_lanes_apart(backend):
+            return {throttle.keys(backend, "", campaign_id): None}
+        by_keys: dict[Keys, list[str]] = {}
+        for lane in await self._writer.run(lambda ledger: ledger.schedule.lanes(campaign_id)):
+            by_keys.setdefault(throttle.keys(backend, lane, campaign_id), []).append(lane)
+        return by_keys
+
+
+def _group(known: Lanes | None, keys: Keys, lanes: Sequence[str] | None) -> Lanes:
+    if known is None:
+        return Lanes(keys, lanes)
+    if known.lanes is None and lanes is not None:
+        known.ahead.clear()  # read over lanes that have limits of their own now
+    known.lanes = lanes
+    return known

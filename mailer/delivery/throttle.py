@@ -48,8 +48,15 @@ class Throttle:
         await self._limiter.slow_down(lane_key(backend, lane), seconds)
 
     def keys(self, backend: str, lane: str, campaign_id: int) -> Keys:
-        """What limits this lane as a whole; for the pump, which knows no single row."""
-        return self._limits.keys_for(backend, lane, campaign_id=campaign_id, messages=0)
+        """What limits this lane as a whole; for the pump, which knows no single row.
+
+        A lane that is no provider group is a domain.
+        """
+        return self._limits.keys_for(backend, lane, domain=lane, campaign_id=campaign_id, messages=0)
+
+    def tells_lanes_apart(self, backend: str) -> bool:
+        """Whether any lane of this backend has limits of its own now."""
+        return self._limits.tells_lanes_apart(backend)
 
     async def room(self, keys: Keys) -> tuple[int, float]:
         """Messages that may go now, and the seconds until more may."""

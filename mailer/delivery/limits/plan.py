@@ -83,6 +83,11 @@ class Limits:
         )
         return tuple(key for key in keys if key in self._rates or key in self._slowed)
 
+    def tells_lanes_apart(self, backend: str) -> bool:
+        """Whether some lanes or domains of this backend have limits that others have not."""
+        own = (f"lane:{backend}:", f"domain:{backend}:")
+        return any(key.startswith(own) for key in (*self._rates, *self._slowed))
+
     def rates(self, key: str) -> tuple[Rate, ...]:
         return self._rates.get(key, ())
 
