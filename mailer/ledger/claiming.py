@@ -19,6 +19,7 @@ _CAMPAIGN = select(campaign.c.state, campaign.c.stream, campaign.c.version, camp
     campaign.c.id == bindparam("campaign_id")
 )
 
+# Without a condition on the campaign: with one, SQLite walks the index of all its waiting rows.
 _DUE = (
     select(
         message.c.id,
@@ -35,7 +36,6 @@ _DUE = (
         one_of(message.c.id, "ids"),
         WAITING,
         message.c.due_at <= bindparam("now"),
-        message.c.campaign_id == bindparam("campaign_id"),
     )
     .order_by(message.c.id)
 )
@@ -71,7 +71,8 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     if not found or found[0][0] != CampaignState.RUNNING:
         return nothing
     _, stream, version, nothing.blocked_seconds = found[0]
-    due = tx.rows(_DUE, ids=tx.array(ids), now=tx.now, campaign_id=campaign_id)
+    own = [id_ for id_ in ids if campaign_of(id_) == campaign_id]
+    due = tx.rows(_DUE, ids=tx.array(own), now=tx.now)
     due, nothing.suppressed = _without_suppressed(tx, campaign_id, stream, due)
     if not due:
         return nothing

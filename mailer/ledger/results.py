@@ -22,12 +22,17 @@ PAGE = 2000
 
 _COLD = ("line", "address", "cells")
 _COLUMNS = [(recipient if name in _COLD else message).c[name] for name in Result.__dataclass_fields__]
+_STATE, _DUE_AT = (list(Result.__dataclass_fields__).index(name) for name in ("state", "due_at"))
 _RESULT = select(*_COLUMNS).join(recipient, recipient.c.id == message.c.id)
 
 _PAGE = (
     _RESULT.where(message.c.id > bindparam("after"), message.c.id < bindparam("end"))
     .order_by(message.c.id)
     .limit(bindparam("page"))
+)
+
+_CANDIDATES = _RESULT.where(one_of(BLOCK, "blocks"), recipient.c.address_hash == bindparam("hash")).order_by(
+    message.c.id
 )
 
 _ATTEMPTS = (
@@ -76,18 +81,16 @@ class Results:
         blocks: list[int] = []
         for campaign_id, last in connection.execute(_LAST):
             blocks.extend(range(row_id(campaign_id, 0) >> BLOCK_BITS, (last >> BLOCK_BITS) + 1))
-        statement = _RESULT.where(
-            one_of(BLOCK, "blocks"), recipient.c.address_hash == bindparam("hash")
-        ).order_by(message.c.id)
         parameters = {"blocks": self._database.dialect.array(blocks), "hash": address_hash(address)}
-        return list(connection.execute(statement, parameters))
+        return list(connection.execute(_CANDIDATES, parameters))
 
 
 def _result(row: Any) -> Result:
-    values = dict(zip(Result.__dataclass_fields__, row, strict=True))
-    values["state"] = State(values["state"])
-    values["due_at"] = values["due_at"] if values["state"] in WAITING and values["due_at"] else None
-    return Result(**values)
+    """A row of ``_COLUMNS``; only who waits is due."""
+    values = list(row)
+    state = values[_STATE] = State(values[_STATE])
+    values[_DUE_AT] = (values[_DUE_AT] or None) if state in WAITING else None
+    return Result(*values)
 
 
 def _attempts(connection: Connection, message_id: int) -> list[Attempt]:

@@ -53,6 +53,7 @@ _FRESH = (
     .limit(bindparam("limit"))
 )
 _LEFT_BEHIND = select(message.c.id).where(_OWN, WAITING, _AT_ONCE).limit(bindparam("limit"))
+_WAITING_FOR = select(message.c.id, message.c.due_at).where(one_of(message.c.id, "ids"), WAITING)
 _NEXT_DUE = select(func.min(message.c.due_at)).where(_OWN, LATER, message.c.due_at > bindparam("now"))
 
 
@@ -140,9 +141,8 @@ class Schedule:
     def waiting_for(self, ids: Sequence[int]) -> dict[int, float]:
         """Those that nobody holds, with the seconds that they have been due. A row that was claimed and
         given back is due since then."""
-        statement = select(message.c.id, message.c.due_at).where(one_of(message.c.id, "ids"), WAITING)
         with self._database.read() as connection:
-            rows = connection.execute(statement, {"ids": self._database.dialect.array(ids)}).all()
+            rows = connection.execute(_WAITING_FOR, {"ids": self._database.dialect.array(ids)}).all()
         now = self._database.clock()
         return {id_: now - due_at for id_, due_at in rows}
 
