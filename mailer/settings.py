@@ -64,6 +64,7 @@ class BackendSettings(_Table):
     domains: dict[str, str | list[str]] = Field(
         default_factory=dict, description='limits per recipient domain: `{ "example.org" = "1/s" }`'
     )
+    directory: Path = Field(Path(), exclude=True, description="")
     options: dict[str, str | int | bool] = Field(
         default_factory=dict, description="what may also stand behind `?` in the URL, such as `tls`"
     )
@@ -94,7 +95,7 @@ class BackendSettings(_Table):
         if self.password_file is None:
             return None
         try:
-            return self.password_file.read_text(encoding="utf-8").strip()
+            return (self.directory / self.password_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"password_file {self.password_file}: {_reason(error)}") from error
 
@@ -174,10 +175,17 @@ class Settings(_Table):
                 values[key] = environment[variable]
         values.update({key: value for key, value in overrides.items() if value is not None})
         values.pop("directory", None)
+        for backend in _tables(values.get("backends")):
+            backend.setdefault("directory", directory)
         try:
             return cls.model_validate({**values, "directory": directory, "file": file})
         except ValidationError as error:
             raise ConfigError(_complaints(error, file)) from None
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The tables in a table; whatever else is there is complained about when it is validated."""
+    return [one for one in value.values() if isinstance(one, dict)] if isinstance(value, dict) else []
 
 
 def find_file(start: Path) -> Path | None:

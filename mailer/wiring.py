@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from mailer.backends import BACKENDS, urls
 from mailer.backends.contract import BackendConfig
@@ -74,7 +74,7 @@ def _by_url(wish: str, known: Collection[str]) -> BackendConfig:
 
 
 def _config(name: str, backend: BackendSettings) -> BackendConfig:
-    return urls.parse(
+    config = urls.parse(
         name,
         backend.address(),
         user=backend.user,
@@ -83,6 +83,10 @@ def _config(name: str, backend: BackendSettings) -> BackendConfig:
         rates=backend.rates,
         options={key: _option(value) for key, value in backend.options.items()},
     )
+    scheme, _, path = config.url.partition(":")
+    if scheme == "file" and not path.startswith("/"):  # relative to mailer.toml, as all its paths are
+        return replace(config, url=f"file:{quote(str(backend.directory.absolute()))}/{path}")
+    return config
 
 
 def _option(value: str | int | bool) -> str:

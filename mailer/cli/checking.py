@@ -219,18 +219,18 @@ def test(
     settings = settings_for(spec, ledger)
     with prepared_campaign(spec, settings) as prepared:
         shown = of_row(prepared, row=row)
-    outcome = _send_one(settings, backend or spec.backend, shown, address.addr)
+    outcome, went = _send_one(settings, backend or spec.backend, shown, address.addr)
     reply = getattr(outcome, "reply", None)
     said = f" ({reply.code or ''} {reply.text})".replace("( ", "(") if reply else ""
     word = type(outcome).__name__.lower()
-    say(f"{word}{said}: row {shown.row}, for {shown.address}, went to {address.addr}")
+    say(f"{word}{said}: row {shown.row}, for {shown.address}, went to {went}")
     if not isinstance(outcome, Accepted):
         if reply and reply.reason:
             say(reply.reason)
         raise typer.Exit(1)
 
 
-def _send_one(settings: Settings, wish: str | None, shown: Preview, to: str) -> Outcome:
+def _send_one(settings: Settings, wish: str | None, shown: Preview, to: str) -> tuple[Outcome, str]:
     import asyncio
 
     from mailer.backends import connect
@@ -263,4 +263,4 @@ def _send_one(settings: Settings, wish: str | None, shown: Preview, to: str) -> 
         finally:
             await backend.close()
 
-    return asyncio.run(send())
+    return asyncio.run(send()), recipients[0]

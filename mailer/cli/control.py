@@ -61,7 +61,7 @@ def cancel(
                 "nothing was cancelled", hint="Answer y, or give --yes where there is no terminal."
             )
         change = control.cancel(rooms, found)
-        text = f"cancelled; {count(change.rows, 'recipient')} get nothing, {change.in_flight} in flight"
+        text = f"cancelled; nothing goes to {count(change.rows, 'recipient')}, {change.in_flight} in flight"
         _told(rooms, change.campaign, text, as_json=as_json)
 
 

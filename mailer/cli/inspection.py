@@ -6,7 +6,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -130,10 +130,15 @@ def find(
     if as_json:
         for history in histories:
             say_json(history)
-        return
-    if not histories:
+    elif not histories:
         say(f"nothing was ever sent to {email} from this ledger")
+    else:
+        _tell(histories)
+    if not histories:
         raise typer.Exit(1)
+
+
+def _tell(histories: list[dict[str, Any]]) -> None:
     for history in histories:
         say(f"{history['campaign']}  {history['state']}  {_when(history['at'])}  {history['message_id']}")
         for attempt in history["attempts"]:

@@ -14,6 +14,8 @@ from mailer.message import FINAL, State
 
 #: Seconds between plain lines.
 LINE_SECONDS = 5.0
+#: So much later when nothing has changed.
+CALM_SECONDS = 55.0
 
 
 class Show(Protocol):
@@ -53,11 +55,14 @@ class _Lines:
     def __init__(self, title: str) -> None:
         self._title = title
         self._next = time.monotonic() + LINE_SECONDS
+        self._last = ""
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + LINE_SECONDS
-            note(f"{self._title}: {done:,}{f' of {total:,}' if total else ''}{f'  {text}' if text else ''}")
+        now = time.monotonic()
+        line = f"{self._title}: {done:,}{f' of {total:,}' if total else ''}{f'  {text}' if text else ''}"
+        if now >= (self._next if line != self._last else self._next + CALM_SECONDS):
+            self._next, self._last = now + LINE_SECONDS, line
+            note(line)
 
 
 def describe(counts: Counts, rate: float) -> tuple[int, str]:

@@ -51,9 +51,9 @@ class SidecarEpoch:
 
 
 def is_restored(ledger: Ledger, copy: EpochCopy) -> bool:
-    """Always False for a ledger that was never pumped: it is new, and the copy is of another one."""
+    """False without a copy. A new ledger beside the copy of an older one is newer than that."""
     copied = copy.read()  # first: another pump may raise both meanwhile
-    return 0 < ledger.schedule.epoch() < copied
+    return ledger.schedule.epoch() < copied
 
 
 def accept(ledger: Ledger, copy: EpochCopy) -> None:

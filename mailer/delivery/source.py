@@ -125,8 +125,10 @@ class Source:
         return found
 
     async def _nothing(self, now: float, held: float | None) -> None:
-        self.dry = held is None
+        self.dry = True
         self.next_due = await self._writer.run(lambda ledger: ledger.schedule.next_due(self.campaign.id))
+        if held is not None:  # the limits decide when something is due
+            self.next_due = min(now + held, self.next_due or now + held)
         again = now + (LOOK_AGAIN if held is None else held)
         self.look_at = again if self.next_due is None else min(again, max(self.next_due, now))
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, make_ur
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql.base import Executable
 
-from mailer.errors import ConfigError
+from mailer.errors import ConfigError, LedgerBusy
 from mailer.ledger.schema import tally
 from mailer.ledger.sqlite import DIALECTS, SQLite
 from mailer.ledger.statements import Prepared
@@ -95,7 +95,8 @@ class _Opened:
 
     def close(self) -> None:
         if self.connection is not None:
-            self.connection.close()
+            with suppress(LedgerBusy), self.dialect.turn():  # whoever is writing finishes first
+                self.connection.close()
         self.readers.dispose()
         self.writer.dispose()
         self.dialect.close()
@@ -125,7 +126,7 @@ class Database:
         return self.dialect.exists()
 
     def close(self) -> None:
-        """Close everything that is not in use now."""
+        """Close what is open; what is being written is finished first."""
         with self._opening:
             opened, self._opened = self._opened, None
         if opened is not None:
@@ -191,7 +192,7 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        message = f"the ledger URL {url!r} cannot be read: expected sqlite:////path/to/mailer.db"
+        message = "the ledger URL cannot be read: expected sqlite:////path/to/mailer.db"
         raise ConfigError(message) from None
     if parsed.drivername not in DIALECTS:
         message = f"unknown ledger {parsed.drivername!r}, expected one of: {', '.join(DIALECTS)}"

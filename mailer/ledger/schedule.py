@@ -164,13 +164,12 @@ class Schedule:
     # Has the ledger been restored from a backup? (I9)
 
     def epoch(self) -> int:
-        """0 for a ledger that was never pumped."""
+        """Starts with the milliseconds of creation, so a new ledger is never below one that it replaces."""
         return sum(self._column(select(meta.c.value).where(meta.c.key == "epoch")))
 
     def raise_epoch(self) -> int:
         """Durably one more than before."""
         with self._database.write() as tx:
-            tx.dialect.insert_new(tx.cursor, meta.name, ("key", "value"), [("epoch", 0)])
             raised = update(meta).where(meta.c.key == "epoch").values(value=meta.c.value + 1)
             value: int = tx.execute(raised.returning(meta.c.value)).scalar_one()
             return value

@@ -77,6 +77,8 @@ class Slices:
         while self._over():
             with self._database.write() as tx:
                 found = recover(tx)
+            if not found.leases:  # somebody else was quicker
+                break
             total = Recovery(
                 total.leases + found.leases,
                 total.returned + found.returned,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect
 
 from mailer.errors import LedgerError
 from mailer.ledger.database import Database
+from mailer.ledger.schema import meta
 
 #: The newest of ``migrations/versions``. Revisions are numbers, so older and newer can be told apart.
 HEAD = "0001"
@@ -25,6 +26,8 @@ def bring_up(database: Database) -> None:
         with database.write() as transaction:
             if _revision(transaction.connection) != HEAD:  # nobody was quicker
                 _upgrade(transaction.connection)
+                born = [("epoch", int(transaction.now * 1000))]
+                transaction.dialect.insert_new(transaction.cursor, meta.name, ("key", "value"), born)
 
 
 def stored_revision(database: Database) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
@@ -142,8 +143,9 @@ class GroupCommit:
 
     def _answer(self, asks: Sequence[_Ask]) -> None:
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(_hand_over, asks)
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(_hand_over, asks)
 
 
 def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:

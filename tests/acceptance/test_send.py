@@ -232,6 +232,20 @@ def test_a_rate_is_kept(folder, mailer_sink):
     assert (last - first).total_seconds() >= 0.9  # 12 messages, burst 1: never above the limit
 
 
+def test_a_limit_that_lets_nothing_pass_for_long_ends_the_run(folder, mailer_sink):
+    sink = mailer_sink()
+
+    done = folder.send(sink, "--rate", "2/d", "--wait", "5s")
+
+    assert done.code == 1
+    assert "mailer resume" in done.err
+    assert done.json()["counts"]["accepted"] == sink.count() == 2
+
+
+def test_a_limit_of_as_many_as_there_are_finishes(folder, mailer_sink):
+    assert folder.send(mailer_sink(), "--limit", "5").json()["state"] == "finished"
+
+
 def test_cancel_is_for_good_and_retry_brings_back(folder, mailer_sink):
     sink = mailer_sink('[[rule]]\nat = "rcpt"\nmatch = "person2@*"\nreply = "550 5.7.100 Not today"\n')
     part = folder.send(mailer_sink(), "--limit", "1").json()

@@ -325,12 +325,29 @@ async def test_a_million_rows_cost_no_more_than_a_few(world: World):
 async def test_the_epoch_is_raised_and_copied(world: World, tmp_path):
     copy = SidecarEpoch(tmp_path / "mailer.db.epoch")
     made = pump(world, Desk(), epoch_copy=copy)
+    born = world.ledger.schedule.epoch()
 
     for _ in range(3):
         await made.tick()
         world.clock.ahead += 1.1
 
-    assert copy.read() == world.ledger.schedule.epoch() == 3
+    assert copy.read() == world.ledger.schedule.epoch() == born + 3
+
+
+async def test_a_backup_from_before_the_first_send_is_noticed(world: World, tmp_path):
+    copy = SidecarEpoch(tmp_path / "mailer.db.epoch")
+    born = world.ledger.schedule.epoch()
+    await pump(world, Desk(), epoch_copy=copy).tick()
+
+    assert copy.read() > born  # so a ledger that still says ``born`` is older than the copy
+    assert not is_restored(world.ledger, copy)
+
+
+async def test_a_new_ledger_beside_an_old_copy_is_not_taken_for_a_restored_one(world: World, tmp_path):
+    copy = SidecarEpoch(tmp_path / "mailer.db.epoch")
+    copy.write(world.ledger.schedule.epoch() - 1)
+
+    assert not is_restored(world.ledger, copy)
 
 
 async def test_a_restored_ledger_stops_its_campaigns_until_a_person_says_so(world: World, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from mailer import errors
 from mailer.errors import ConfigError, MailerError
 from mailer.settings import ENVIRONMENT, Settings
+from mailer.wiring import backend_configs
 
 
 @pytest.fixture
@@ -84,6 +85,20 @@ def test_a_password_file_is_read_and_a_missing_one_is_named(write):
     write(f'[backends.a]\nhost = "h"\npassword_file = "{write_missing}"\n')
     with pytest.raises(ConfigError, match="nothing: No such file"):
         Settings.load(folder).backends["a"].secret()
+
+
+def test_paths_are_relative_to_the_settings_not_to_where_the_command_runs(write):
+    folder = write("sesame\n", "secret")
+    write(
+        '[backends.a]\nhost = "h"\npassword_file = "secret"\n[backends.b]\nurl = "file:outbox?format=eml"\n'
+    )
+    below = folder / "below"
+    below.mkdir()
+
+    settings = Settings.load(below)
+
+    assert settings.backends["a"].secret() == "sesame"
+    assert backend_configs(settings)["b"].url == f"file:{folder}/outbox"
 
 
 def test_every_complaint_at_once_with_its_place(write):
