@@ -29,7 +29,6 @@ from mailer.ledger import open_ledger
 from mailer.ledger.contract import CampaignState, Counts, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
-from mailer.message import WAITING
 
 #: How long what is in flight may take after the first Ctrl-C.
 DRAIN_SECONDS = 30.0
@@ -223,17 +222,19 @@ class _Run:
         state = await self._writer.run(lambda ledger: ledger.campaigns.by_id(campaign_id).state)
         if state in ENDED:
             return ENDED[state]
-        if self._allowance is not None and self._allowance.left <= 0 and await self._some_wait():
-            await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, LIMIT_REACHED))
-            return Reason.LIMIT
+        if self._allowance is not None and self._allowance.left <= 0:
+            return await self._writer.run(self._limit_reached)
         due, wait = self._pump.idle_until(), self._orders.wait
         if due is not None and wait is not None and due - self._pump.last_try > wait:
             return Reason.WAITING
         return None
 
-    async def _some_wait(self) -> bool:
-        counts = await self._writer.run(lambda ledger: ledger.campaigns.counts(self._orders.campaign_id))
-        return any(counts.states[state] for state in WAITING)
+    def _limit_reached(self, ledger: Ledger) -> Reason:
+        """The last row of all may have been among those asked for."""
+        if ledger.schedule.finish(self._orders.campaign_id):
+            return Reason.FINISHED
+        ledger.campaigns.pause(self._orders.campaign_id, LIMIT_REACHED)
+        return Reason.LIMIT
 
     async def _let_go(self) -> None:
         """Give back what has not been started, finish what is under way, or abandon it when told twice."""
