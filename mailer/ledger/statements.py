@@ -36,7 +36,7 @@ def one_of(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
 class Prepared:
     """A statement compiled once to the driver's own SQL and parameter order.
 
-    For what runs with every commit: SQLAlchemy's execution costs 60 µs a statement, the driver's 8.
+    For what runs with every commit: SQLAlchemy's execution adds 46 µs to the driver's 15 to 40 (measured).
     """
 
     __slots__ = ("_constants", "_order", "sql")
