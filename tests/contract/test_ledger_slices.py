@@ -338,6 +338,18 @@ class TestRecovery:
 
         assert book.ledger.slices.recover() == Recovery()
 
+    def test_takes_nothing_from_the_next_claim_of_a_row(self, book):
+        campaign = book.campaign(2)
+        old = book.claim(campaign, 1, 2)
+        book.settle(old, 1, PENDING, spent=False)
+        book.clock.sleep(LEASE - 1)
+        new = book.claim(campaign, 1, worker="bert")
+        book.clock.sleep(2)
+
+        assert book.ledger.slices.recover() == Recovery(leases=1, returned=1)
+        assert book.states(campaign) == [CLAIMED, PENDING]
+        assert book.mark(new, 1) == [True]
+
     def test_of_more_leases_than_fit_one_transaction(self, book):
         campaign = book.campaign(50)
         for ordinal in range(1, 51):
