@@ -262,7 +262,9 @@ class MailerSink:
     def index(self) -> list[dict[str, Any]]:
         """One object per stored message, in order of arrival; the keys are in docs/reference/sink.md."""
         path = self.store / "index.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]  # the last line may still be on its way
+        return [json.loads(line) for line in whole.splitlines()]
 
     def messages(self) -> list[SinkMessage]:
         """Everything taken, byte for byte."""

@@ -303,9 +303,11 @@ def test_a_stopped_run_goes_on(folder, mailer_sink, sign):
 
 
 def test_pause_from_another_terminal(folder, mailer_sink):
-    folder.people([f"p{n}@example.com,P" for n in range(400)])
-    sink = mailer_sink(latency="20ms")
-    with folder.start("send", "campaign.toml", "--yes", "--json", "--backend", sink.url) as process:
+    folder.people([f"p{n}@example.com,P" for n in range(3000)])
+    sink = mailer_sink()
+    # Slow enough that the other command is there long before the end.
+    slowly = ("--rate", "50/s", "--backend", sink.url)
+    with folder.start("send", "campaign.toml", "--yes", "--json", *slowly) as process:
         wait_for(lambda: sink.count() > 20, "sending")
         paused = folder.mailer("pause", "november-news", "--wait", "--json")
         at_pause = sink.count()
@@ -317,4 +319,4 @@ def test_pause_from_another_terminal(folder, mailer_sink):
     assert sink.count() == at_pause
     status = folder.mailer("status", "november-news", "--json").json()
     assert status["counts"]["accepted"] == at_pause
-    assert status["counts"]["pending"] == 400 - at_pause
+    assert status["counts"]["pending"] == 3000 - at_pause

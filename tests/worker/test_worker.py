@@ -139,7 +139,8 @@ def test_after_kill_9_another_worker_goes_on_and_sends_nothing_twice(site):
 
     states = site.states(campaign)
     assert states[State.ACCEPTED] + states.get(State.UNKNOWN, 0) == FEW
-    assert states.get(State.UNKNOWN, 0) <= CONNECTIONS
+    # A connection may have one message on the wire while the answer to the one before is not durable yet.
+    assert states.get(State.UNKNOWN, 0) <= 2 * CONNECTIONS
     assert set(site.copies().values()) == {1}
 
 
