@@ -16,12 +16,17 @@ class BackendLimits:
     More calls than ``concurrency`` may be made; they wait. ``batched`` says that one call with many
     messages is cheaper than many calls. Without it the engine sends one message per call and settles
     each as soon as it is answered.
+
+    ``idempotent``: who gets the same ``idempotency_key`` again within ``idempotency_window`` seconds does
+    not send it twice. An Unknown outcome is then tried again there, without anybody having to ask for it.
     """
 
     batch: int = 1000
     concurrency: int = 8
     size: int | None = None
     batched: bool = False
+    idempotent: bool = False
+    idempotency_window: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

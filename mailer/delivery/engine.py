@@ -13,6 +13,7 @@ from mailer.delivery.carrier import Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
+from mailer.delivery.observer import Observer, Silent
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.sender import Sender
 from mailer.delivery.throttle import Throttle
@@ -47,6 +48,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
         connect: Callable[[str], Backend] = not_set_up,
+        observer: Observer | None = None,
     ) -> None:
         """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError."""
         self._connect = connect
@@ -56,9 +58,16 @@ class Engine:
         self._throttle = throttle
         self._lease_seconds = lease_seconds
         self._clock = clock
+        self._observer = observer or Silent()
         self._keeper = Keeper(writer, lease_seconds)
         self._sender = Sender(
-            writer, self._keeper, safety=safety, throttle=throttle, clock=clock, rng=rng or Random()
+            writer,
+            self._keeper,
+            safety=safety,
+            throttle=throttle,
+            clock=clock,
+            rng=rng or Random(),
+            observer=self._observer,
         )
         self._carriers = {
             name: Carrier(name, backend, self._sender.carry) for name, backend in backends.items()
@@ -79,6 +88,7 @@ class Engine:
         point("before_claim")
         claimed = await self._writer.claim(ids, self._worker, self._lease_seconds)
         point("after_claim")
+        self._observer.hint(len(claimed.rows) + claimed.suppressed)
         if not claimed.rows:
             return Delivered(claimed.suppressed, claimed.suppressed)
         job = Job(claimed, composition, self._clock())
@@ -153,6 +163,7 @@ class Engine:
         allowed, held = await throttle.allow(job.composition, job.slice.rows)
         now = self._clock() + job.skew
         for row, wait in held:
+            self._observer.waited(job.composition.backend, wait)
             self._sender.give_back(job, row, now + wait)
         return allowed
 

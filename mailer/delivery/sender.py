@@ -13,6 +13,7 @@ from mailer.delivery import verdicts
 from mailer.delivery.carrier import Carrier
 from mailer.delivery.jobs import Item, Job
 from mailer.delivery.keeper import Keeper
+from mailer.delivery.observer import Observer
 from mailer.delivery.safety import Safety
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
@@ -41,6 +42,7 @@ class Sender:
         throttle: Throttle | None,
         clock: Callable[[], float],
         rng: Random,
+        observer: Observer,
     ) -> None:
         self._writer = writer
         self._keeper = keeper
@@ -48,6 +50,7 @@ class Sender:
         self._throttle = throttle
         self._clock = clock
         self._rng = rng
+        self._observer = observer
 
     async def carry(self, carrier: Carrier, items: Sequence[Item]) -> None:
         """See these rows through. What nobody foresaw fails their slices, and is raised by ``deliver``."""
@@ -60,8 +63,7 @@ class Sender:
                 job.fail(error)
 
     def settle(self, job: Job, settlement: Settlement) -> None:
-        point("before_settle")
-        job.last = self._writer.settle_soon(settlement)
+        self._write(job, settlement)
         job.finished(spent=settlement.spent)
 
     def give_back(self, job: Job, row: Row, due_at: float | None = None) -> None:
@@ -75,6 +77,11 @@ class Sender:
         log.warning("campaign %d: paused by the engine", campaign_id)  # the reason may quote an address
         with suppress(StateConflict):  # somebody was quicker
             await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, reason))
+
+    def _write(self, job: Job, settlement: Settlement) -> None:
+        point("before_settle")
+        job.last = self._writer.settle_soon(settlement)
+        self._observer.settled(settlement.state, settlement.backend or job.composition.backend)
 
     # From row to message.
 
@@ -161,18 +168,27 @@ class Sender:
             await self._throttle.slow_down(carrier.name, row.lane, outcome.retry_after)
         elif isinstance(outcome, Blocked):
             reason = _words(outcome.reply)
-            carrier.rest.failed(self._clock(), reason)
+            self._rest(carrier, reason)
+            # Written first, or this row would still be SENDING when its connection marks the next.
+            self._write(job, verdicts.given_back(row, job.fence, None))
             await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {reason}")
-            self.give_back(job, row)
+            job.finished(spent=False)
 
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
-        until = carrier.rest.failed(self._clock(), error.reason)
+        until = self._rest(carrier, error.reason)
         log.warning("%s; it rests for %.0f s", error, until - self._clock())
         if error.lasting:
             for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:
                 await self.pause(campaign_id, str(error))
         for job, row, _ in ready:
             self.give_back(job, row, None if error.lasting else until + job.skew)
+
+    def _rest(self, carrier: Carrier, reason: str) -> float:
+        """Until when this backend is left alone. The reason may quote an address: it is not logged here."""
+        now = self._clock()
+        until = carrier.rest.failed(now, reason)
+        self._observer.rested(carrier.name, until - now)
+        return until
 
 
 def _words(reply: Reply) -> str:

@@ -12,6 +12,7 @@ from mailer.content.contract import MailSpec, Package
 from mailer.delivery.compositions import Composition, Compositions, composition
 from mailer.delivery.engine import Engine, not_set_up
 from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.observer import Observer
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.throttle import Throttle
 from mailer.ledger.contract import Campaign
@@ -50,7 +51,7 @@ def _share(total: int, number: int, of: int) -> int:
 class Station:
     """Opens nothing before the first message. ``close`` closes all but the ledger's writer."""
 
-    def __init__(self, config: StationConfig, writer: GroupCommit) -> None:
+    def __init__(self, config: StationConfig, writer: GroupCommit, observer: Observer | None = None) -> None:
         self.writer = writer
         self.throttle = make_throttle(config, writer)
         self.engine = Engine(
@@ -62,6 +63,7 @@ class Station:
             safety=config.safety,
             lease_seconds=config.lease_seconds,
             connect=by_url,
+            observer=observer,
         )
 
 

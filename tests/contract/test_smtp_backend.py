@@ -81,6 +81,34 @@ async def timed(url: str, pipelining: str) -> int:
     return waits
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_connection_has_one_message_in_doubt(smtp_sink: Callable[..., SmtpSink], loop: str) -> None:
+    """An answer is heard before the next message is marked, though its envelope rode behind the body."""
+    assert LOOPS[loop](most_in_doubt(smtp_sink().url, connections=2)) == 2
+
+
+async def most_in_doubt(url: str, connections: int) -> int:
+    """Messages that were marked and whose outcome nobody had heard, at the worst moment."""
+    backend = connect(urls.parse("relay", url, connections=connections))
+    waiting, doubtful, most = list(range(300)), set[int](), 0
+
+    async def mark(message: Outgoing) -> bool:
+        nonlocal most
+        doubtful.add(message.id)
+        most = max(most, len(doubtful))
+        return True
+
+    async def worker() -> None:
+        while waiting:
+            number = waiting.pop()
+            await backend.send([outgoing(number)], mark)
+            doubtful.discard(number)
+
+    await asyncio.gather(*(worker() for _ in range(2 * connections)))
+    await backend.close()
+    return most
+
+
 def test_logs_hold_no_address_and_no_secret(
     smtp_sink: Callable[..., SmtpSink], caplog: pytest.LogCaptureFixture
 ) -> None:

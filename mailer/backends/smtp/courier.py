@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from mailer import crash
@@ -116,6 +117,9 @@ class Courier:
             return
         self.served += 1
         job.settle(outcome)
+        # Whoever waits for this outcome runs now, and has it settled before the next message is marked: both
+        # are then in one commit, and a connection never leaves two messages in doubt.
+        await asyncio.sleep(0)
 
     def _again(self, job: Job) -> None:
         job.tries += 1

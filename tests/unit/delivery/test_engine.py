@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from random import Random
 
 import pytest
@@ -324,6 +325,42 @@ def test_failures_during_a_rest_do_not_lengthen_it_and_success_forgets_it():
     assert [rest.failed(now, "refused") for now in (0.0, 1.0, 2.0)] == [2.0, 2.0, 6.0]
     rest.worked()
     assert rest.failed(10.0, "refused") == 12.0
+
+
+# Metrics.
+
+
+async def test_an_observer_hears_of_every_row(world: World):
+    heard = []
+
+    class Listener:
+        def hint(self, claimed):
+            heard.append(("hint", claimed))
+
+        def settled(self, state, backend):
+            heard.append((state, backend))
+
+        def waited(self, backend, seconds):
+            heard.append(("waited", backend, seconds > 0))
+
+        def rested(self, backend, seconds):
+            heard.append(("rested", backend, seconds))
+
+    outcomes = iter([Accepted(REPLY), BackendUnusable("main", "connection refused")])
+    world.backend.script = lambda _: next(outcomes)
+    world.backend.limits = type(world.backend.limits)(concurrency=1)
+    limits = throttle(main=BackendRates(lanes={"lane-1": ("1/h",)}))
+    campaign = world.campaign(4, lanes=2)
+
+    await world.engine(observer=Listener(), throttle=limits).deliver(world.ids(campaign, 4))
+
+    assert Counter(heard) == {
+        ("hint", 4): 1,
+        ("waited", "main", True): 1,
+        (State.ACCEPTED, "main"): 1,
+        (State.PENDING, "main"): 3,
+        ("rested", "main", 2.0): 1,
+    }
 
 
 # Limits, safety, time.
