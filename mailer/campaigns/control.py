@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Change:
     campaign: Campaign
     in_flight: int = 0
     rows: int = 0  # that changed their state
+    lifted: int = 0  # addresses that are no longer suppressed
 
 
 def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def find(ledger: Ledger, reference: str) -> Campaign:
 
 def pause(ledger: Ledger, campaign: Campaign, reason: str = "paused by a person") -> Change:
     """After this nothing new starts. Raises StateConflict."""
-    ledger.campaigns.pause(campaign.id, reason)
+    ledger.campaigns.pause(campaign.id, reason, by_person=True)
     return _changed(ledger, campaign)
 
 
@@ -84,7 +85,8 @@ def cancel(ledger: Ledger, campaign: Campaign) -> Change:
 
 def retry(ledger: Ledger, campaign: Campaign, states: Collection[State]) -> Change:
     """Rows in these states wait again, with a fresh retry budget. Raises StateConflict."""
-    return _changed(ledger, campaign, ledger.campaigns.retry(campaign.id, states))
+    again = ledger.campaigns.retry(campaign.id, states)
+    return replace(_changed(ledger, campaign, again.rows), lifted=again.lifted)
 
 
 def watch(

@@ -233,7 +233,7 @@ class _Run:
         """The last row of all may have been among those asked for."""
         if ledger.schedule.finish(self._orders.campaign_id):
             return Reason.FINISHED
-        ledger.campaigns.pause(self._orders.campaign_id, LIMIT_REACHED)
+        ledger.campaigns.pause(self._orders.campaign_id, LIMIT_REACHED, by_person=True)
         return Reason.LIMIT
 
     async def _let_go(self) -> None:

@@ -15,9 +15,13 @@ from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import suppressed_among
 from mailer.message import State
 
-_CAMPAIGN = select(campaign.c.state, campaign.c.stream, campaign.c.version, campaign.c.blocked_seconds).where(
-    campaign.c.id == bindparam("campaign_id")
-)
+_CAMPAIGN = select(
+    campaign.c.state,
+    campaign.c.stream,
+    campaign.c.version,
+    campaign.c.blocked_seconds,
+    campaign.c.revision,
+).where(campaign.c.id == bindparam("campaign_id"))
 
 # Without a condition on the campaign: with one, SQLite walks the index of all its waiting rows.
 _DUE = (
@@ -70,7 +74,7 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     nothing = Slice(fence=0, campaign_id=campaign_id, rows=[], now=tx.now)
     if not found or found[0][0] != CampaignState.RUNNING:
         return nothing
-    _, stream, version, nothing.blocked_seconds = found[0]
+    _, stream, version, nothing.blocked_seconds, nothing.revision = found[0]
     own = [id_ for id_ in ids if campaign_of(id_) == campaign_id]
     due = tx.rows(_DUE, ids=tx.array(own), now=tx.now)
     due, nothing.suppressed = _without_suppressed(tx, campaign_id, stream, due)

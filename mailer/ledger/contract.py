@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailer.message import State
 
@@ -50,6 +50,13 @@ class Runner(StrEnum):
 
     EMBEDDED = "embedded"
     WORKERS = "workers"
+
+
+class Event(StrEnum):
+    """What somebody has to be told of a campaign."""
+
+    PAUSED = "paused"  # by itself: nobody was there
+    FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,8 @@ class Campaign:
     finished_at: float | None
     blocked_seconds: float  # time paused or blocked: not counted against retry budgets
     halted_since: float | None  # start of the pause that is not yet part of blocked_seconds
+    revision: int = 1  # raised by every change of what or how it sends; a version is one of them
+    pruned_at: float | None = None  # since then only its counts are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,7 @@ class Slice:
     suppressed: int = 0
     blocked_seconds: float = 0.0
     now: float = 0.0
+    revision: int = 1  # the campaign's, as of the claim
 
 
 @dataclass(slots=True)
@@ -169,6 +179,13 @@ class Recovery:
     returned: int = 0
     unknown: int = 0
     retried: int = 0  # unknown rows of campaigns with on_unknown = "retry", pending again
+
+
+class Retried(NamedTuple):
+    """``rows`` wait again; ``lifted`` addresses are no longer suppressed."""
+
+    rows: int
+    lifted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +244,15 @@ class Counts:
 
     states: Mapping[State, int] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PausedBackend:
+    """No worker uses it until a person resumes it."""
+
+    name: str
+    since: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mailer.ledger.backends import Backends
 from mailer.ledger.blobs import Blobs
 from mailer.ledger.buckets import Buckets
 from mailer.ledger.campaigns import Campaigns
@@ -24,6 +25,7 @@ class Ledger:
         self.blobs = Blobs(database)
         self.suppressions = Suppressions(database)
         self.buckets = Buckets(database)
+        self.backends = Backends(database)
 
     def close(self) -> None:
         """Close its connections and files. Used again, it opens them again."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, literal_column, select, update
 
+from mailer.ledger.backends import follow_backend
 from mailer.ledger.campaigns import Campaigns
-from mailer.ledger.contract import Campaign, CampaignState, Runner, row_id
+from mailer.ledger.contract import Campaign, CampaignState, Event, Runner, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.rows import tallied
 from mailer.ledger.schema import LATER, WAITING, campaign, leader, message, meta
@@ -101,7 +102,12 @@ class Schedule:
             counts = tallied(tx.connection, campaign_id)
             if any(n for state, n in counts.items() if state not in FINAL):
                 return False
-            values = {"state": CampaignState.FINISHED.value, "finished_at": tx.now}
+            values = {
+                "state": CampaignState.FINISHED.value,
+                "finished_at": tx.now,
+                "halted_since": None,
+                "event": Event.FINISHED.value,
+            }
             return tx.execute(done.values(values)).rowcount == 1
 
     def _start(self, ids: Sequence[int]) -> None:
@@ -114,6 +120,7 @@ class Schedule:
                     started_at=func.coalesce(campaign.c.started_at, tx.now),
                 )
             )
+            follow_backend(tx, ids)
 
     # Which rows.
 

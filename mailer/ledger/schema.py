@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    func,
     literal_column,
     text,
 )
@@ -58,6 +59,9 @@ campaign = Table(
     Column("finished_at", Float),
     Column("blocked_seconds", Float, nullable=False, server_default=text("0")),
     Column("halted_since", Float),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("event", Text),  # what somebody has to be told of
+    Column("pruned_at", Float),
     sqlite_autoincrement=True,
 )
 
@@ -144,6 +148,15 @@ leader = Table(
     Column("until", Float, nullable=False),
 )
 
+#: Backends that a person has stopped; the others are in no table.
+paused_backend = Table(
+    "paused_backend",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 suppression = Table(
     "suppression",
     metadata,
@@ -186,6 +199,20 @@ Index(
 )
 # Holds only rows that were given back or deferred, so it costs a fresh row nothing.
 Index("message_later", message.c.campaign_id, message.c.due_at, sqlite_where=LATER, postgresql_where=LATER)
+
+#: Refused for what the sender is or writes, not for who the recipient is.
+REFUSED_BY_POLICY = and_(
+    message.c.state == literal_column("'rejected'"),
+    func.substr(message.c.enhanced, literal_column("1"), literal_column("4")) == literal_column("'5.7.'"),
+)
+# Holds only such rows, so it costs the others nothing.
+Index(
+    "message_policy",
+    message.c.campaign_id,
+    message.c.settled_at,
+    sqlite_where=REFUSED_BY_POLICY,
+    postgresql_where=REFUSED_BY_POLICY,
+)
 
 #: Rows of one block of addresses.
 BLOCK_BITS = 13

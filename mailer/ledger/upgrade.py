@@ -11,7 +11,7 @@ from mailer.ledger.database import Database
 from mailer.ledger.schema import meta
 
 #: The newest of ``migrations/versions``. Revisions are numbers, so older and newer can be told apart.
-HEAD = "0001"
+HEAD = "0002"
 
 
 def bring_up(database: Database) -> None:

@@ -176,7 +176,7 @@ class TestStates:
             book.settle(claimed, ordinal, state, code=550, reason="no")
         assert book.ledger.schedule.finish(campaign.id)
 
-        assert book.ledger.campaigns.retry(campaign.id, [FAILED]) == 2
+        assert book.ledger.campaigns.retry(campaign.id, [FAILED]).rows == 2
 
         assert book.states(campaign) == [PENDING, REJECTED, ACCEPTED, PENDING]
         assert book.now(campaign).state is CampaignState.RUNNING

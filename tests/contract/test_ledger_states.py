@@ -245,7 +245,7 @@ class Ledger(RuleBasedStateMachine):
             return
         chosen = [ordinal for ordinal, row in self.rows.items() if row.state in states]
 
-        assert self.book.ledger.campaigns.retry(self.campaign.id, states) == len(chosen)
+        assert self.book.ledger.campaigns.retry(self.campaign.id, states).rows == len(chosen)
 
         for ordinal in chosen:
             row = self.rows[ordinal]
