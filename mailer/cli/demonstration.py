@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import shutil
@@ -26,6 +25,7 @@ from mailer.campaigns.spec import load
 from mailer.cli.output import say, span
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import show_report, show_status
+from mailer.delivery import loop
 from mailer.delivery.runner import run_embedded
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Campaign
@@ -154,7 +154,7 @@ def _send(campaign: Campaign, ledger_url: str, backend: str) -> float:
             done, text = describe(counts, rate)
             show(done, campaign.total, text)
 
-        result = asyncio.run(
+        result = loop.run(
             run_embedded(
                 ledger_url,
                 campaign.id,

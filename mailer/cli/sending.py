@@ -27,6 +27,7 @@ from mailer.cli.options import (
 from mailer.cli.output import ask, count, note, say, say_json, span
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import OPEN, all_went, show_report, show_status
+from mailer.delivery import loop
 from mailer.delivery.runner import Reason, RunResult, run_embedded
 from mailer.errors import BackendUnusable, ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
@@ -285,7 +286,7 @@ def _run(
             done, text = describe(counts, rate)
             show(done, campaign.total, text)
 
-        return asyncio.run(
+        return loop.run(
             run_embedded(
                 settings.ledger_url,
                 campaign.id,
