@@ -46,6 +46,7 @@ class Phase(StrEnum):
     BODY = "body"
     DOT = "dot"
     REQUEST = "request"  # an HTTP request, or a local program, from its first byte on
+    ANSWER = "answer"  # waiting for it: an attempt that is made again although nobody knows how it ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from mailer.backends.contract import Backend
+from mailer.delivery.breaker import Breaker, Circuit
 from mailer.delivery.jobs import Item
+from mailer.delivery.verdicts import Via
 
-SHORTEST_REST = 2.0
-LONGEST_REST = 300.0
 #: A closed backend has answered everything; its workers only have to write that down.
 CLOSE_SECONDS = 5.0
+#: How long a backend that a person has paused is left alone before that is looked at again.
+PAUSED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +26,7 @@ class Resting:
     reason: str = ""
 
 
-class Rest:
-    """How long a backend is left alone: 2 s, doubling up to 5 minutes while it does not come back."""
-
-    __slots__ = ("_length", "reason", "until")
-
-    def __init__(self) -> None:
-        self._length = 0.0
-        self.until = 0.0
-        self.reason = ""
-
-    def failed(self, now: float, reason: str) -> float:
-        """Until when to rest. Failures of calls that began before the rest do not lengthen it."""
-        self.reason = reason
-        if now >= self.until:
-            self._length = min(max(SHORTEST_REST, 2 * self._length), LONGEST_REST)
-            self.until = now + self._length
-        return self.until
-
-    def worked(self) -> None:
-        self._length = 0.0
+WORKS = Resting()
 
 
 class Carrier:
@@ -52,20 +35,43 @@ class Carrier:
     ``carry`` gets one item, or up to ``limits.batch`` where batches pay, and sees each of them settled; it
     does not raise. There are twice as many workers as the backend takes calls, so the next message is
     rendered and waits when a connection is free. Rows of several slices share the queue: connections
-    stay busy across the end of a slice. Workers start with the first row.
+    stay busy across the end of a slice. Workers start with the first row. While the circuit is half-open
+    one row at a time is carried, and the others wait for what becomes of it.
     """
 
     def __init__(
-        self, name: str, backend: Backend, carry: Callable[[Carrier, Sequence[Item]], Awaitable[None]]
+        self,
+        name: str,
+        backend: Backend,
+        carry: Callable[[Carrier, Sequence[Item]], Awaitable[None]],
+        clock: Callable[[], float],
     ) -> None:
         self.name = name
         self.backend = backend
-        self.rest = Rest()
+        limits = backend.limits
+        self.via = Via(name, limits.idempotency_window if limits.idempotent else 0.0)
+        self.breaker = Breaker()
+        #: A person has said so.
+        self.paused = False
+        self._clock = clock
         self._carry = carry
+        self._probing = False
         self._queue: deque[Item] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
         self._closing = False
+
+    def resting(self, now: float) -> Resting:
+        if self.paused:
+            return Resting(now + PAUSED_SECONDS, "paused by a person")
+        if self.breaker.until > now:
+            return Resting(self.breaker.until, self.breaker.reason)
+        return WORKS
+
+    def testing(self, now: float) -> bool:
+        """Half-open, and its probe is under way or waits: one row more would only wait for it."""
+        half_open = self.breaker.circuit(now) is Circuit.HALF_OPEN
+        return half_open and (self._probing or bool(self._queue))
 
     def put(self, items: Sequence[Item]) -> None:
         """Queue rows; never waits. The pump bounds how many there are."""
@@ -73,6 +79,10 @@ class Carrier:
         if not self._workers and items:
             calls = 2 * self.backend.limits.concurrency
             self._workers = [asyncio.create_task(self._work()) for _ in range(calls)]
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to carry, or to give back."""
         for _ in range(min(len(self._queue), len(self._idle))):
             self._wake_one()
 
@@ -96,13 +106,29 @@ class Carrier:
         limits = self.backend.limits
         batch = limits.batch if limits.batched else 1
         while True:
-            if self._queue:
-                size = min(batch, len(self._queue))
-                await self._carry(self, [self._queue.popleft() for _ in range(size)])
-            elif self._closing:
-                return
-            else:
+            if not self._queue:
+                if self._closing:
+                    return
                 await self._wait()
+            elif self.breaker.closed:
+                await self._carry(self, self._taken(batch))
+            elif self.breaker.circuit(self._clock()) is Circuit.OPEN or self._queue[0][0].halted:
+                await self._carry(self, self._taken(1))  # they are given back
+            elif self._probing:
+                await self._wait()
+            else:
+                await self._probe()
+
+    def _taken(self, most: int) -> list[Item]:
+        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+
+    async def _probe(self) -> None:
+        self._probing = True
+        try:
+            await self._carry(self, self._taken(1))
+        finally:
+            self._probing = False
+            self.wake()
 
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

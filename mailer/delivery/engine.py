@@ -9,14 +9,16 @@ from random import Random
 
 from mailer.backends.contract import Backend
 from mailer.crash import point
-from mailer.delivery.carrier import Carrier, Resting
+from mailer.delivery.carrier import PAUSED_SECONDS, Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
 from mailer.delivery.observer import Observer, Silent
+from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.sender import Sender
 from mailer.delivery.throttle import Throttle
+from mailer.delivery.verdicts import may_be_resent
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Row, Settlement, campaign_of
 from mailer.ledger.writer import GroupCommit
@@ -49,8 +51,10 @@ class Engine:
         rng: Random | None = None,
         connect: Callable[[str], Backend] = not_set_up,
         observer: Observer | None = None,
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
-        """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError."""
+        """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError.
+        A campaign may name one of ``routes`` in place of a backend."""
         self._connect = connect
         self._writer = writer
         self._compositions = compositions
@@ -60,6 +64,9 @@ class Engine:
         self._clock = clock
         self._observer = observer or Silent()
         self._keeper = Keeper(writer, lease_seconds)
+        self._carriers: dict[str, Carrier] = {}
+        self._router = Router(routes or {}, self._carriers, clock)
+        self._paused_until = 0.0
         self._sender = Sender(
             writer,
             self._keeper,
@@ -68,10 +75,10 @@ class Engine:
             clock=clock,
             rng=rng or Random(),
             observer=self._observer,
+            router=self._router,
         )
-        self._carriers = {
-            name: Carrier(name, backend, self._sender.carry) for name, backend in backends.items()
-        }
+        for name, backend in backends.items():
+            self._add(name, backend)
         self._draining = False
 
     async def deliver(self, ids: Sequence[int]) -> Delivered:
@@ -83,7 +90,10 @@ class Engine:
         if self._draining or not ids:
             return Delivered()
         composition = await self._composition(campaign_of(ids[0]))
-        if composition is None or self.resting(composition.backend).until > self._clock():
+        if composition is None:
+            return Delivered()
+        await self._look_for_paused()
+        if self.resting(composition.backend).until > self._clock():
             return Delivered()
         point("before_claim")
         claimed = await self._writer.claim(ids, self._worker, self._lease_seconds)
@@ -98,14 +108,15 @@ class Engine:
         return Delivered(len(claimed.rows) + claimed.suppressed, job.spent + claimed.suppressed)
 
     def resting(self, backend: str) -> Resting:
-        """Until when this backend is left alone, and why."""
-        carrier = self._carriers.get(backend)
-        return Resting() if carrier is None else Resting(carrier.rest.until, carrier.rest.reason)
+        """Until when this backend is left alone, and why; of a route the backend that rests least."""
+        return self._router.resting(backend)
 
     def drain(self) -> None:
         """Take no more, give back what has not been started; what is under way finishes."""
         self._draining = True
         self._keeper.halt()
+        for carrier in self._carriers.values():
+            carrier.wake()
 
     async def close(self) -> None:
         """Close the backends. What is still under way then is for the ledger's recovery to judge."""
@@ -124,29 +135,42 @@ class Engine:
         """None when the campaign cannot be sent from here; it is paused then, and says why."""
         try:
             composition = await self._compositions.get(campaign_id)
-            if composition.backend not in self._carriers:
-                backend = self._connect(composition.backend)
-                self._carriers[composition.backend] = Carrier(
-                    composition.backend, backend, self._sender.carry
-                )
+            for name in self._router.route(composition.backend).backends:
+                if name not in self._carriers:
+                    self._add(name, self._connect(name))
         except (ConfigError, InputError) as error:
             await self._sender.pause(campaign_id, str(error))
             return None
         return composition
+
+    def _add(self, name: str, backend: Backend) -> None:
+        self._carriers[name] = Carrier(name, backend, self._sender.carry, self._clock)
+
+    async def _look_for_paused(self) -> None:
+        """A person may pause a backend; that is looked for once a second."""
+        now = self._clock()
+        if now < self._paused_until:
+            return
+        self._paused_until = now + PAUSED_SECONDS
+        paused = await self._writer.run(lambda ledger: ledger.backends.paused())
+        for name, carrier in self._carriers.items():
+            carrier.paused = name in paused
 
     async def _see_through(self, job: Job) -> None:
         self._keeper.add(job)
         try:
             if self._draining:
                 job.halt()
-            rows = await self._admitted(job)
-            self._carriers[job.composition.backend].put([(job, row) for row in rows])
+            for backend, rows in self._admitted(job).items():
+                allowed = await self._allowed(job, backend, rows)
+                carrier = self._carriers[backend]
+                carrier.put([(job, row) for row in await self._sure(job, carrier, allowed)])
             await job.done
         finally:
             self._keeper.remove(job)
 
-    async def _admitted(self, job: Job) -> Sequence[Row]:
-        """The rows that may be sent now; the others are settled."""
+    def _admitted(self, job: Job) -> Mapping[str, Sequence[Row]]:
+        """The rows that may be sent, by backend; the others are settled."""
         rows = job.slice.rows
         if rows[0].version != job.composition.version:
             self._compositions.forget(job.slice.campaign_id)
@@ -154,18 +178,40 @@ class Engine:
         elif _expired(job.composition, job.slice.now):
             for row in rows:
                 self._sender.settle(job, Settlement(row.id, job.fence, State.EXPIRED, spent=False))
-            return ()
-        elif self._throttle is not None:
-            return await self._allowed(job, self._throttle)
-        return rows
+            return {}
+        backends = self._router.route(job.composition.backend).backends
+        return {backends[0]: rows} if len(backends) == 1 else self._routed(job, rows)
 
-    async def _allowed(self, job: Job, throttle: Throttle) -> Sequence[Row]:
-        allowed, held = await throttle.allow(job.composition, job.slice.rows)
+    def _routed(self, job: Job, rows: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
+        ways: dict[str, list[Row]] = {}
+        probes: set[str] = set()
+        for row in rows:
+            way = self._router.choose(job.composition.backend, row, probes)
+            if way.backend is None:
+                self._sender.give_back(job, row, way.until + job.skew)
+                continue
+            if way.why:
+                job.moved[row.id] = way.why
+            ways.setdefault(way.backend, []).append(row)
+        return ways
+
+    async def _allowed(self, job: Job, backend: str, rows: Sequence[Row]) -> Sequence[Row]:
+        if self._throttle is None or job.halted:
+            return rows
+        allowed, held = await self._throttle.allow(backend, job.composition, rows)
         now = self._clock() + job.skew
         for row, wait in held:
-            self._observer.waited(job.composition.backend, wait)
+            self._observer.waited(backend, wait)
             self._sender.give_back(job, row, now + wait)
         return allowed
+
+    async def _sure(self, job: Job, carrier: Carrier, rows: Sequence[Row]) -> Sequence[Row]:
+        """Without those that may have been sent, and must not be sent again any more (I2)."""
+        now = self._clock() + job.skew
+        late = [row for row in rows if not may_be_resent(row, carrier.via, job.around, now)]
+        for row in late:
+            await self._sender.hold(job, row)
+        return rows if not late else [row for row in rows if row not in late]
 
 
 def _expired(composition: Composition, now: float) -> bool:

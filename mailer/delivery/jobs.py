@@ -26,7 +26,19 @@ class Job:
     ``last`` is done when the settlement asked for last is durable.
     """
 
-    __slots__ = ("around", "composition", "done", "fence", "halted", "last", "left", "skew", "slice", "spent")
+    __slots__ = (
+        "around",
+        "composition",
+        "done",
+        "fence",
+        "halted",
+        "last",
+        "left",
+        "moved",
+        "skew",
+        "slice",
+        "spent",
+    )
 
     def __init__(self, claimed: Slice, composition: Composition, now: float) -> None:
         self.slice = claimed
@@ -35,13 +47,14 @@ class Job:
         self.composition = composition
         self.around = Circumstances(
             fence=claimed.fence,
-            backend=composition.backend,
             policy=composition.policy,
             resend_unknown=composition.resend_unknown,
             blocked_seconds=claimed.blocked_seconds,
         )
         self.left = len(claimed.rows)
         self.spent = 0
+        #: Rows that do not go where they would usually go, and why.
+        self.moved: dict[int, str] = {}
         self.halted = False
         self.last: asyncio.Future[bool] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -14,12 +14,13 @@ from mailer.delivery.carrier import Carrier
 from mailer.delivery.jobs import Item, Job
 from mailer.delivery.keeper import Keeper
 from mailer.delivery.observer import Observer
+from mailer.delivery.routes import Router
 from mailer.delivery.safety import Safety
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
 from mailer.ledger.contract import Row, Settlement
 from mailer.ledger.writer import GroupCommit
-from mailer.message import Accepted, Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
+from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Sender:
         clock: Callable[[], float],
         rng: Random,
         observer: Observer,
+        router: Router,
     ) -> None:
         self._writer = writer
         self._keeper = keeper
@@ -51,6 +53,7 @@ class Sender:
         self._clock = clock
         self._rng = rng
         self._observer = observer
+        self._router = router
 
     async def carry(self, carrier: Carrier, items: Sequence[Item]) -> None:
         """See these rows through. What nobody foresaw fails their slices, and is raised by ``deliver``."""
@@ -69,6 +72,13 @@ class Sender:
     def give_back(self, job: Job, row: Row, due_at: float | None = None) -> None:
         """Unsent, nothing spent; without ``due_at`` due at once."""
         self.settle(job, verdicts.given_back(row, job.fence, due_at))
+
+    async def hold(self, job: Job, row: Row) -> None:
+        """It may have been sent, and nobody will know. The ledger takes that only of rows in SENDING."""
+        if await self._writer.mark(row.id, job.fence):
+            self.settle(job, verdicts.held(row, job.fence))
+        else:
+            self.give_back(job, row)
 
     async def pause(self, campaign_id: int, reason: str) -> None:
         """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
@@ -100,8 +110,9 @@ class Sender:
         if job.halted:
             self.give_back(job, row)
             return None
-        if carrier.rest.until > self._clock():
-            self.give_back(job, row, carrier.rest.until + job.skew)
+        rest = carrier.resting(self._clock())
+        if rest.until:
+            self.give_back(job, row, self._again(job, row, carrier, rest.until))
             return None
         point("before_render")
         try:
@@ -155,38 +166,81 @@ class Sender:
             job.halt()
             self.give_back(job, row)
             return False
-        if isinstance(outcome, Accepted):
-            carrier.rest.worked()
-        now = self._clock() + job.skew
-        self.settle(job, verdicts.verdict(row, outcome, job.around, now, self._rng))
-        return isinstance(outcome, Deferred) and outcome.slow_down
+        now = self._clock()
+        if not carrier.breaker.closed and verdicts.shows_life(outcome):
+            carrier.breaker.worked(now)
+        if verdicts.is_unsubmitted(outcome) and self._moved(carrier, job, row, outcome.reply):
+            return False
+        said = verdicts.verdict(row, outcome, carrier.via, job.around, now=now + job.skew, rng=self._rng)
+        if why := job.moved.get(row.id):
+            said.reason = f"{why} {said.reason}" if said.reason else why
+        self._router.forget(row.id)
+        self.settle(job, said)
+        return isinstance(outcome, Deferred) and (outcome.slow_down or verdicts.is_shut(outcome))
 
     # What concerns more than one row.
 
     async def _trouble(self, carrier: Carrier, job: Job, row: Row, outcome: Outcome) -> None:
-        if isinstance(outcome, Deferred) and self._throttle is not None:
-            await self._throttle.slow_down(carrier.name, row.lane, outcome.retry_after)
-        elif isinstance(outcome, Blocked):
+        if isinstance(outcome, Blocked):
             reason = _words(outcome.reply)
-            self._rest(carrier, reason)
+            stops = self._stops(carrier, {job})
+            self._rest(carrier, reason, lasting=not stops)
             # Written first, or this row would still be SENDING when its connection marks the next.
             self._write(job, verdicts.given_back(row, job.fence, None))
-            await self.pause(job.slice.campaign_id, f"backend {carrier.name!r}: {reason}")
+            if stops:
+                await self._stop(job, f"backend {carrier.name!r}: {reason}")
             job.finished(spent=False)
+        elif isinstance(outcome, Deferred) and verdicts.is_shut(outcome):
+            self._rest(carrier, _words(outcome.reply))
+        elif isinstance(outcome, Deferred) and self._throttle is not None:
+            await self._throttle.slow_down(carrier.name, row.lane, outcome.retry_after)
 
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
-        until = self._rest(carrier, error.reason)
+        jobs = {job for job, _, _ in ready}
+        stops = self._stops(carrier, jobs) if error.lasting else []
+        until = self._rest(carrier, error.reason, lasting=error.lasting and not stops)
         log.warning("%s; it rests for %.0f s", error, until - self._clock())
-        if error.lasting:
-            for campaign_id in {job.slice.campaign_id for job, _, _ in ready}:
-                await self.pause(campaign_id, str(error))
+        for job in stops:
+            await self._stop(job, str(error))
         for job, row, _ in ready:
-            self.give_back(job, row, None if error.lasting else until + job.skew)
+            self.give_back(job, row, None if error.lasting else self._again(job, row, carrier, until))
 
-    def _rest(self, carrier: Carrier, reason: str) -> float:
+    def _stops(self, carrier: Carrier, jobs: Collection[Job]) -> list[Job]:
+        """One of each campaign that has no other backend: a person has to mend this one."""
+        campaigns = {job.slice.campaign_id: job for job in jobs}.values()
+        return [job for job in campaigns if not self._router.is_left(job.composition.backend, carrier.name)]
+
+    async def _stop(self, job: Job, reason: str) -> None:
+        name = job.composition.backend
+        if len(self._router.route(name).backends) > 1:
+            reason = f"route {name!r}: {self._router.reasons(name)}"
+            self._router.forgive(name)
+        await self.pause(job.slice.campaign_id, reason)
+
+    def _moved(self, carrier: Carrier, job: Job, row: Row, reply: Reply) -> bool:
+        """Given back unspent, because another backend of the route may take it."""
+        name = job.composition.backend
+        if not self._router.goes_on(name, row.id, carrier.name):
+            return False
+        if reply.phase in verdicts.SHUT:
+            self._rest(carrier, _words(reply))
+        self._router.failed(row.id, carrier.name, _words(reply))
+        self.give_back(job, row)
+        return True
+
+    def _again(self, job: Job, row: Row, carrier: Carrier, until: float) -> float | None:
+        """When a row that this backend cannot take now is due: at once, if another one can."""
+        name = job.composition.backend
+        if not row.unsure and self._router.goes_on(name, row.id, carrier.name):
+            return None
+        soonest = 0.0 if row.unsure else self._router.resting(name).until
+        return (soonest or until) + job.skew
+
+    def _rest(self, carrier: Carrier, reason: str, *, lasting: bool = False) -> float:
         """Until when this backend is left alone. The reason may quote an address: it is not logged here."""
         now = self._clock()
-        until = carrier.rest.failed(now, reason)
+        breaker = carrier.breaker
+        until = breaker.stopped(now, reason) if lasting else breaker.failed(now, reason)
         self._observer.rested(carrier.name, until - now)
         return until
 

@@ -27,10 +27,10 @@ class Throttle:
         self._limits.set_campaign(campaign_id, rates)
 
     async def allow(
-        self, composition: Composition, rows: Sequence[Row]
+        self, backend: str, composition: Composition, rows: Sequence[Row]
     ) -> tuple[Sequence[Row], Sequence[tuple[Row, float]]]:
-        """Rows that may go now, and rows that may not with the seconds they have to wait."""
-        groups = self._by_keys(composition, rows)
+        """Rows that may go over this backend now, and the others with the seconds they have to wait."""
+        groups = self._by_keys(backend, composition, rows)
         if not any(groups):
             return rows, ()
         grants = await asyncio.gather(
@@ -63,14 +63,16 @@ class Throttle:
         grant = await self._limiter.available(keys)
         return grant.granted, grant.wait
 
-    def _by_keys(self, composition: Composition, rows: Sequence[Row]) -> Mapping[Keys, list[Row]]:
+    def _by_keys(
+        self, backend: str, composition: Composition, rows: Sequence[Row]
+    ) -> Mapping[Keys, list[Row]]:
         places: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             places.setdefault((row.lane, row.address.rpartition("@")[2]), []).append(row)
         groups: dict[Keys, list[Row]] = {}
         for (lane, domain), group in places.items():
             keys = self._limits.keys_for(
-                composition.backend,
+                backend,
                 lane,
                 domain=domain,
                 campaign_id=composition.campaign_id,

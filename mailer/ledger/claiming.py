@@ -13,7 +13,9 @@ from mailer.ledger.database import Transaction
 from mailer.ledger.schema import WAITING, campaign, lease, message, recipient
 from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import suppressed_among
-from mailer.message import State
+from mailer.message import Phase, State
+
+_ANSWER = Phase.ANSWER.value
 
 _CAMPAIGN = select(
     campaign.c.state,
@@ -33,6 +35,8 @@ _DUE = (
         recipient.c.files,
         message.c.attempts,
         message.c.first_tried_at,
+        message.c.backend,
+        message.c.phase,
         message.c.state,
     )
     .join(recipient, recipient.c.id == message.c.id)
@@ -87,7 +91,7 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     tx.run(_TAKE, ids=ids, fence=fence, version=version)
     for row in due:
         tx.moved(campaign_id, row[-1], State.CLAIMED.value)
-    rows = [Row(*(*cells, version)) for *cells, _ in due]
+    rows = [Row(*(*cells, version, backend, phase == _ANSWER)) for *cells, backend, phase, _ in due]
     return replace(nothing, fence=fence, rows=rows)
 
 

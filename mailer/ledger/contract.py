@@ -128,6 +128,8 @@ class Row:
     attempts: int  # finished attempts that were spent before this one
     first_tried_at: float | None
     version: int
+    backend: str | None = None  # of the last attempt
+    unsure: bool = False  # the last attempt may have been sent, and is made again on purpose
 
 
 @dataclass(slots=True)

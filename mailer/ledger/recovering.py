@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, literal, literal_column, null, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal, literal_column, null, select, update
 
 from mailer.ledger.contract import CampaignState, Recovery
 from mailer.ledger.database import Transaction
 from mailer.ledger.schema import HELD, attempt, campaign, lease, message
 from mailer.ledger.statements import one_of
-from mailer.message import State
+from mailer.message import Phase, State
 
 #: Leases looked at in one transaction; a claim of somebody else waits no longer than that takes.
 LEASES_AT_ONCE = 20
@@ -25,11 +27,13 @@ _EXPIRED = (
     .limit(LEASES_AT_ONCE)
 )
 
-_LEFT = select(message.c.id, message.c.state, message.c.attempts).where(
+_LEFT = select(message.c.id, message.c.state, message.c.attempts, message.c.first_tried_at).where(
     one_of(message.c.id, "ids"), message.c.fence == bindparam("fence"), HELD
 )
 
-_CAMPAIGN = select(campaign.c.state, campaign.c.spec).where(campaign.c.id == bindparam("campaign_id"))
+_CAMPAIGN = select(campaign.c.state, campaign.c.backend, campaign.c.spec).where(
+    campaign.c.id == bindparam("campaign_id")
+)
 
 #: Unsent for certain: what it was before, due now.
 _RETURN = (
@@ -46,7 +50,7 @@ _CANCEL = (
 
 _REASON = "The worker was lost after it had begun to send, and before it could tell what became of it."
 
-#: One attempt more has been spent, and nobody knows how it ended.
+#: One attempt more has been spent, and nobody knows how it ended. The next one goes over the same backend.
 _LOSE = (
     update(message)
     .where(one_of(message.c.id, "ids"))
@@ -57,9 +61,10 @@ _LOSE = (
         settled_at=bindparam("now"),
         code=null(),
         enhanced=null(),
-        phase=null(),
+        phase=bindparam("after_phase"),
         reply=null(),
         reason=literal(_REASON),
+        backend=func.coalesce(bindparam("via"), message.c.backend),
     )
 )
 
@@ -87,17 +92,33 @@ def _settle_lease(tx: Transaction, fence: int, campaign_id: int, ids: Any, found
     left = tx.rows(_LEFT, ids=ids, fence=fence)
     if not left:
         return
-    ((state, spec),) = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
+    ((state, backend, spec),) = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
     cancelled = state == CampaignState.CANCELLED
-    sending = [id_ for id_, was, _ in left if was == State.SENDING]
-    fresh = [id_ for id_, was, attempts in left if was == State.CLAIMED and not attempts]
-    tried = [id_ for id_, was, attempts in left if was == State.CLAIMED and attempts]
-    if sending:
-        _lost(tx, campaign_id, sending, found, again=not cancelled and _retries_unknown(spec))
+    _lost(tx, campaign_id, left, found, _Resending() if cancelled else _resending(backend, json.loads(spec)))
+    fresh = [id_ for id_, was, attempts, _ in left if was == State.CLAIMED and not attempts]
+    tried = [id_ for id_, was, attempts, _ in left if was == State.CLAIMED and attempts]
     for rows, after in ((fresh, State.PENDING), (tried, State.DEFERRED)):
         if rows:
             _unsent(tx, campaign_id, rows, State.CANCELLED if cancelled else after)
             found["returned"] += len(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resending:
+    """Which lost rows are sent again: those first tried less than ``seconds`` ago, over ``backend``."""
+
+    seconds: float = 0.0
+    backend: str | None = None
+
+
+def _resending(backend: str, spec: Mapping[str, Any]) -> _Resending:
+    """Because a person wants it, or because the provider knows the message by its key (I2)."""
+    if spec.get("on_unknown") == "retry":
+        return _Resending(math.inf)
+    keys = spec.get("knows_keys") or {}
+    if keys.get("backend") != backend:  # another one than at the opening
+        return _Resending()
+    return _Resending(float(keys["seconds"]), backend)
 
 
 def _unsent(tx: Transaction, campaign_id: int, ids: Sequence[int], after: State) -> None:
@@ -108,14 +129,30 @@ def _unsent(tx: Transaction, campaign_id: int, ids: Sequence[int], after: State)
     tx.moved(campaign_id, State.CLAIMED, after, len(ids))
 
 
-def _lost(tx: Transaction, campaign_id: int, ids: Sequence[int], found: Counter[str], *, again: bool) -> None:
-    after = State.PENDING if again else State.UNKNOWN
+def _lost(
+    tx: Transaction, campaign_id: int, left: Sequence[Any], found: Counter[str], resending: _Resending
+) -> None:
+    sending = [(id_, first) for id_, was, _, first in left if was == State.SENDING]
+    again = [id_ for id_, first in sending if tx.now - (first or tx.now) < resending.seconds]
+    gone = [id_ for id_, _ in sending if id_ not in again]
     if again:
-        tx.run(_NOTE, ids=tx.array(ids), now=tx.now)
-    tx.run(_LOSE, ids=tx.array(ids), after=after.value, now=tx.now)
+        tx.run(_NOTE, ids=tx.array(again), now=tx.now)
+        _lose(tx, campaign_id, again, State.PENDING, phase=Phase.ANSWER, via=resending.backend)
+        found["retried"] += len(again)
+    if gone:
+        _lose(tx, campaign_id, gone, State.UNKNOWN)
+        found["unknown"] += len(gone)
+
+
+def _lose(
+    tx: Transaction,
+    campaign_id: int,
+    ids: Sequence[int],
+    after: State,
+    *,
+    phase: Phase | None = None,
+    via: str | None = None,
+) -> None:
+    known = {"after": after.value, "after_phase": phase and phase.value, "via": via}
+    tx.run(_LOSE, ids=tx.array(ids), now=tx.now, **known)
     tx.moved(campaign_id, State.SENDING, after, len(ids))
-    found["retried" if again else "unknown"] += len(ids)
-
-
-def _retries_unknown(spec: str) -> bool:
-    return bool(json.loads(spec).get("on_unknown") == "retry")

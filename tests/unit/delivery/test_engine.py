@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from mailer.delivery.carrier import LONGEST_REST, Rest
+from mailer.delivery.breaker import LONGEST_REST, Breaker, Circuit
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.safety import Safety
@@ -308,23 +308,27 @@ async def test_what_no_contract_foresees_is_raised_and_left_to_recovery(world: W
 
 
 def test_a_rest_doubles_while_the_backend_does_not_come_back():
-    rest = Rest()
+    breaker = Breaker()
     ends = []
     now = 0.0
     for _ in range(10):
-        now = rest.failed(now, "connection refused")
+        now = breaker.failed(now, "connection refused")
         ends.append(now)
 
     lengths = [end - begin for begin, end in zip([0.0, *ends], ends, strict=False)]
     assert lengths == [2, 4, 8, 16, 32, 64, 128, 256, LONGEST_REST, LONGEST_REST]
 
 
-def test_failures_during_a_rest_do_not_lengthen_it_and_success_forgets_it():
-    rest = Rest()
+def test_failures_during_a_rest_do_not_lengthen_it_and_success_after_it_forgets_it():
+    breaker = Breaker()
 
-    assert [rest.failed(now, "refused") for now in (0.0, 1.0, 2.0)] == [2.0, 2.0, 6.0]
-    rest.worked()
-    assert rest.failed(10.0, "refused") == 12.0
+    assert [breaker.failed(now, "refused") for now in (0.0, 1.0, 2.0)] == [2.0, 2.0, 6.0]
+    breaker.worked(5.0)  # the answer to what was sent before
+    assert breaker.circuit(5.0) is Circuit.OPEN
+    assert breaker.circuit(6.0) is Circuit.HALF_OPEN
+    breaker.worked(6.0)
+    assert breaker.circuit(6.0) is Circuit.CLOSED
+    assert breaker.failed(10.0, "refused") == 12.0
 
 
 # Metrics.

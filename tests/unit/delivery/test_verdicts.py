@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from mailer.delivery.retry import RetryPolicy
-from mailer.delivery.verdicts import Circumstances, failed, given_back, verdict
+from mailer.delivery.verdicts import Circumstances, Via, failed, given_back, verdict
 from mailer.ledger.contract import Row, Settlement
 from mailer.message import Accepted, Deferred, Phase, Rejected, Reply, State, Unknown
 
@@ -21,8 +21,8 @@ def row(attempts=0, first=None) -> Row:
 
 
 def decide(outcome, tried=None, *, resend=False) -> Settlement:
-    around = Circumstances(3, "main", POLICY, resend_unknown=resend, blocked_seconds=0.0)
-    return verdict(tried or row(), outcome, around, NOW, Random(1))
+    around = Circumstances(3, POLICY, resend_unknown=resend, blocked_seconds=0.0)
+    return verdict(tried or row(), outcome, Via("main"), around, now=NOW, rng=Random(1))
 
 
 def test_accepted():
