@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,21 @@ from mailer.campaigns.results import message_ids
 from mailer.errors import CampaignError
 from mailer.ledger.contract import Attempt, Campaign, CampaignState, ordinal_of
 from mailer.ledger.ledger import Ledger
+from mailer.ledger.status import iso, status
 from mailer.message import State
 
-#: What people report later, beside the state; others are counted too.
-OUTCOMES = ("delivered", "bounced", "complained")
+__all__ = [
+    "Change",
+    "cancel",
+    "find",
+    "history",
+    "pause",
+    "resume",
+    "retry",
+    "status",
+    "watch",
+]
+
 _AT_REST = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED, CampaignState.PAUSED})
 
 
@@ -28,22 +38,6 @@ class Change:
     in_flight: int = 0
     rows: int = 0  # that changed their state
     lifted: int = 0  # addresses that are no longer suppressed
-
-
-def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
-    """The status object: fixed for programs that drive us. Times are ISO 8601 in UTC, or None."""
-    counts = ledger.campaigns.counts(campaign.id)
-    return {
-        "id": campaign.slug,
-        "name": campaign.name,
-        "state": str(campaign.state),
-        "total": campaign.total,
-        "counts": {str(state): counts.states.get(state, 0) for state in State},
-        "outcomes": {**dict.fromkeys(OUTCOMES, 0), **counts.outcomes},
-        "invalid_rows": campaign.invalid_rows,
-        "started_at": _iso(campaign.started_at),
-        "finished_at": _iso(campaign.finished_at),
-    }
 
 
 def find(ledger: Ledger, reference: str) -> Campaign:
@@ -121,7 +115,7 @@ def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
             "reason": result.reason,
             "message_id": message_ids(campaign).message_id(ordinal_of(result.id)),
             "backend": result.backend,
-            "at": _iso(result.settled_at),
+            "at": iso(result.settled_at),
             "outcome": result.outcome,
         }
 
@@ -129,7 +123,7 @@ def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
-        "at": _iso(attempt.at),
+        "at": iso(attempt.at),
         "state": str(attempt.state),
         "phase": attempt.phase,
         "code": attempt.code,
@@ -140,7 +134,3 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _changed(ledger: Ledger, campaign: Campaign, rows: int = 0) -> Change:
     return Change(ledger.campaigns.by_id(campaign.id), ledger.campaigns.in_flight(campaign.id), rows)
-
-
-def _iso(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

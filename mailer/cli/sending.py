@@ -28,7 +28,8 @@ from mailer.cli.output import ask, count, note, say, say_json, span
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import OPEN, all_went, show_report, show_status
 from mailer.delivery import loop
-from mailer.delivery.runner import Reason, RunResult, run_embedded
+from mailer.delivery.orders import Reason, RunResult
+from mailer.delivery.runner import run_embedded
 from mailer.errors import BackendUnusable, ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.ledger.ledger import Ledger as LedgerRooms

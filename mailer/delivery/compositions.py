@@ -22,10 +22,11 @@ KEPT = 32
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A campaign at one version, ready to make messages. Immutable, shared by all slices."""
+    """A campaign at one revision, ready to make messages. Immutable, shared by all slices."""
 
     campaign_id: int
     version: int
+    revision: int
     stream: str
     backend: str
     composer: Composer
@@ -81,6 +82,7 @@ def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Compo
     return Composition(
         campaign_id=campaign.id,
         version=campaign.version,
+        revision=campaign.revision,
         stream=campaign.stream,
         backend=campaign.backend,
         composer=composer,

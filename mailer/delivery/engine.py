@@ -93,7 +93,7 @@ class Engine:
         if composition is None:
             return Delivered()
         await self._look_for_paused()
-        if self.resting(composition.backend).until > self._clock():
+        if await self._resting(composition):
             return Delivered()
         point("before_claim")
         claimed = await self._writer.claim(ids, self._worker, self._lease_seconds)
@@ -156,6 +156,16 @@ class Engine:
         for name, carrier in self._carriers.items():
             carrier.paused = name in paused
 
+    async def _resting(self, composition: Composition) -> bool:
+        """A campaign that was given another backend must not wait for this one."""
+        if self.resting(composition.backend).until <= self._clock():
+            return False
+        campaign_id = composition.campaign_id
+        revision = await self._writer.run(lambda ledger: ledger.campaigns.revision(campaign_id))
+        if revision != composition.revision:
+            self._compositions.forget(campaign_id)
+        return True
+
     async def _see_through(self, job: Job) -> None:
         self._keeper.add(job)
         try:
@@ -172,7 +182,7 @@ class Engine:
     def _admitted(self, job: Job) -> Mapping[str, Sequence[Row]]:
         """The rows that may be sent, by backend; the others are settled."""
         rows = job.slice.rows
-        if rows[0].version != job.composition.version:
+        if job.slice.revision != job.composition.revision:
             self._compositions.forget(job.slice.campaign_id)
             job.halt()
         elif _expired(job.composition, job.slice.now):

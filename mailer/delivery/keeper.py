@@ -1,4 +1,4 @@
-"""Renews the leases of slices under way, closes the others, and hears when a campaign was stopped."""
+"""Renews the leases of slices under way, closes the others, and hears when campaigns stop or change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mailer.ledger.writer import GroupCommit
 
 log = logging.getLogger(__name__)
 
-#: How long a paused campaign's claimed rows may go on being sent by a worker that was not told.
+#: How long claimed rows of a campaign may go on being sent as before by a worker that was not told that it
+#: was paused or changed.
 LOOK_SECONDS = 1.0
 
 
@@ -67,15 +68,21 @@ class Keeper:
 
     async def _look(self) -> None:
         fences = [job.fence for job in self._jobs]
-        campaigns = {job.slice.campaign_id for job in self._jobs}
+        known = {job.slice.campaign_id: job.composition.revision for job in self._jobs}
         over, self._over = self._over, []
 
-        def renew_and_look(ledger: Ledger) -> set[int]:
+        def renew_and_look(ledger: Ledger) -> dict[int, int | None]:
             ledger.slices.heartbeat(fences, self._lease_seconds)
             ledger.slices.close(over)
-            return {id_ for id_ in campaigns if ledger.campaigns.state(id_) is not CampaignState.RUNNING}
+            return {id_: _running(ledger, id_) for id_ in known}
 
-        stopped = await self._writer.run(renew_and_look)
-        for campaign_id in stopped:
+        for campaign_id, revision in (await self._writer.run(renew_and_look)).items():
             for job in self.jobs(campaign_id):
-                job.halt()
+                if job.composition.revision != revision:
+                    job.halt()
+
+
+def _running(ledger: Ledger, campaign_id: int) -> int | None:
+    """The revision that it runs at; None when it does not."""
+    campaign = ledger.campaigns.by_id(campaign_id)
+    return campaign.revision if campaign.state is CampaignState.RUNNING else None

@@ -6,31 +6,34 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from mailer.delivery import epoch
 from mailer.delivery.carrier import Resting
 from mailer.delivery.contract import Dispatcher, Hint
 from mailer.delivery.dispatcher import Done
 from mailer.delivery.epoch import EpochCopy
+from mailer.delivery.notices import Notifier
+from mailer.delivery.oversight import Care, News, Oversight
 from mailer.delivery.source import Source
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BrokerUnavailable
-from mailer.ledger.contract import Campaign, Runner, campaign_of
+from mailer.ledger.contract import Runner, campaign_of
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
 log = logging.getLogger(__name__)
 
-#: A pump that shows no sign of life for so long is replaced by another.
-LEAD_SECONDS = 5.0
 #: How often leases are recovered and the epoch raised.
 HOUSE_SECONDS = 1.0
 #: While there is work, campaigns are listed anew no more often than this.
 LIST_SECONDS = 0.1
+#: How long a paused backend is left alone before that is looked at again.
+PAUSED_SECONDS = 0.5
+#: What is being told to people may take so long after the end.
+TELL_SECONDS = 20.0
 #: When there is no room, and the dispatcher does not say when there is.
 FULL_SECONDS = 0.2
 RECIPIENTS_PER_TASK = 200
@@ -46,8 +49,9 @@ class Allowance:
 class Pump:
     """One leads at a time, by a lease in the ledger; what is outstanding it keeps in memory only.
 
-    ``only`` restricts it to one campaign. ``rests`` says until when a backend is left alone. It wakes
-    when a hint is done, when a row falls due, when a limit allows more, and once a second.
+    ``only`` restricts it to one campaign. ``rests`` says until when a backend is left alone; ``care`` what
+    to do for campaigns that nobody watches. It wakes when a hint is done, when a row falls due, when a
+    limit allows more, and once a second.
     """
 
     def __init__(
@@ -63,20 +67,21 @@ class Pump:
         allowance: Allowance | None = None,
         rests: Callable[[str], Resting] = lambda _: Resting(),
         recipients_per_task: int = RECIPIENTS_PER_TASK,
+        care: Care | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._writer = writer
         self._dispatcher = dispatcher
-        self._runner = runner
-        self._worker = worker
         self._throttle = throttle
-        self._epoch_copy = epoch_copy
-        self._only = only
         self._allowance = allowance
         self._rests = rests
         self._recipients_per_task = recipients_per_task
         self._clock = clock
         self.name = f"pump:{runner}" if only is None else f"pump:{only}"
+        care = care or Care()
+        self._oversight = Oversight(self.name, runner, worker, care, only=only, copy=epoch_copy)
+        self._notifier = Notifier(care.notify, writer) if care.notify else None
+        self._paused: frozenset[str] = frozenset()
         self._leading = False
         self._full = False
         self._house_at = 0.0
@@ -121,7 +126,7 @@ class Pump:
         if now >= self._house_at:
             await self._keep_house(now)
         elif self._leading and now >= self._list_at:
-            self._run_these(await self._writer.run(self._running), now)
+            self._take(await self._writer.run(self._oversight.look), now)
         if not self._leading:
             return self._house_at - now
         self._full = False
@@ -138,7 +143,16 @@ class Pump:
         known = [until for until in idle if until is not None]
         return min(known) if len(known) == len(idle) else None
 
+    async def close(self) -> None:
+        """Tell what there is to tell, for a while; the next pump tells the rest."""
+        if self._notifier is not None:
+            if self._leading:
+                self._notifier.tell(await self._writer.run(self._oversight.notices))
+            await self._notifier.finish(TELL_SECONDS)
+
     def _idle(self, source: Source) -> float | None:
+        if source.campaign.backend in self._paused:
+            return self._clock()
         resting = self._rests(source.campaign.backend).until
         if resting > self._clock():
             return resting
@@ -148,35 +162,25 @@ class Pump:
 
     async def _keep_house(self, now: float) -> None:
         self._house_at = now + HOUSE_SECONDS
-        campaigns = await self._writer.run(self._house)
-        self._leading = campaigns is not None
-        self._run_these(campaigns or [], now)
+        news = await self._writer.run(self._oversight.keep)
+        self._leading = news is not None
+        self._take(news or News(), now)
 
-    def _house(self, ledger: Ledger) -> list[Campaign] | None:
-        """On the ledger's thread. None: somebody else leads, or nobody may."""
-        if not ledger.schedule.lead(self.name, self._worker, LEAD_SECONDS):
-            return None
-        recovered = ledger.slices.recover()
-        if recovered.leases:
-            log.info("leases ran out: %d rows returned, %d unknown", recovered.returned, recovered.unknown)
-        if self._epoch_copy is not None and not epoch.beat(ledger, self._epoch_copy, self._runner):
-            log.error("%s", epoch.RESTORED)
-            return None
-        return self._running(ledger)
-
-    def _running(self, ledger: Ledger) -> list[Campaign]:
-        campaigns = ledger.schedule.runnable(self._runner)
-        return [campaign for campaign in campaigns if self._only in (None, campaign.id)]
-
-    def _run_these(self, campaigns: Sequence[Campaign], now: float) -> None:
+    def _take(self, news: News, now: float) -> None:
         self._list_at = now + LIST_SECONDS
-        wanted = {campaign.id: campaign for campaign in campaigns}
+        self._paused = news.paused
+        if self._notifier is not None:
+            self._notifier.tell(news.notices)
+        wanted = {campaign.id: campaign for campaign in news.campaigns}
         for gone in self._sources.keys() - wanted.keys():
             del self._sources[gone]
             self.changed.set()
         for id_, campaign in wanted.items():
-            if id_ not in self._sources:
+            source = self._sources.get(id_)
+            if source is None:
                 self._sources[id_] = Source(campaign, self._writer, self._throttle, self._clock)
+            elif source.campaign.revision != campaign.revision:
+                source.change(campaign)
 
     # As often as there is room.
 
@@ -198,9 +202,11 @@ class Pump:
         return False
 
     async def _next(self, source: Source, free: int, outstanding: frozenset[int]) -> Hint | None:
-        resting = self._rests(source.campaign.backend)
-        if resting.until > self._clock():
-            source.look_at = resting.until
+        until = self._rests(source.campaign.backend).until
+        if source.campaign.backend in self._paused:
+            until = max(until, self._clock() + PAUSED_SECONDS)
+        if until > self._clock():
+            source.look_at = until
             return None
         size = int(source.campaign.spec.get("recipients_per_task") or self._recipients_per_task)
         if free < size and outstanding and self._allowance is None:

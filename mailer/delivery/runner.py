@@ -8,8 +8,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from mailer.backends.contract import BackendConfig
@@ -19,6 +17,8 @@ from mailer.delivery.dispatcher import Done
 from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.limits.plan import BackendRates
 from mailer.delivery.lock import campaign_lock
+from mailer.delivery.orders import ENDED, LIMIT_REACHED, Orders, Reason, RunResult
+from mailer.delivery.oversight import Care
 from mailer.delivery.progress import Pace
 from mailer.delivery.pump import Allowance, Pump
 from mailer.delivery.safety import UNRESTRICTED, Safety
@@ -26,7 +26,7 @@ from mailer.delivery.station import StationConfig
 from mailer.delivery.stop import Stop
 from mailer.errors import LedgerError, StateConflict
 from mailer.ledger import open_ledger
-from mailer.ledger.contract import CampaignState, Counts, Runner
+from mailer.ledger.contract import Counts, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
@@ -34,50 +34,6 @@ from mailer.ledger.writer import GroupCommit
 DRAIN_SECONDS = 30.0
 #: How often progress is reported.
 PROGRESS_SECONDS = 0.25
-#: Why a campaign is paused after ``--limit N``.
-LIMIT_REACHED = "the number of recipients asked for with --limit was reached"
-
-
-class Reason(StrEnum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    WAITING = "waiting"  # only rows are left that are due later than ``wait``
-    PAUSED = "paused"  # by a person, or by a fault that a person must mend
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-    LIMIT = "limit"
-
-
-#: A campaign in one of these states is over for this run.
-ENDED = {
-    CampaignState.FINISHED: Reason.FINISHED,
-    CampaignState.PAUSED: Reason.PAUSED,
-    CampaignState.CANCELLED: Reason.CANCELLED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """``detail``: why it is paused or its backend rests, in words. ``next_due``: of the first waiting row."""
-
-    reason: Reason
-    counts: Counts
-    detail: str | None = None
-    next_due: float | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What to run and when to end: see ``run_embedded``."""
-
-    campaign_id: int
-    limit: int | None
-    wait: float | None
-    on_progress: Callable[[Counts, float], None] | None
-    stop: Stop
-    recipients_per_task: int
 
 
 async def run_embedded(
@@ -95,6 +51,7 @@ async def run_embedded(
     lease_seconds: float = 60.0,
     recipients_per_task: int = 200,
     accept_epoch: bool = False,
+    care: Care | None = None,
 ) -> RunResult:
     """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
 
@@ -103,6 +60,7 @@ async def run_embedded(
     are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
     recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
     to: the first gives back what has not been started and waits up to 30 s, the second ends at once.
+    ``care``: the brake, what a missed start does, and who is told.
 
     Raises StateConflict when another process or the workers run the campaign, or the ledger was restored
     from a backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
@@ -119,7 +77,7 @@ async def run_embedded(
         if stop is None:
             stop = Stop()
             signals.enter_context(stop.on_signals())
-        orders = Orders(campaign_id, limit, wait, on_progress, stop, recipients_per_task)
+        orders = Orders(campaign_id, limit, wait, on_progress, stop, recipients_per_task, care or Care())
         async with _ledger(ledger_url) as writer:
             return await _Run(config, orders, writer, processes).through(accept_epoch=accept_epoch)
 
@@ -149,6 +107,7 @@ class _Run:
             allowance=self._allowance,
             rests=self._crew.resting,
             recipients_per_task=orders.recipients_per_task,
+            care=orders.care,
         )
         self._pace = Pace()
         #: Whoever finds these in the lock file after our death may end what they hold.
@@ -164,6 +123,7 @@ class _Run:
                 reason = await self._watch()
             finally:
                 await self._let_go()
+            await self._pump.close()
             return await self._writer.run(lambda ledger: self._result(ledger, reason, began))
 
     def _done(self, done: Done) -> None:

@@ -57,8 +57,14 @@ class Source:
         self._clock = clock
         self._groups = [Lanes((), None)]
         self._lanes_until = 0.0
-        if throttle is not None:
-            throttle.set_campaign(campaign.id, tuple(campaign.spec.get("rates") or ()))
+        self.change(campaign)
+
+    def change(self, campaign: Campaign) -> None:
+        """It is to be sent in another way from now on."""
+        self.campaign = campaign
+        self._lanes_until = self.look_at = 0.0
+        if self._throttle is not None:
+            self._throttle.set_campaign(campaign.id, tuple(campaign.spec.get("rates") or ()))
 
     async def next(self, wanted: int, outstanding: Collection[int]) -> Hint | None:
         """A hint of up to ``wanted`` due rows. None: there is none before ``look_at``."""

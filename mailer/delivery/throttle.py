@@ -22,6 +22,7 @@ class Throttle:
     def __init__(self, limits: Limits, limiter: Limiter) -> None:
         self._limits = limits
         self._limiter = limiter
+        self._told: dict[int, int] = {}
 
     def set_campaign(self, campaign_id: int, rates: Sequence[str]) -> None:
         self._limits.set_campaign(campaign_id, rates)
@@ -30,6 +31,10 @@ class Throttle:
         self, backend: str, composition: Composition, rows: Sequence[Row]
     ) -> tuple[Sequence[Row], Sequence[tuple[Row, float]]]:
         """Rows that may go over this backend now, and the others with the seconds they have to wait."""
+        if self._told.get(composition.campaign_id) != composition.revision:
+            # No pump tells those that do not lead.
+            self.set_campaign(composition.campaign_id, composition.rates)
+            self._told[composition.campaign_id] = composition.revision
         groups = self._by_keys(backend, composition, rows)
         if not any(groups):
             return rows, ()

@@ -23,7 +23,7 @@ from mailer.ledger.contract import (
 )
 from mailer.ledger.database import Database
 from mailer.ledger.reading import campaign_by_id, campaigns_where
-from mailer.ledger.schema import campaign, message, tally
+from mailer.ledger.schema import REFUSED_BY_POLICY, campaign, message, tally
 from mailer.message import IN_FLIGHT, State
 
 
@@ -144,10 +144,22 @@ class Campaigns:
         with self._database.read() as connection:
             return CampaignState(connection.execute(statement).scalar_one())
 
+    def revision(self, campaign_id: int) -> int:
+        """Cheaper than the whole campaign."""
+        statement = select(campaign.c.revision).where(campaign.c.id == campaign_id)
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def counts(self, campaign_id: int) -> Counts:
         """Exact, and as fast for a million rows as for ten."""
         with self._database.read() as connection:
             return Counts(dict.fromkeys(State, 0) | rows.tallied(connection, campaign_id))
+
+    def refused_by_policy(self, campaign_id: int, since: float) -> int:
+        """Rows refused since then for what the sender is or writes (5.7.x)."""
+        these = (message.c.campaign_id == campaign_id, REFUSED_BY_POLICY, message.c.settled_at >= since)
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).where(*these)).scalar_one())
 
     def in_flight(self, campaign_id: int) -> int:
         """Rows that a worker holds and may still send."""

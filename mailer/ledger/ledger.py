@@ -7,6 +7,7 @@ from mailer.ledger.blobs import Blobs
 from mailer.ledger.buckets import Buckets
 from mailer.ledger.campaigns import Campaigns
 from mailer.ledger.database import Database
+from mailer.ledger.events import Events
 from mailer.ledger.results import Results
 from mailer.ledger.schedule import Schedule
 from mailer.ledger.slices import Slices
@@ -26,6 +27,7 @@ class Ledger:
         self.suppressions = Suppressions(database)
         self.buckets = Buckets(database)
         self.backends = Backends(database)
+        self.events = Events(database)
 
     def close(self) -> None:
         """Close its connections and files. Used again, it opens them again."""

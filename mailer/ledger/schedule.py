@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, literal_column, select, update
 
+from mailer.errors import StateConflict
 from mailer.ledger.backends import follow_backend
 from mailer.ledger.campaigns import Campaigns
 from mailer.ledger.contract import Campaign, CampaignState, Event, Runner, row_id
@@ -17,6 +19,11 @@ from mailer.ledger.statements import one_of
 from mailer.message import FINAL
 
 _ALIVE = (CampaignState.RUNNING, CampaignState.SCHEDULED)
+
+#: A start that was missed by more than this waits for a person, unless another time is set.
+MISFIRE_SECONDS = 3600.0
+#: Why it is paused then.
+MISSED = "its start was missed: nothing ran at that time; `mailer resume` starts it now"
 
 _OWN = message.c.campaign_id == bindparam("campaign")
 _PAST = message.c.due_at <= bindparam("now")
@@ -81,16 +88,15 @@ class Schedule:
         with self._database.write() as tx:
             tx.execute(delete(leader).where(leader.c.name == name, leader.c.worker == worker))
 
-    def runnable(self, runner: Runner) -> list[Campaign]:
-        """Campaigns that run now, by priority and age. Scheduled ones whose time has come are started."""
+    def runnable(self, runner: Runner, misfire_after: float = MISFIRE_SECONDS) -> list[Campaign]:
+        """Campaigns that run now, by priority and age. Scheduled ones whose time has come are started; one
+        whose time passed more than ``misfire_after`` seconds ago is paused, and waits for a person."""
         found = [one for one in self._campaigns.in_states(_ALIVE) if one.runner is runner]
         now = self._database.clock()
-        late = [
-            one.id for one in found if one.state is CampaignState.SCHEDULED and (one.start_at or 0) <= now
-        ]
-        if late:
-            self._start(late)
-            return self.runnable(runner)
+        due = [one for one in found if one.state is CampaignState.SCHEDULED and (one.start_at or 0) <= now]
+        if due:
+            self._begin(due, now - misfire_after)
+            return self.runnable(runner, misfire_after)
         running = [one for one in found if one.state is CampaignState.RUNNING]
         return sorted(running, key=lambda one: -one.priority)
 
@@ -109,6 +115,15 @@ class Schedule:
                 "event": Event.FINISHED.value,
             }
             return tx.execute(done.values(values)).rowcount == 1
+
+    def _begin(self, due: Sequence[Campaign], earliest: float) -> None:
+        missed = [one for one in due if one.start_at is not None and one.start_at < earliest]
+        for one in missed:
+            with suppress(StateConflict):  # a person was quicker
+                self._campaigns.pause(one.id, MISSED)
+        on_time = [one.id for one in due if one not in missed]
+        if on_time:
+            self._start(on_time)
 
     def _start(self, ids: Sequence[int]) -> None:
         with self._database.write() as tx:

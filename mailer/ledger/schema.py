@@ -65,6 +65,9 @@ campaign = Table(
     sqlite_autoincrement=True,
 )
 
+_TO_BE_TOLD = campaign.c.event.is_not(None)
+Index("campaign_event", campaign.c.event, sqlite_where=_TO_BE_TOLD, postgresql_where=_TO_BE_TOLD)
+
 #: The hot half of a row. ``due_at`` 0 is "as soon as possible"; the reply columns hold the latest attempt.
 message = Table(
     "message",

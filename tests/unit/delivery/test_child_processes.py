@@ -12,8 +12,9 @@ import pytest
 
 from mailer.backends.contract import BackendConfig
 from mailer.backends.urls import parse
+from mailer.delivery.orders import Reason
 from mailer.delivery.processes import Processes
-from mailer.delivery.runner import Reason, run_embedded
+from mailer.delivery.runner import run_embedded
 from mailer.delivery.station import StationConfig
 from mailer.delivery.stop import Stop
 from mailer.errors import ConfigError

@@ -17,10 +17,11 @@ from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.pump import Allowance, Pump
 from mailer.delivery.throttle import Throttle
-from mailer.errors import LedgerError
+from mailer.errors import BackendUnusable, LedgerError
 from mailer.ledger.contract import CampaignState, Runner, campaign_of, ordinal_of
+from mailer.ledger.schedule import MISSED
 from mailer.message import Deferred, Reply, State
-from tests.delivering import World, accepted
+from tests.delivering import ScriptedBackend, World, accepted
 
 
 class Desk:
@@ -374,3 +375,73 @@ def test_without_a_copy_nothing_was_restored(world: World, tmp_path, text):
         path.write_text(text)
 
     assert not is_restored(world.ledger, SidecarEpoch(path))
+
+
+# What people change meanwhile.
+
+
+async def test_a_change_takes_effect_without_a_new_pump_or_engine(world: World):
+    other = ScriptedBackend()
+    campaign = world.campaign(3000)
+    engine = world.engine({"main": world.backend, "other": other})
+    made = working(world, engine, capacity=100)
+
+    async def change(_):
+        if len(world.backend.sent) == 500:
+            await world.writer.run(lambda ledger: ledger.campaigns.set_backend(campaign.id, "other"))
+
+    world.backend.after_mark = change
+    await run_until(made, finished(world, campaign))
+
+    assert len(world.backend.sent) + len(other.sent) == 3000
+    assert len(world.backend.sent) < 1500
+    assert {row.backend for row in world.rows(campaign)} == {"main", "other"}
+
+
+async def test_a_campaign_leaves_a_backend_that_rests(world: World):
+    other = ScriptedBackend()
+    world.backend.script = lambda _: BackendUnusable("main", "connection refused")
+    campaign = world.campaign(5)
+    made = working(world, world.engine({"main": world.backend, "other": other}))
+    stop = asyncio.Event()
+    running = asyncio.create_task(made.run(stop))
+    await until(lambda: made.idle_until() is not None)
+
+    world.ledger.campaigns.set_backend(campaign.id, "other")
+
+    await until(finished(world, campaign))
+    stop.set()
+    await running
+    assert len(other.sent) == 5
+
+
+async def test_a_paused_backend_is_left_alone_until_it_is_resumed(world: World):
+    world.ledger.backends.pause("main", "by hand")
+    campaign = world.campaign(3)
+    desk = Desk()
+    made = pump(world, desk)
+    await made.tick()
+    world.clock.ahead += 100
+    await made.tick()
+    assert desk.hints == []
+
+    world.ledger.backends.resume("main")
+    world.clock.ahead += 1
+    await made.tick()
+
+    assert desk.outstanding() == frozenset(world.ids(campaign, 3))
+    assert world.now(campaign).blocked_seconds >= 100
+
+
+async def test_a_start_that_was_missed_waits_for_a_person(world: World):
+    campaign = world.campaign(3, start_at=world.clock() + 60)
+    desk = Desk()
+    world.clock.ahead += 60 + 3601
+
+    await pump(world, desk).tick()
+
+    assert desk.hints == []
+    assert (world.now(campaign).state, world.now(campaign).reason) == (CampaignState.PAUSED, MISSED)
+    world.ledger.campaigns.resume(campaign.id)
+    await pump(world, desk).tick()
+    assert len(desk.outstanding()) == 3

@@ -12,7 +12,8 @@ from mailer.backends.contract import BackendConfig
 from mailer.backends.memory import MemoryBackend
 from mailer.delivery.epoch import RESTORED, SidecarEpoch
 from mailer.delivery.lock import campaign_lock
-from mailer.delivery.runner import LIMIT_REACHED, Reason, RunResult, beside, run_embedded
+from mailer.delivery.orders import LIMIT_REACHED, Reason, RunResult
+from mailer.delivery.runner import beside, run_embedded
 from mailer.delivery.stop import Stop
 from mailer.errors import BackendUnusable, StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, Runner

@@ -6,6 +6,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+EVENT = sa.text("event IS NOT NULL")
 POLICY = sa.text("state = 'rejected' AND substr(enhanced, 1, 4) = '5.7.'")
 
 
@@ -15,6 +16,7 @@ def upgrade() -> None:
     )
     op.add_column("campaign", sa.Column("event", sa.Text()))
     op.add_column("campaign", sa.Column("pruned_at", sa.Float()))
+    op.create_index("campaign_event", "campaign", ["event"], sqlite_where=EVENT, postgresql_where=EVENT)
     op.create_index(
         "message_policy",
         "message",
