@@ -53,6 +53,7 @@ class BackendSettings(_Table):
     user: str | None = Field(None, description="login name")
     password: SecretStr | None = Field(None, description="login password; better: `password_file`")
     password_file: Path | None = Field(None, description="file that holds the password, as a secret mount")
+    key_file: Path | None = Field(None, description="file that holds a provider's API key")
     connections: int = Field(10, ge=1, le=1000, description="connections in total, over all processes")
     rate: str | list[str] = Field(
         default_factory=list, description='limits, all must allow: `"100/s"` or `["100/s", "50000/d"]`'
@@ -73,8 +74,8 @@ class BackendSettings(_Table):
     def _one_way_to_say_where(self) -> BackendSettings:
         if (self.url is None) == (self.host is None):
             raise ValueError("give either url or host")
-        if self.password is not None and self.password_file is not None:
-            raise ValueError("give either password or password_file")
+        if sum(one is not None for one in (self.password, self.password_file, self.key_file)) > 1:
+            raise ValueError("give one of password, password_file and key_file")
         return self
 
     @property
@@ -92,12 +93,14 @@ class BackendSettings(_Table):
         """The password given apart from the URL. Raises ConfigError when its file cannot be read."""
         if self.password is not None:
             return self.password.get_secret_value()
-        if self.password_file is None:
+        file = self.password_file or self.key_file
+        if file is None:
             return None
         try:
-            return (self.directory / self.password_file).read_text(encoding="utf-8").strip()
+            return (self.directory / file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"password_file {self.password_file}: {_reason(error)}") from error
+            name = "password_file" if self.password_file else "key_file"
+            raise ConfigError(f"{name} {file}: {_reason(error)}") from error
 
 
 class SafetySettings(_Table):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
-from mailer.backends import BACKENDS, urls
+from mailer.backends import default_rates, known, urls
 from mailer.backends.contract import BackendConfig
 from mailer.delivery.limits.plan import BackendRates
 from mailer.delivery.safety import Safety
@@ -38,11 +38,18 @@ def backend_name(settings: Settings, wish: str | None) -> str:
 
 
 def backend_rates(settings: Settings) -> dict[str, BackendRates]:
-    """The limits of every backend of the settings."""
+    """The limits of every backend of the settings; where those name none, the provider's own."""
     return {
-        name: BackendRates(backend.rates, _each(backend.lanes), _each(backend.domains))
+        name: BackendRates(
+            backend.rates or _default_rates(name, backend), _each(backend.lanes), _each(backend.domains)
+        )
         for name, backend in settings.backends.items()
     }
+
+
+def _default_rates(name: str, backend: BackendSettings) -> tuple[str, ...]:
+    options = {key: _option(value) for key, value in backend.options.items()}
+    return default_rates(urls.parse(name, backend.address(), options=options))
 
 
 def safety(settings: Settings) -> Safety:
@@ -63,10 +70,10 @@ def chosen_backend(settings: Settings, wish: str | None) -> str:
     return wish
 
 
-def _by_url(wish: str, known: Collection[str]) -> BackendConfig:
+def _by_url(wish: str, names: Collection[str]) -> BackendConfig:
     scheme, colon, _ = wish.partition(":")
-    if not colon or scheme.lower() not in BACKENDS:
-        there = f"there is {', '.join(known)}" if known else "there is none in mailer.toml"
+    if not colon or not known(scheme):
+        there = f"there is {', '.join(names)}" if names else "there is none in mailer.toml"
         raise ConfigError(f"no backend {wish!r}: {there}; a URL such as smtp://host:587 would do too")
     config = urls.parse(scheme, wish)
     query = f"?{urlencode(config.options)}" if config.options else ""

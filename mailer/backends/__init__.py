@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from mailer.errors import ConfigError
 
@@ -21,7 +22,12 @@ BACKENDS = {
     "console": "mailer.backends.console:connect",
     "memory": "mailer.backends.memory:connect",
     "sendmail": "mailer.backends.sendmail:connect",
+    "postmark": "mailer.backends.postmark:connect",
+    "resend": "mailer.backends.resend:connect",
+    "sendgrid": "mailer.backends.sendgrid:connect",
 }
+#: Other packages add backends under this entry point group: ``scheme = "their.module:connect"``.
+GROUP = "mailer.backends"
 
 
 def connect(config: BackendConfig) -> Backend:
@@ -29,9 +35,8 @@ def connect(config: BackendConfig) -> Backend:
 
     Raises ConfigError for an unknown scheme, an unknown or wrong option, and a library that is missing.
     """
-    module, _, factory = _implementation(config).partition(":")
     try:
-        build: Callable[[BackendConfig], Backend] = getattr(importlib.import_module(module), factory)
+        build: Callable[[BackendConfig], Backend] = _load(_implementation(config))
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("mailer"):
             raise
@@ -41,10 +46,39 @@ def connect(config: BackendConfig) -> Backend:
     return build(config)
 
 
+def known(scheme: str) -> bool:
+    """Whether some backend answers to this scheme, ours or another package's."""
+    return scheme.lower() in BACKENDS or scheme.lower() in _others()
+
+
+def default_rates(config: BackendConfig) -> tuple[str, ...]:
+    """What the provider itself allows, in messages; empty where it says nothing or is no provider."""
+    place = BACKENDS.get(config.url.partition(":")[0].lower(), "")
+    facts = getattr(importlib.import_module(place.partition(":")[0]), "FACTS", None) if place else None
+    if facts is None or facts.requests is None:
+        return ()
+    number, _, unit = facts.requests.partition("/")
+    batch = config.options.get("batch", "")
+    return (f"{int(number) * (int(batch) if batch.isdigit() else facts.batch)}/{unit}",)
+
+
 def _implementation(config: BackendConfig) -> str:
     scheme = config.url.partition(":")[0].lower()
     if scheme in BACKENDS:
         return BACKENDS[scheme]
-    close = get_close_matches(scheme, BACKENDS, n=1)
+    others = _others()
+    if scheme in others:
+        return others[scheme]
+    close = get_close_matches(scheme, [*BACKENDS, *others], n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ConfigError(f"unknown backend {scheme!r}, expected one of: {', '.join(sorted(BACKENDS))}{hint}")
+    expected = ", ".join(sorted({*BACKENDS, *others}))
+    raise ConfigError(f"unknown backend {scheme!r}, expected one of: {expected}{hint}")
+
+
+def _others() -> dict[str, str]:
+    return {one.name.lower(): one.value for one in entry_points(group=GROUP)}
+
+
+def _load(place: str) -> Any:
+    module, _, factory = place.partition(":")
+    return getattr(importlib.import_module(module), factory)

@@ -33,7 +33,7 @@ async def one_by_one(
     for result in results:
         if isinstance(result, BackendUnusable):
             faults.append(result)
-            outcomes.append(_unsent(result))
+            outcomes.append(unsent(result))
         elif isinstance(result, BaseException):
             raise result
         else:
@@ -43,7 +43,8 @@ async def one_by_one(
     return outcomes
 
 
-def _unsent(fault: BackendUnusable) -> Outcome:
+def unsent(fault: BackendUnusable) -> Outcome:
+    """For a message of a batch of which others were sent."""
     reply = Reply(fault.reason[:500], phase=Phase.REQUEST, reason="The backend cannot be used.")
     return Blocked(reply) if fault.lasting else Deferred(reply)
 

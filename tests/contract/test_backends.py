@@ -15,6 +15,8 @@ from mailer.backends.contract import Backend
 from mailer.backends.memory import MemoryBackend
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Deferred, Fenced, Outgoing, Rejected, Reply
+from tests.contract.providers.fake import serving
+from tests.contract.providers.registry import ROLES
 from tests.servers import free_port
 
 #: Leading dots, a dot alone, the longest line, octets over 127, trailing spaces, an empty last line.
@@ -146,6 +148,19 @@ def smtps(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
     return Way(url, lambda: [message.data for message in sink.messages()], dead("smtps"))
 
 
+def provider(scheme: str) -> Callable[[pytest.FixtureRequest, Path], Way]:
+    """A provider's API, played by a fake; what left is told by its subject."""
+
+    def build(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
+        role = ROLES[scheme]
+        fake = request.getfixturevalue("stack").enter_context(serving(role.play))
+        nobody = role.address(f"http://127.0.0.1:{free_port()}")
+        return Way(role.address(fake.base), fake.contents, nobody)
+
+    build.__name__ = scheme
+    return build
+
+
 def dead(scheme: str) -> str:
     """Nobody listens there."""
     return f"{scheme}://127.0.0.1:{free_port()}{'' if scheme == 'smtps' else '?tls=none'}"
@@ -162,7 +177,10 @@ WAYS = [
     smtp_serial,
     smtp_postfix,
     smtps,
+    *(provider(scheme) for scheme, role in ROLES.items() if not role.html_only),
 ]
+#: These show a message as people read it, or take it apart.
+INEXACT = {"console", *(scheme for scheme, role in ROLES.items() if not role.raw)}
 
 
 @pytest.fixture(params=WAYS, ids=lambda build: build.__name__)
@@ -170,14 +188,16 @@ def way(request, tmp_path) -> Way:
     return request.param(request, tmp_path)
 
 
-@pytest.fixture(params=[build for build in WAYS if build is not console], ids=lambda build: build.__name__)
+@pytest.fixture(
+    params=[build for build in WAYS if build.__name__ not in INEXACT], ids=lambda build: build.__name__
+)
 def exact_way(request, tmp_path) -> Way:
-    """Every way but the one that decodes for people."""
+    """Every way that keeps the octets."""
     return request.param(request, tmp_path)
 
 
 def test_every_scheme_is_tried():
-    tried = {build.__name__.partition("_")[0] for build in WAYS}
+    tried = {build.__name__.partition("_")[0] for build in WAYS} | set(ROLES)
     assert tried - {"maildir", "eml"} | {"file"} == set(BACKENDS)
 
 

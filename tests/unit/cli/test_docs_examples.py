@@ -114,7 +114,8 @@ def read_campaign(text: str, table: dict[str, Any], folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch):
-    monkeypatch.setenv("SMTP_PASSWORD", "p@ss/word")
+    for name in ("SMTP_PASSWORD", "POSTMARK_TOKEN"):
+        monkeypatch.setenv(name, "p@ss/word")
 
 
 @pytest.mark.parametrize("example", toml_examples(), ids=lambda example: example.place)

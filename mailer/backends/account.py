@@ -1,0 +1,161 @@
+"""What the settings say about an account at a provider: key, region, base address, switches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mailer.backends import options
+from mailer.backends.contract import BackendConfig
+from mailer.backends.provider import Facts
+from mailer.backends.smtp.options import is_loopback
+from mailer.errors import ConfigError
+
+_REGION = re.compile(r"[a-z0-9-]{2,40}")
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
+
+#: Options that every provider takes.
+COMMON = ("base", "batch", "ca_file", "region", "size", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. ``key`` is the API key, ``secret`` its second half where there is one; both hide."""
+
+    name: str
+    base: str
+    domain: str
+    connections: int
+    key: str = field(repr=False)
+    secret: str = field(default="", repr=False)
+    region: str = ""
+    batch: int | None = None
+    size: int | None = None
+    timeout: float = 60.0  # seconds for writing, and between two octets of the answer
+    ca_file: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        return is_loopback(urlsplit(self.base).hostname or "")
+
+    @property
+    def host(self) -> str:
+        """Host and port of the base address, as they stand in a Host header."""
+        return urlsplit(self.base).netloc
+
+    @property
+    def deadline(self) -> float:
+        """Seconds for one request, whatever happens."""
+        return 2 * self.timeout + 20
+
+    @property
+    def tags(self) -> list[str]:
+        """Option ``tags``: several, separated by commas."""
+        return [tag.strip() for tag in self.options.get("tags", "").split(",") if tag.strip()]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Option ``metadata``: ``campaign=november,team=crm``."""
+        pairs = [pair.partition("=") for pair in self.options.get("metadata", "").split(",") if pair.strip()]
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def flag(self, name: str) -> bool | None:
+        """A switch; None when nobody set it."""
+        if name not in self.options:
+            return None
+        return options.flag(BackendConfig(self.name, "", options=self.options), name)
+
+    def without_secrets(self, text: str) -> str:
+        """An error message may quote the key it was given."""
+        for secret in (self.secret, self.key):
+            if len(secret) >= 6:
+                text = text.replace(secret, "***")
+        return text
+
+
+def account(
+    config: BackendConfig, facts: Facts, more: tuple[str, ...] = (), *, pair: bool = False, domain: str = ""
+) -> Account:
+    """Read and check. ``more`` are the provider's own options, ``pair`` asks for KEY:SECRET@.
+
+    ``domain`` says what must stand behind the @-sign, where something must. Raises ConfigError.
+    """
+    options.check(config, (*COMMON, *more))
+    scheme = urlsplit(config.url).scheme
+    key, secret = _keys(config, pair)
+    host = unquote(urlsplit(config.url).netloc)
+    if domain and not host:
+        raise _wrong(config, f"the {domain} is missing: {scheme}://KEY@{domain.upper().replace(' ', '-')}")
+    if host and not _HOST.fullmatch(host):
+        raise _wrong(config, f"{host!r} is no {domain or 'domain'}")
+    if host and not domain:
+        raise _wrong(config, f"nothing stands behind the @-sign: {scheme}://KEY@")
+    region = _region(config, facts)
+    batch = options.whole(config, "batch", None)
+    if batch is not None and batch > facts.batch:
+        raise _wrong(config, f"option 'batch' is at most {facts.batch} for {facts.title}")
+    for name in ("sandbox", "track_opens", "track_clicks"):
+        options.flag(config, name)
+    ca_file = config.options.get("ca_file")
+    if ca_file is not None and not Path(ca_file).is_file():
+        raise _wrong(config, "option 'ca_file': there is no such file")
+    return Account(
+        name=config.name,
+        base=_base(
+            config, facts.bases.get(region, facts.bases.get("*", "")).format(host=host, region=region)
+        ),
+        domain=host,
+        connections=max(1, config.connections),
+        key=key,
+        secret=secret,
+        region=region,
+        batch=batch,
+        size=options.whole(config, "size", None),
+        timeout=options.seconds(config, "timeout", 60.0),
+        ca_file=ca_file,
+        options=config.options,
+    )
+
+
+def _keys(config: BackendConfig, pair: bool) -> tuple[str, str]:
+    scheme = urlsplit(config.url).scheme
+    given = config.password
+    if pair:
+        if not config.user or not given:
+            raise _wrong(config, f"both halves of the key are needed: {scheme}://KEY:SECRET@")
+        return config.user, given
+    key = given or config.user
+    if not key:
+        raise _wrong(config, f"there is no key: write {scheme}://${{KEY}}@, or add key_file")
+    if not key.isprintable() or not key.isascii():
+        raise _wrong(config, "the key holds a character that no key has")
+    return key, ""
+
+
+def _region(config: BackendConfig, facts: Facts) -> str:
+    first = next(iter(facts.bases))
+    if first == "*":  # any that looks like one; the error of a wrong one is the provider's
+        region = config.options.get("region", "")
+        if not _REGION.fullmatch(region):
+            raise _wrong(config, f"option 'region' is needed, as {facts.title} names it")
+        return region
+    return options.choice(config, "region", tuple(facts.bases), first)
+
+
+def _base(config: BackendConfig, default: str) -> str:
+    """HTTPS, or HTTP to this machine."""
+    base = config.options.get("base", default).rstrip("/")
+    parts = urlsplit(base)
+    if not parts.hostname or parts.query or parts.username:
+        raise _wrong(config, "option 'base' must be an address such as https://api.example.com")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise _wrong(config, "the key and the mail would go out in clear; use https://")
+    return base
+
+
+def _wrong(config: BackendConfig, text: str) -> ConfigError:
+    return ConfigError(f"backend {config.name!r}: {text}")

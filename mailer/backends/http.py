@@ -1,0 +1,204 @@
+"""Messages over a provider's HTTP API: marks, batches and outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterable, Sequence
+
+from mailer import crash
+from mailer.backends.account import Account
+from mailer.backends.answers import Answer, Said, Verdict, now
+from mailer.backends.batch import too_large, unmarked, unsent
+from mailer.backends.channel import Channel, Lost
+from mailer.backends.contract import BackendLimits
+from mailer.backends.provider import Letter, Provider, complaints
+from mailer.backends.structured import Unreadable
+from mailer.errors import BackendUnusable
+from mailer.message import Blocked, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
+
+_NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
+
+
+class HttpBackend:
+    """Implements ``mailer.backends.contract.Backend`` for any ``Provider``."""
+
+    def __init__(self, account: Account, provider: Provider) -> None:
+        facts = provider.facts
+        self.provider = provider
+        self._account = account
+        self._name = account.name
+        self._batch = account.batch or facts.batch
+        self._slots = asyncio.Semaphore(account.connections)
+        self._channel = Channel(account)
+        self._closed = False
+        self._limits = BackendLimits(
+            batch=self._batch,
+            concurrency=account.connections,
+            size=account.size or facts.size,
+            batched=self._batch > 1,
+            # A batch of another try is another batch, under another key: only single messages are safe.
+            idempotent=facts.key_seconds > 0 and self._batch == 1,
+            idempotency_window=facts.key_seconds,
+        )
+
+    @property
+    def limits(self) -> BackendLimits:
+        return self._limits
+
+    async def send(self, batch: Sequence[Outgoing], mark: Mark, /) -> list[Outcome]:
+        if self._closed:
+            raise BackendUnusable(self._name, "it was closed")
+        letters = [Letter(message) for message in batch]
+        for letter in letters:
+            letter.outcome = too_large(letter.message, self._limits.size) or self._refusal(letter)
+        parts = self._parts([letter for letter in letters if letter.outcome is None])
+        results = await asyncio.gather(*(self._in_turn(part, mark) for part in parts), return_exceptions=True)
+        for part, result in zip(parts, results, strict=True):
+            if isinstance(result, BackendUnusable):
+                if all(letter.outcome is None for letter in letters):
+                    raise result
+                _settle(part, unsent(result))
+            elif result is not None:
+                raise result
+        return [letter.outcome for letter in letters if letter.outcome is not None]
+
+    async def probe(self) -> str:
+        """One request that needs the key and sends nothing."""
+        try:
+            answer = await self._channel.exchange(self.provider.check())
+        except Lost as lost:
+            raise BackendUnusable(self._name, str(lost)) from None
+        if answer.ok:
+            return f"{self.provider.facts.title}: key valid{self._checked(answer)}"
+        outcome = self._judged(answer)
+        reply = outcome.reply
+        raise BackendUnusable(
+            self._name, f"{reply.reason} ({reply.code} {reply.text})", isinstance(outcome, Blocked)
+        )
+
+    def complaints(self, message: Outgoing) -> list[str]:
+        """What this message needs and the provider cannot do, each with the provider's name."""
+        return self._inexpressible(Letter(message))
+
+    async def close(self) -> None:
+        """Wait for the requests under way; each has its deadline."""
+        self._closed = True
+        for _ in range(self._account.connections):
+            await self._slots.acquire()
+        for _ in range(self._account.connections):
+            self._slots.release()
+        await self._channel.close()
+
+    # From messages to requests.
+
+    def _refusal(self, letter: Letter) -> Rejected | None:
+        found = self._inexpressible(letter)
+        if not found:
+            return None
+        return Rejected(Reply("; ".join(found)[:500], phase=Phase.REQUEST, reason="It cannot be expressed."))
+
+    def _inexpressible(self, letter: Letter) -> list[str]:
+        title = self.provider.facts.title
+        try:
+            return [f"{title} cannot send {one}" for one in complaints(self.provider.facts, letter)]
+        except Unreadable as error:
+            return [f"{title} cannot send this message: {error}"]
+
+    def _parts(self, letters: Iterable[Letter]) -> list[list[Letter]]:
+        """What goes into one request each: of one group, within the provider's limits."""
+        groups: dict[Hashable, list[Letter]] = {}
+        for letter in letters:
+            groups.setdefault(self.provider.group(letter), []).append(letter)
+        parts: list[list[Letter]] = []
+        for group in groups.values():
+            octets = 0
+            part: list[Letter] = []
+            for letter in group:
+                octets += _weight(letter)
+                full = len(part) >= self._batch
+                if not part or full or octets > (self.provider.facts.request_octets or octets):
+                    part, octets = [], _weight(letter)
+                    parts.append(part)
+                part.append(letter)
+        return parts
+
+    async def _in_turn(self, part: list[Letter], mark: Mark) -> None:
+        async with self._slots:
+            stays = await asyncio.gather(*(unmarked(letter.message, mark) for letter in part))
+            for letter, stay in zip(part, stays, strict=True):
+                letter.outcome = stay
+            going = [letter for letter in part if letter.outcome is None]
+            if going:
+                await self._deliver(going)
+
+    async def _deliver(self, letters: list[Letter]) -> None:
+        """Raises BackendUnusable: nothing of these was sent."""
+        crash.point("before_dot")
+        try:
+            answer = await self._channel.exchange(self.provider.request(letters))
+        except Lost as lost:
+            _settle(letters, Unknown(_reply(str(lost), "No answer; the provider may have sent it.")))
+            return
+        crash.point("after_reply")
+        outcomes = self._read(answer, letters)
+        if outcomes is not None:
+            for letter, outcome in zip(letters, outcomes, strict=True):
+                letter.outcome = outcome
+            return
+        whole = self._judged(answer)
+        if isinstance(whole, Rejected) and len(letters) > 1 and self.provider.facts.all_or_nothing:
+            await self._halves(letters)
+        else:
+            _settle(letters, whole)
+
+    async def _halves(self, letters: list[Letter]) -> None:
+        """One of them is bad and nothing was sent: the others shall not suffer for it."""
+        middle = len(letters) // 2
+        for half in (letters[:middle], letters[middle:]):
+            try:
+                await self._deliver(half)
+            except BackendUnusable as fault:
+                _settle(half, unsent(fault))
+
+    # From answers to outcomes.
+
+    def _read(self, answer: Answer, letters: Sequence[Letter]) -> Sequence[Outcome] | None:
+        """None: the answer is about the request as a whole, or cannot be understood."""
+        try:
+            outcomes = self.provider.read(answer, letters)
+        except _NOT_UNDERSTOOD:
+            return None
+        if outcomes is not None and len(outcomes) != len(letters):
+            text = f"{len(outcomes)} results for {len(letters)} messages"
+            return [Unknown(_reply(text, "The answer does not fit the request."))] * len(letters)
+        return outcomes
+
+    def _judged(self, answer: Answer) -> Verdict:
+        try:
+            said = self.provider.said(answer)
+        except _NOT_UNDERSTOOD:
+            said = Said(answer.status, "", answer.text)
+        wait = said.wait if said.wait is not None else answer.wait(self.provider.facts.reset, now())
+        return Said(said.status, said.code, said.text, wait).verdict(self.provider.facts.rules)
+
+    def _checked(self, answer: Answer) -> str:
+        try:
+            told = self.provider.checked(answer)
+        except _NOT_UNDERSTOOD:
+            told = "but its answer cannot be understood"
+        return f"; {told}" if told else ""
+
+
+def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:
+    """Those that have no outcome yet."""
+    for letter in letters:
+        letter.outcome = letter.outcome or outcome
+
+
+def _weight(letter: Letter) -> int:
+    """Octets of a message in a JSON request, about: escapes grow text a little, base64 stays."""
+    return len(letter.message.data) * 3 // 2 + 500
+
+
+def _reply(text: str, reason: str) -> Reply:
+    return Reply(text[:500], phase=Phase.REQUEST, reason=reason)

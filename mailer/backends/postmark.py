@@ -1,0 +1,122 @@
+"""Postmark: ``postmark://SERVER-TOKEN@?stream=outbound``. Batches of 500 with a result for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from mailer.backends.account import Account, account
+from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, later, our_fault, refused
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
+from mailer.backends.structured import File
+from mailer.message import Outcome
+
+_DOC = "postmarkapp.com/developer/api/overview#error-codes"
+# fmt: off
+#: ErrorCode has a number space of its own: 401 and 429 there are not HTTP's.
+RULES = (
+    Rule("...", "10", "", our_fault, "Postmark does not know this server token.", _DOC),
+    Rule("...", "100", "", later, "Postmark is under maintenance.", _DOC),
+    Rule("...", "300", "'from'|sender", our_fault, "Postmark does not accept the sender's address.", _DOC),
+    Rule("...", "300", "'to'|illegal|syntax", bad_address, "The address is not written correctly.", _DOC),
+    Rule("...", "40[01]", "", our_fault, "The sender signature is missing or not confirmed.", _DOC),
+    Rule("...", "405", "", our_fault, "The account has used up its credits, or may not send.", _DOC),
+    Rule("...", "406", "", bad_address, "The address is on Postmark's suppression list.", _DOC),
+    Rule("...", "411", "", refused, "Postmark does not take attachments of this type.", _DOC),
+    Rule("...", "41[23]", "", our_fault, "The account waits for approval, or may not send.", _DOC),
+    Rule("...", "12(26|35|36)", "", our_fault, "There is no such message stream, or it cannot send.", _DOC),
+    Rule("...", "[1-9]\\d*", "", refused, "Postmark refused this message.", _DOC),
+)
+# fmt: on
+FACTS = Facts(
+    title="Postmark",
+    bases={"": "https://api.postmarkapp.com"},
+    rules=RULES,
+    features=Features(headers=frozenset()),
+    batch=500,
+    request_octets=50_000_000,
+    size=10_000_000,
+    recipients=50,
+)
+_INACTIVE = re.compile(r"inactive addresses?: ([^\s].*?)\.(?: |$)", re.IGNORECASE)
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``stream``, ``tags`` (one), ``metadata``, ``track_opens``, ``track_clicks``, ``sandbox``."""
+    more = ("stream", "tags", "metadata", "track_opens", "track_clicks", "sandbox")
+    own = account(config, FACTS, more)
+    return HttpBackend(own, Postmark(own))
+
+
+class Postmark:
+    """Implements ``mailer.backends.provider.Provider``."""
+
+    facts = FACTS
+
+    def __init__(self, own: Account) -> None:
+        token = "POSTMARK_API_TEST" if own.flag("sandbox") else own.key  # checked, and sent to nobody
+        self._headers = {"X-Postmark-Server-Token": token}
+        self._metadata = own.metadata
+        self._fixed: dict[str, Any] = {"MessageStream": own.options.get("stream", "outbound")}
+        if own.tags:
+            self._fixed["Tag"] = own.tags[0]
+        if (opens := own.flag("track_opens")) is not None:
+            self._fixed["TrackOpens"] = opens
+        if (clicks := own.flag("track_clicks")) is not None:
+            self._fixed["TrackLinks"] = "HtmlAndText" if clicks else "None"
+
+    def group(self, letter: Letter) -> Hashable:
+        return None
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        return as_json("/email/batch", [self._message(letter) for letter in letters], self._headers)
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        if not answer.ok:
+            return None
+        return [self._item(item, letter) for item, letter in zip(answer.json(), letters, strict=True)]
+
+    def said(self, answer: Answer) -> Said:
+        body = answer.record()
+        return Said(answer.status, str(body.get("ErrorCode", "")), str(body.get("Message", answer.text)))
+
+    def check(self) -> Request:
+        return Request("/server", headers={"Accept": "application/json", **self._headers}, method="GET")
+
+    def checked(self, answer: Answer) -> str:
+        return f"server {answer.json()['Name']!r}"
+
+    def _message(self, letter: Letter) -> dict[str, Any]:
+        mail = letter.fields
+        message = {
+            "From": str(mail.sender),
+            "To": ", ".join(map(str, mail.to)),
+            "Cc": ", ".join(map(str, mail.cc)),
+            "Bcc": ", ".join(map(str, mail.bcc)),
+            "ReplyTo": ", ".join(map(str, mail.reply_to)),
+            "Subject": mail.subject,
+            "TextBody": mail.text,
+            "HtmlBody": mail.html,
+            "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
+            "Attachments": [_attachment(file) for file in mail.files],
+        }
+        filled = {name: value for name, value in message.items() if value}
+        return {**filled, **self._fixed, "Metadata": {"message_id": letter.identity, **self._metadata}}
+
+    def _item(self, item: dict[str, Any], letter: Letter) -> Outcome:
+        code, text = item.get("ErrorCode", 0), str(item.get("Message", ""))
+        if code:
+            return verdict(FACTS, 422, code, text)
+        # Taken, yet not for these; without ErrorCode it says that delivery may be delayed.
+        inactive = _INACTIVE.search(text)
+        if inactive and letter.message.recipients[0].lower() in inactive[1].lower().split(", "):
+            return verdict(FACTS, 422, 406, text)
+        return accepted(200, item["MessageID"], text)
+
+
+def _attachment(file: File) -> dict[str, str]:
+    part = {"Name": file.name, "Content": file.data, "ContentType": file.kind}
+    return {**part, "ContentID": f"cid:{file.content_id}"} if file.content_id else part

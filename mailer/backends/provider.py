@@ -1,0 +1,172 @@
+"""The contract of a provider with an HTTP API. ``mailer/backends/http.py`` does everything else.
+
+A provider says what its requests look like and what its answers mean; it opens nothing, waits for
+nothing and knows nothing of the ledger. docs/adding-a-provider.md is the procedure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from mailer.backends.answers import Answer, Rule, Said, Verdict
+from mailer.backends.structured import Fields, Mailbox, fields
+from mailer.message import Outcome, Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a provider can express. What a message needs beyond that is refused, never dropped.
+
+    ``headers`` are those it does not take, by lower-case name; None: it takes no custom headers.
+    """
+
+    headers: frozenset[str] | None = frozenset()
+    reply_to: int = 1000  # addresses
+    inline: bool = True  # images shown by cid:
+    attachments: bool = True
+    text_only: bool = True  # a message without HTML
+    both_bodies: bool = True  # a text part beside the HTML
+    utf8_local: bool = False  # ü@example.org
+    return_path: bool = False  # an envelope sender other than From
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is fixed about a provider. Sources are in docs/reference/providers.md.
+
+    ``bases`` maps a region to where its API lives; the first is the default. ``requests`` is its own limit
+    on requests. ``reset`` is a header that says when to try again, and its unit. ``batched`` providers get
+    several messages in one request; ``key_seconds`` is how long an idempotency key is remembered.
+    """
+
+    title: str
+    bases: Mapping[str, str]
+    rules: tuple[Rule, ...]
+    features: Features = Features()
+    raw: bool = False  # takes MIME as it is: nothing has to be expressed
+    batch: int = 1  # messages per request
+    request_octets: int | None = None
+    size: int | None = None  # octets of one message
+    recipients: int | None = None  # To, Cc and Bcc of one message together
+    requests: str | None = None
+    key_seconds: float = 0.0
+    reset: tuple[str, str] | None = None
+    all_or_nothing: bool = False  # one bad message makes it refuse the whole request
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, complete but for its base address. ``repeatable``: it carries an idempotency key."""
+
+    path: str
+    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    method: str = "POST"
+    repeatable: bool = False
+
+
+class Letter:
+    """One message on its way, and what became of it."""
+
+    def __init__(self, message: Outgoing) -> None:
+        self.message = message
+        self.outcome: Outcome | None = None
+
+    @cached_property
+    def fields(self) -> Fields:
+        """Taken apart once, when first asked for. Raises ``structured.Unreadable``."""
+        return fields(self.message)
+
+    @property
+    def everybody(self) -> list[Mailbox]:
+        return [*self.fields.to, *self.fields.cc, *self.fields.bcc]
+
+    @property
+    def identity(self) -> str:
+        """The Message-ID without its brackets: what webhooks are matched by where there is no other id."""
+        return self.message.message_id.strip("<>")
+
+
+class Provider(Protocol):
+    """Pure: from messages to a request, from an answer to outcomes."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    def group(self, letter: Letter) -> Hashable:
+        """Letters of the same group may share a request; ``letter`` itself where each needs its own."""
+        ...
+
+    def request(self, letters: Sequence[Letter]) -> Request: ...
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> Sequence[Outcome] | None:
+        """One outcome per letter; None: the answer concerns the request as a whole, ``said`` says how.
+
+        May raise ValueError, LookupError, TypeError or AttributeError: then it cannot be understood.
+        """
+        ...
+
+    def said(self, answer: Answer) -> Said:
+        """Code and text of an answer that is not about single letters."""
+        ...
+
+    def check(self) -> Request:
+        """The cheapest authenticated request, which sends nothing."""
+        ...
+
+    def checked(self, answer: Answer) -> str:
+        """What a good answer to ``check`` tells, in a few words."""
+        ...
+
+
+def as_json(
+    path: str, payload: Any, headers: Mapping[str, str], *, repeatable: bool = False, method: str = "POST"
+) -> Request:
+    """The same payload is the same octets, on every attempt."""
+    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    json_headers = {"Content-Type": "application/json", "Accept": "application/json", **headers}
+    return Request(path, content, json_headers, method, repeatable)
+
+
+def verdict(facts: Facts, status: int, code: object = "", text: str = "") -> Verdict:
+    """What a provider says of one item of a batch."""
+    return Said(status, "" if code is None else str(code), text).verdict(facts.rules)
+
+
+def complaints(facts: Facts, letter: Letter) -> list[str]:
+    """What this message needs and this provider cannot do; empty when it can be sent.
+
+    Raises ``structured.Unreadable``.
+    """
+    recipients = letter.message.recipients
+    found = []
+    if facts.recipients is not None and len(recipients) > facts.recipients:
+        found.append(f"{len(recipients)} recipients, the limit is {facts.recipients}")
+    if not facts.features.utf8_local and not "".join(recipients).isascii():
+        found.append("characters beyond ASCII before the @-sign")
+    return found if facts.raw else found + _inexpressible(facts.features, letter)
+
+
+def _inexpressible(features: Features, letter: Letter) -> list[str]:
+    content = letter.fields
+    refused = features.headers
+    headers = [name for name in content.headers if refused is None or name.lower() in refused]
+    sender = letter.message.sender.casefold()
+    tests = (
+        (bool(headers), f"the header {', '.join(headers)}"),
+        (len(content.reply_to) > features.reply_to, f"more than {features.reply_to} Reply-To address"),
+        (bool(content.images) and not features.inline, "inline images"),
+        (bool(content.attachments) and not features.attachments, "attachments"),
+        (content.html is None and not features.text_only, "text without HTML"),
+        (bool(content.text and content.html) and not features.both_bodies, "a text part beside the HTML"),
+        (
+            not features.return_path and sender != content.sender.addr.casefold(),
+            "an envelope sender other than From",
+        ),
+        (not content.sender.addr.isascii(), "characters beyond ASCII in the sender's address"),
+    )
+    return [text for wrong, text in tests if wrong]

@@ -1,0 +1,148 @@
+"""Resend: ``resend://KEY@``. Batches of 100, or with ``?batch=1`` single messages that are safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from mailer.backends.account import Account, account
+from mailer.backends.answers import (
+    Answer,
+    Rule,
+    Said,
+    accepted,
+    bad_address,
+    later,
+    our_fault,
+    refused,
+    slower,
+)
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Letter, Request, as_json, verdict
+from mailer.message import Outcome
+
+_DOC = "resend.com/docs/api-reference/errors"
+# fmt: off
+RULES = (
+    Rule("403", "email_above_quota", "", our_fault, "The account's quota is used up.", _DOC),
+    Rule("403", "validation_error", "", our_fault,
+         "The sender's domain is not verified, or the key may only mail its owner.", _DOC),
+    Rule("409", "invalid_idempotent_request", "", refused,
+         "This message was sent before with other content.", _DOC),
+    Rule("409", "concurrent_idempotent_requests|resource_locked", "", later,
+         "An earlier try of this message is still under way.", _DOC),
+    Rule("4..", "validation_error", r"invalid `?to`?", bad_address,
+         "The address is not written correctly.", _DOC),
+    Rule("422", "invalid_(from_address|access|region)", "", our_fault,
+         "Resend does not accept the sender or the account.", _DOC),
+    Rule("429", "(daily|monthly)_quota_exceeded", "", our_fault, "The account's quota is used up.", _DOC),
+    Rule("429", "", "", slower, "Resend asks us to send more slowly.", _DOC),
+)
+# fmt: on
+FACTS = Facts(
+    title="Resend",
+    bases={"": "https://api.resend.com"},
+    rules=RULES,
+    batch=100,
+    request_octets=40_000_000,
+    size=40_000_000,
+    recipients=50,
+    requests="10/s",
+    key_seconds=86_400.0,
+    reset=("ratelimit-reset", "seconds"),
+)
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``tags`` (``name=value``, several with commas)."""
+    own = account(config, FACTS, ("tags",))
+    return HttpBackend(own, Resend(own))
+
+
+class Resend:
+    """Implements ``mailer.backends.provider.Provider``."""
+
+    facts = FACTS
+
+    def __init__(self, own: Account) -> None:
+        self._headers = {"Authorization": f"Bearer {own.key}"}
+        pairs = [tag.partition("=") for tag in own.tags]
+        self._tags = [{"name": name, "value": value or "yes"} for name, _, value in pairs]
+        self._single = own.batch == 1
+
+    def group(self, letter: Letter) -> Hashable:
+        """The batch endpoint takes no attachments."""
+        return letter if self._single or letter.fields.files else None
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        # The octets are a function of the rows, so the key is too: a repeated request is a known one.
+        keys = [letter.message.idempotency_key for letter in letters]
+        headers = dict(self._headers)
+        if all(keys):
+            headers["Idempotency-Key"] = keys[0] if len(keys) == 1 else _joint(keys)
+        bodies = [self._message(letter) for letter in letters]
+        if len(letters) == 1:
+            return as_json("/emails", bodies[0], headers, repeatable=all(keys))
+        headers["x-batch-validation"] = "permissive"
+        return as_json("/emails/batch", bodies, headers, repeatable=all(keys))
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        if not answer.ok:
+            return None
+        body = answer.json()
+        if len(letters) == 1:
+            return [accepted(answer.status, body["id"])]
+        wrong = {error["index"]: error["message"] for error in body.get("errors") or ()}
+        return _in_order(body["data"], wrong, len(letters))
+
+    def said(self, answer: Answer) -> Said:
+        body = answer.record()
+        return Said(answer.status, str(body.get("name", "")), str(body.get("message", answer.text)))
+
+    def check(self) -> Request:
+        return Request("/domains", headers=self._headers, method="GET")
+
+    def checked(self, answer: Answer) -> str:
+        domains = answer.json()["data"]
+        return ", ".join(f"{domain['name']} {domain['status']}" for domain in domains) or "no domain yet"
+
+    def _message(self, letter: Letter) -> dict[str, Any]:
+        mail = letter.fields
+        message = {
+            "from": str(mail.sender),
+            "to": list(map(str, mail.to)),
+            "cc": list(map(str, mail.cc)),
+            "bcc": list(map(str, mail.bcc)),
+            "reply_to": list(map(str, mail.reply_to)),
+            "subject": mail.subject,
+            "html": mail.html,
+            "headers": mail.headers,
+            "tags": self._tags,
+            "attachments": [
+                {"content": file.data, "filename": file.name, "content_type": file.kind}
+                | ({"content_id": file.content_id} if file.content_id else {})
+                for file in mail.files
+            ],
+        }
+        # Without "text" Resend would make one of the HTML.
+        return {name: value for name, value in message.items() if value} | {"text": mail.text or ""}
+
+
+def _joint(keys: Sequence[str]) -> str:
+    return sha256("\n".join(keys).encode()).hexdigest()
+
+
+def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:
+    """``data`` may keep holes for what was refused, or close them; both are told apart by its length."""
+    closed = iter(data) if len(data) == count - len(wrong) else None
+    results: list[Outcome] = []
+    for index in range(count):
+        if index in wrong:
+            results.append(verdict(FACTS, 422, "validation_error", wrong[index]))
+        elif closed is not None:
+            results.append(accepted(200, next(closed)["id"]))
+        else:
+            results.append(accepted(200, data[index]["id"]))
+    return results

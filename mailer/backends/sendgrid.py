@@ -1,0 +1,130 @@
+"""SendGrid: ``sendgrid://KEY@``, EU subusers ``?region=eu``. Equal messages travel together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from mailer.backends.account import Account, account
+from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, described, our_fault, refused
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json
+from mailer.backends.structured import File
+from mailer.message import Outcome
+
+_DOC = "twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/errors"
+# fmt: off
+RULES = (
+    Rule("401", "", "(credits|limits?) exceeded", our_fault, "The account's quota is used up.", _DOC),
+    Rule("403", "", "", our_fault, "The sender is not verified, or the key may not send.", _DOC),
+    Rule("400", r"from(\..*)?", "", our_fault, "SendGrid does not accept the sender's address.", _DOC),
+    Rule("400", r"personalizations\.\d+\.to.*", "valid|address", bad_address,
+         "The address is not written correctly.", _DOC),
+    Rule("400|413", "", "", refused, "SendGrid refused this message.", _DOC),
+)
+# fmt: on
+_OURS = "x-sg-id x-sg-eid received dkim-signature content-type content-transfer-encoding to from subject"
+FACTS = Facts(
+    title="SendGrid",
+    bases={"global": "https://api.sendgrid.com", "eu": "https://api.eu.sendgrid.com"},
+    rules=RULES,
+    features=Features(headers=frozenset([*_OURS.split(), "reply-to", "cc", "bcc"])),
+    batch=1000,
+    request_octets=30_000_000,
+    size=30_000_000,
+    recipients=1000,
+    reset=("x-ratelimit-reset", "unix"),
+    all_or_nothing=True,
+)
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``pool``, ``sandbox``."""
+    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "sandbox")
+    own = account(config, FACTS, more)
+    return HttpBackend(own, SendGrid(own))
+
+
+class SendGrid:
+    """Implements ``mailer.backends.provider.Provider``.
+
+    One request holds one content for up to 1000 recipients, so only messages that differ in nothing but
+    To, Subject and headers go together; the id that comes back is then the same for all of them.
+    """
+
+    facts = FACTS
+
+    def __init__(self, own: Account) -> None:
+        self._headers = {"Authorization": f"Bearer {own.key}"}
+        self._metadata = own.metadata
+        self._fixed: dict[str, Any] = {"categories": own.tags[:10]} if own.tags else {}
+        if "pool" in own.options:
+            self._fixed["ip_pool_name"] = own.options["pool"]
+        self._sandbox = bool(own.flag("sandbox"))
+        if self._sandbox:
+            self._fixed["mail_settings"] = {"sandbox_mode": {"enable": True}}
+        tracking = {"open_tracking": own.flag("track_opens"), "click_tracking": own.flag("track_clicks")}
+        switched = {name: {"enable": on} for name, on in tracking.items() if on is not None}
+        if switched:
+            self._fixed["tracking_settings"] = switched
+
+    def group(self, letter: Letter) -> Hashable:
+        """An address may occur once in a request, so a message with copies goes alone."""
+        mail = letter.fields
+        if len(letter.everybody) > 1:
+            return letter
+        return (str(mail.sender), tuple(map(str, mail.reply_to)), mail.text, mail.html, tuple(mail.files))
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        mail = letters[0].fields
+        content = [{"type": "text/plain", "value": mail.text}, {"type": "text/html", "value": mail.html}]
+        body: dict[str, Any] = {
+            "from": mail.sender.pair(),
+            "personalizations": [self._personalization(letter) for letter in letters],
+            "content": [part for part in content if part["value"]],
+            **self._fixed,
+        }
+        if mail.reply_to:
+            body["reply_to_list"] = [one.pair() for one in mail.reply_to]
+        if mail.files:
+            body["attachments"] = [_attachment(file) for file in mail.files]
+        return as_json("/v3/mail/send", body, self._headers)
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        if not answer.ok:
+            return None
+        # In test mode there is no id; else its absence says that somebody else answered.
+        reference = None if self._sandbox else answer.headers["x-message-id"]
+        return [accepted(answer.status, reference) for _ in letters]
+
+    def said(self, answer: Answer) -> Said:
+        errors = answer.record().get("errors") or [{}]
+        code = errors[0].get("field") or ""
+        text = "; ".join(described(error.get("message")) for error in errors)
+        return Said(answer.status, code, text or answer.text)
+
+    def check(self) -> Request:
+        return Request("/v3/scopes", headers=self._headers, method="GET")
+
+    def checked(self, answer: Answer) -> str:
+        return "may send" if "mail.send" in answer.json()["scopes"] else "but it may not send (mail.send)"
+
+    def _personalization(self, letter: Letter) -> dict[str, Any]:
+        mail = letter.fields
+        whole = {
+            "to": [one.pair() for one in mail.to],
+            "cc": [one.pair() for one in mail.cc],
+            "bcc": [one.pair() for one in mail.bcc],
+            "subject": mail.subject,
+            "headers": mail.headers,
+            "custom_args": {"mailer_message_id": letter.identity, **self._metadata},
+        }
+        return {name: value for name, value in whole.items() if value}
+
+
+def _attachment(file: File) -> dict[str, str]:
+    part = {"content": file.data, "filename": file.name, "type": file.kind}
+    if file.content_id:
+        return {**part, "disposition": "inline", "content_id": file.content_id}
+    return {**part, "disposition": "attachment"}

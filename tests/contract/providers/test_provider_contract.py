@@ -1,0 +1,295 @@
+"""What every provider's backend promises, tried on each against a fake of its API."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from mailer.backends import connect, urls
+from mailer.backends.http import HttpBackend
+from mailer.errors import BackendUnusable
+from mailer.message import Accepted, Blocked, Deferred, Fenced, Outgoing, Rejected, Unknown
+from tests.contract.providers.fake import DROP, HANG, Fake, Response, serving
+from tests.contract.providers.letters import letter, rich
+from tests.contract.providers.registry import ROLES
+from tests.contract.providers.role import KEY, Role, Row
+from tests.servers import free_port
+
+
+@pytest.fixture(params=ROLES.values(), ids=ROLES)
+def role(request) -> Role:
+    return request.param
+
+
+@pytest.fixture
+def fake(role) -> Iterator[Fake]:
+    with serving(role.play) as fake:
+        yield fake
+
+
+async def yes(message: Outgoing) -> bool:
+    return True
+
+
+def backend_of(role: Role, base: str, more: str = "", key: str = KEY) -> HttpBackend:
+    backend = connect(urls.parse("main", role.address(base, more, key)))
+    assert isinstance(backend, HttpBackend)
+    return backend
+
+
+async def send(role: Role, fake: Fake, *messages: Outgoing, more: str = "", mark=yes) -> list:
+    backend = backend_of(role, fake.base, more)
+    try:
+        return list(await backend.send(messages, mark))
+    finally:
+        await backend.close()
+
+
+def plain(role: Role, number: int = 1, **more) -> Outgoing:
+    """The least that this provider takes."""
+    return letter(number, **{"text": None} | more) if role.html_only else letter(number, **more)
+
+
+async def test_a_message_with_everything_arrives(role, fake):
+    message = rich(1, backend_of(role, fake.base).provider.facts.features)
+    (outcome,) = await send(role, fake, message)
+
+    assert isinstance(outcome, Accepted), outcome
+    assert outcome.reference
+    (taken,) = fake.taken
+    people = " ".join(taken.recipients)
+    assert all(recipient in people for recipient in message.recipients)
+    assert taken.raw in {b"", message.data}
+    if not taken.raw:
+        assert taken.subject == "Grüße: 50 % off, “today”"
+
+
+ANSWERS = [
+    pytest.param(role, row, id=f"{role.scheme}-{row.name}") for role in ROLES.values() for row in role.rows
+]
+
+
+@pytest.mark.parametrize(("role", "row"), ANSWERS)
+async def test_every_documented_answer_has_its_meaning(role: Role, row: Row, fake):
+    fake.script = [Response(row.status, row.body, row.headers)]
+    (outcome,) = await send(role, fake, plain(role))
+
+    expected = Unknown if row.outcome is type(None) else row.outcome
+    assert isinstance(outcome, expected), outcome
+    if isinstance(outcome, Accepted):
+        assert row.reference is None or outcome.reference == row.reference
+        return
+    assert outcome.reply.reason
+    assert getattr(outcome, "suppress", False) == row.suppress
+    assert getattr(outcome, "slow_down", False) == row.slow_down
+    if row.wait is not None:
+        assert row.wait <= outcome.retry_after <= row.wait + 110
+
+
+#: What may come from a proxy or a gateway in front of any provider.
+ELSEWHERE = [
+    (200, "<html>hello</html>", {}, (Unknown, Blocked, Accepted)),
+    (200, [], {}, (Unknown,)),
+    (302, "", {"Location": "https://example.org"}, (Blocked,)),
+    (429, "<html>slow down</html>", {"Retry-After": "7"}, (Deferred,)),
+    (502, "<html>bad gateway</html>", {}, (Unknown,)),
+    (503, "<html>not now</html>", {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}, (Deferred,)),
+    (504, "<html>timeout</html>", {}, (Unknown,)),
+    (407, "<html>proxy login</html>", {}, (Blocked,)),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "expected"), ELSEWHERE)
+async def test_answers_that_no_provider_gives(role, fake, status, body, headers, expected):
+    fake.script = [Response(status, body, headers)]
+    (outcome,) = await send(role, fake, plain(role))
+
+    assert isinstance(outcome, expected), outcome
+    if status == 429:
+        assert outcome.slow_down
+        assert outcome.retry_after >= 7.0
+    if status == 503:
+        assert outcome.retry_after == 86_400.0
+
+
+@pytest.mark.parametrize("accident", [DROP, HANG])
+async def test_lost_after_the_request_is_unknown_and_repeated_only_under_a_key(role, fake, accident):
+    fake.script = [accident]
+    (outcome,) = await send(role, fake, plain(role), more="timeout=0.3")
+
+    if backend_of(role, fake.base).provider.facts.key_seconds:
+        assert isinstance(outcome, Accepted)
+        first, second = fake.sends
+        assert (first.body, first.target) == (second.body, second.target)
+        keys = [request.headers.get("idempotency-key", "in the body") for request in fake.sends]
+        assert keys[0] == keys[1]
+    else:
+        assert isinstance(outcome, Unknown)
+        assert len(fake.sends) == 1
+
+
+async def test_lost_twice_is_unknown(role, fake):
+    fake.script = [DROP, DROP]
+    (outcome,) = await send(role, fake, plain(role))
+    assert isinstance(outcome, Unknown)
+
+
+async def test_nobody_there_is_unsent(role):
+    backend = backend_of(role, f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(BackendUnusable) as caught:
+        await backend.send([plain(role), plain(role, 2)], yes)
+    await backend.close()
+    assert not caught.value.lasting
+
+
+async def test_a_batch_is_cut_at_the_providers_limit(role, fake):
+    backend = backend_of(role, fake.base)
+    limit = backend.provider.facts.batch
+    batch = [plain(role, number) for number in range(2 * limit + 1 if limit > 1 else 3)]
+    outcomes = await backend.send(batch, yes)
+    await backend.close()
+
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    assert len(fake.taken) == len(batch)
+    assert len(fake.sends) == 3
+    if role.ids:
+        assert len({outcome.reference for outcome in outcomes}) == len(batch)
+
+
+#: Those that refuse a whole request for one bad message.
+ALL_OR_NOTHING = ("sendgrid",)
+
+
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in ALL_OR_NOTHING], ids=ALL_OR_NOTHING)
+async def test_one_bad_message_does_not_hurt_the_others(role, fake):
+    """A provider that refuses a whole request for one message is asked again without it."""
+    assert backend_of(role, fake.base).provider.facts.all_or_nothing
+    batch = [plain(role, number, to="bad@example.org" if number == 5 else "") for number in range(9)]
+    outcomes = await send(role, fake, *batch)
+    assert [type(outcome) for outcome in outcomes] == [Rejected if n == 5 else Accepted for n in range(9)]
+    assert sorted(one.subject for one in fake.taken) == [f"number {n}" for n in range(9) if n != 5]
+
+
+async def test_a_fenced_message_is_in_no_request(role, fake):
+    async def mark(message: Outgoing) -> bool:
+        await asyncio.sleep(0)
+        return message.id != 2
+
+    outcomes = await send(role, fake, *(plain(role, number) for number in (1, 2, 3)), mark=mark)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Fenced, Accepted]
+    assert not any(b"r2@example.org" in request.body for request in fake.sends)
+
+
+async def test_the_envelope_decides_who_gets_it(role, fake):
+    """``[safety] redirect_to`` changes the envelope and leaves the headers."""
+    message = plain(role, cc=["Charles <c@example.net>"])
+    message.recipients = ("staging@acme.example",)
+    (outcome,) = await send(role, fake, message)
+    assert isinstance(outcome, Accepted), outcome
+    (taken,) = fake.taken
+    assert [one for one in taken.recipients if "staging@acme.example" not in one] == []
+
+
+async def test_what_cannot_be_expressed_is_refused_by_name_and_not_sent(role, fake):
+    backend = backend_of(role, fake.base)
+    facts, title = backend.provider.facts, backend.provider.facts.title
+    features = facts.features
+    html = {"text": None} if not features.both_bodies else {}
+    impossible = {
+        "before the @-sign": letter(to="ü@example.org", **html) if not features.utf8_local else None,
+        "text without HTML": letter(html=None) if not features.text_only else None,
+        "a text part beside": letter() if not features.both_bodies else None,
+        "inline images": letter(image=True, **html) if not features.inline else None,
+        "attachments": letter(file=True, **html) if not features.attachments else None,
+        "the header X-A": letter(more={"X-A": "b"}, **html) if features.headers is None else None,
+        "Reply-To": letter(reply_to=["a@b.example", "c@b.example"], **html)
+        if features.reply_to < 2
+        else None,
+        "an envelope sender": bounced(html) if not features.return_path else None,
+    }
+    for words, message in impossible.items():
+        if message is None or (facts.raw and words != "before the @-sign"):
+            continue
+        (complaint,) = backend.complaints(message)
+        assert complaint.startswith(f"{title} cannot send ")
+        assert words in complaint
+        (outcome,) = await backend.send([message], yes)
+        assert isinstance(outcome, Rejected)
+        assert outcome.reply.text == complaint
+    await backend.close()
+    assert fake.sends == []
+
+
+def bounced(html: dict) -> Outgoing:
+    message = letter(**html)
+    message.sender = "bounces@acme.example"
+    return message
+
+
+async def test_headers_that_the_provider_writes_itself_are_refused(role):
+    backend = backend_of(role, "https://example.org")
+    for name in backend.provider.facts.features.headers or ():
+        if name.startswith(("x-", "list-", "precedence")):
+            message = plain(role, more={name.title(): "value"})
+            assert name in " ".join(backend.complaints(message)).lower()
+    await backend.close()
+
+
+async def test_the_test_mode_is_the_providers_own(role, fake):
+    if not role.sandbox:
+        with pytest.raises(Exception, match="unknown option 'sandbox'"):
+            backend_of(role, fake.base, "sandbox=true")
+        return
+    (outcome,) = await send(role, fake, plain(role), more=role.sandbox)
+    assert isinstance(outcome, Accepted), outcome
+    assert role.is_sandboxed(fake.sends[0])
+
+
+async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
+    good, bad = backend_of(role, fake.base), backend_of(role, fake.base, key="wrong-key-0123")
+    answer = await good.probe()
+    with pytest.raises(BackendUnusable) as caught:
+        await bad.probe()
+    await good.close()
+    await bad.close()
+
+    assert answer.startswith(f"{good.provider.facts.title}: key valid")
+    assert caught.value.lasting
+    assert fake.taken == []
+
+
+async def test_a_key_never_shows(role, fake, caplog):
+    caplog.set_level(logging.DEBUG)
+    backend = backend_of(role, fake.base)
+    echo = {"message": f"key {KEY} is bad", "errors": [f"key {KEY}"], "name": KEY}
+    fake.script = [Response(400, echo), Response(500, f"key {KEY}"), DROP, DROP]
+    outcomes = [(await backend.send([plain(role, number)], yes))[0] for number in (1, 2, 3)]
+    await backend.close()
+
+    seen = " ".join([caplog.text, repr(outcomes), repr(vars(backend)), repr(backend.provider), repr(backend)])
+    assert KEY not in seen
+    assert all(request.headers["user-agent"].startswith("mailer-worker/") for request in fake.requests)
+
+
+async def test_the_same_message_is_the_same_request(role, fake):
+    await send(role, fake, plain(role))
+    await send(role, fake, plain(role))
+    first, second = fake.sends
+    assert first.body == second.body
+    assert first.headers.get("idempotency-key") == second.headers.get("idempotency-key")
+
+
+async def test_after_closing_nothing_is_sent(role, fake):
+    backend = backend_of(role, fake.base)
+    await backend.close()
+    await backend.close()
+    with pytest.raises(BackendUnusable, match="closed"):
+        await backend.send([plain(role)], yes)
+
+
+def test_the_tables_can_be_written_as_json(role):
+    """A row that no wire could carry would test nothing."""
+    for row in role.rows:
+        assert json.loads(json.dumps(row.body)) == row.body
