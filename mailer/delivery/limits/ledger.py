@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mailer.delivery.limits.limiter import PATIENCE, Change, GrantLog, WindowLimiter
+from mailer.delivery.limits.exchange import Change, Exchanged
+from mailer.delivery.limits.limiter import PATIENCE, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits
 from mailer.ledger.writer import GroupCommit
 
@@ -33,4 +34,4 @@ class LedgerLimiter(WindowLimiter):
         patience: float = PATIENCE,
         grant_log: GrantLog | None = None,
     ) -> None:
-        super().__init__(limits, LedgerStore(writer), patience=patience, grant_log=grant_log)
+        super().__init__(limits, Exchanged(LedgerStore(writer)), patience=patience, grant_log=grant_log)

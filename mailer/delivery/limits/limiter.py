@@ -1,6 +1,6 @@
-"""The Limiter over any store that can read and write the memories of some keys in one step.
+"""The Limiter over anything that can decide several asks at once.
 
-Asks that come while the store is busy are answered together by its next call: one call serves many
+Asks that come while a call is under way are answered together by the next one: one call serves many
 messages and several keys, and nothing is reserved that nobody asked for, so nothing expires or leaks.
 """
 
@@ -9,20 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing
-from mailer.delivery.limits.plan import Limits
-from mailer.delivery.limits.rates import Rate
-from mailer.delivery.limits.windows import Gate, decide, gates, time_until
+from mailer.delivery.limits.plan import Limits, Terms
 
-T = TypeVar("T")
-#: What one key remembers: JSON-able, by gate name.
-Memory = Mapping[str, Any]
-Memories = Mapping[str, Memory]
-#: Given the memories of the keys and the store's time: those to write, and a result. May be run again.
-Change = Callable[[Memories, float], tuple[Memories, T]]
 #: Told of every grant: key, messages, time on the store's clock.
 GrantLog = Callable[[str, int, float], None]
 
@@ -33,16 +25,10 @@ PATIENCE = 0.1
 _ALL = 1 << 31
 
 
-class Store(Protocol):
-    """Keeps memories for all processes that share the limits."""
-
-    async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
-        """Read, change and write in one step; nobody else's exchange of these keys comes between."""
-        ...
-
-
 @dataclass(slots=True)
-class _Ask:
+class Ask:
+    """``wanted`` messages on all of ``keys``; ``consume`` False only looks."""
+
     keys: tuple[str, ...]
     wanted: int
     consume: bool
@@ -50,26 +36,45 @@ class _Ask:
     answer: asyncio.Future[Grant] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One grant per ask, the keys that are not slowed down, and the store's time."""
+
+    grants: Sequence[Grant]
+    at_full_speed: Sequence[str]
+    now: float
+
+
+class Decider(Protocol):
+    """Decides over the memories that all processes share; each call in one step."""
+
+    async def answer(self, asks: Sequence[Ask], terms: Mapping[str, Terms]) -> Answers: ...
+
+    async def slow_down(self, key: str, full: float, seconds: float | None) -> None:
+        """Halve what ``key`` may do, ``full`` messages a second until now; nothing at all for ``seconds``."""
+        ...
+
+
 class WindowLimiter:
     """Implements ``delivery.contract.Limiter``. For one event loop.
 
     ``take`` of keys that no rate and no slowing down concerns grants everything; it waits up to
-    ``patience`` seconds for room. What the store raises reaches every caller that waits for it.
+    ``patience`` seconds for room. What the decider raises reaches every caller that waits for it.
     """
 
     def __init__(
         self,
         limits: Limits,
-        store: Store,
+        decider: Decider,
         *,
         patience: float = PATIENCE,
         grant_log: GrantLog | None = None,
     ) -> None:
         self._limits = limits
-        self._store = store
+        self._decider = decider
         self._patience = patience
         self._grant_log = grant_log
-        self._asks: list[_Ask] = []
+        self._asks: list[Ask] = []
         self._serving: asyncio.Task[None] | None = None
         self._quiet_until: dict[str, float] = {}
 
@@ -97,21 +102,11 @@ class WindowLimiter:
         self._quiet_until[key] = loop.time() + slowing.COOLDOWN_SECONDS
         full = self._limits.full_rate(key, slowing.UNSEEN_PER_SECOND)
         self._limits.mark_slowed(key, slowed=True)
-
-        def change(memories: Memories, now: float) -> tuple[Memories, None]:
-            before = memories.get(key, {})
-            return {
-                key: {
-                    **before,
-                    slowing.MEMORY: slowing.halved(before.get(slowing.MEMORY), now, full, seconds),
-                }
-            }, None
-
-        await self._store.exchange([key], change)
+        await self._decider.slow_down(key, full, seconds)
 
     async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float) -> Grant:
         answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._asks.append(_Ask(tuple(keys), wanted, consume, patience, answer))
+        self._asks.append(Ask(tuple(keys), wanted, consume, patience, answer))
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
         return await answer
@@ -125,86 +120,23 @@ class WindowLimiter:
         finally:
             self._serving = None
 
-    async def _answer(self, asks: Sequence[_Ask]) -> None:
+    async def _answer(self, asks: Sequence[Ask]) -> None:
         keys = sorted({key for ask in asks for key in ask.keys})
-        round_ = _Round(asks, {key: self._limits.rates(key) for key in keys}, self._grant_log)
         try:
-            grants, at_full_speed = await self._store.exchange(keys, round_.change)
+            answers = await self._decider.answer(asks, {key: self._limits.terms(key) for key in keys})
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
             for ask in asks:
                 if not ask.answer.done():
                     ask.answer.set_exception(error)
             return
-        for key in at_full_speed:
+        for key in answers.at_full_speed:
             self._limits.mark_slowed(key, slowed=False)
-        for ask, grant in zip(asks, grants, strict=True):
+        for ask, grant in zip(asks, answers.grants, strict=True):
+            self._log(ask, grant, answers.now)
             if not ask.answer.done():
                 ask.answer.set_result(grant)
 
-
-@dataclass(slots=True)
-class _Round:
-    """One exchange: the asks that came together, answered in order."""
-
-    asks: Sequence[_Ask]
-    rates: Mapping[str, Sequence[Rate]]
-    grant_log: GrantLog | None
-
-    def change(self, memories: Memories, now: float) -> tuple[Memories, tuple[list[Grant], list[str]]]:
-        gates_of = {
-            key: gates(rates) + slowing.gates(memories.get(key, {}).get(slowing.MEMORY), now)
-            for key, rates in self.rates.items()
-        }
-        working = {key: dict(memories.get(key, {})) for key in self.rates}
-        changed: set[str] = set()
-        grants = []
-        for ask in self.asks:
-            grant = _grant(
-                ask, [(gate, working[key].get(gate.name)) for key in ask.keys for gate in gates_of[key]], now
-            )
-            grants.append(grant)
-            if ask.consume and grant.granted:
-                self._consume(ask.keys, gates_of, working, grant.granted, now)
-                changed.update(ask.keys)
-        at_full_speed = [key for key, found in gates_of.items() if not _slowed(found)]
-        changed.update(key for key in at_full_speed if _forget_slowing(working[key]))
-        return {key: working[key] for key in changed}, (grants, at_full_speed)
-
-    def _consume(
-        self,
-        keys: Sequence[str],
-        gates_of: Mapping[str, Sequence[Gate]],
-        working: dict[str, dict[str, Any]],
-        granted: int,
-        now: float,
-    ) -> None:
-        for key in keys:
-            memory = working[key]
-            for gate in gates_of[key]:
-                memory[gate.name] = gate.after(memory.get(gate.name), now, granted)
-            if self.grant_log:
-                self.grant_log(key, granted, now)
-
-
-def _grant(ask: _Ask, found: Sequence[tuple[Gate, Any]], now: float) -> Grant:
-    if not ask.consume:
-        # What will be there when those who are told of it come.
-        decision = decide(found, ask.wanted, now + ask.patience)
-        return Grant(decision.granted, decision.wait)
-    soon = time_until(found, ask.wanted, now)
-    if 0 < soon <= ask.patience:
-        return Grant(0, soon)
-    decision = decide(found, ask.wanted, now)
-    return Grant(decision.granted, decision.wait)
-
-
-def _slowed(found: Sequence[Gate]) -> bool:
-    return any(gate.name in slowing.NAMES for gate in found)
-
-
-def _forget_slowing(memory: dict[str, Any]) -> bool:
-    """True when there was something to forget."""
-    remembered = [name for name in (slowing.MEMORY, *slowing.NAMES) if name in memory]
-    for name in remembered:
-        del memory[name]
-    return bool(remembered)
+    def _log(self, ask: Ask, grant: Grant, now: float) -> None:
+        if self._grant_log is not None and ask.consume and grant.granted:
+            for key in ask.keys:
+                self._grant_log(key, grant.granted, now)

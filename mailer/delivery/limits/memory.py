@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mailer.delivery.limits.limiter import PATIENCE, Change, GrantLog, WindowLimiter
+from mailer.delivery.limits.exchange import Change, Exchanged
+from mailer.delivery.limits.limiter import PATIENCE, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits
 
 T = TypeVar("T")
@@ -38,4 +39,4 @@ class MemoryLimiter(WindowLimiter):
         patience: float = PATIENCE,
         grant_log: GrantLog | None = None,
     ) -> None:
-        super().__init__(limits, MemoryStore(clock), patience=patience, grant_log=grant_log)
+        super().__init__(limits, Exchanged(MemoryStore(clock)), patience=patience, grant_log=grant_log)

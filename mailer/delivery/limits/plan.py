@@ -16,12 +16,30 @@ _SPAN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class WarmupPlan:
+    """Messages per sending day, for a backend as a whole and for some of its recipients."""
+
+    schedule: tuple[int, ...] = ()
+    lanes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    domains: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BackendRates:
     """The rates of one backend as the settings give them; lanes and domains are the recipients'."""
 
     rates: tuple[str, ...] = ()
     lanes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warmup: WarmupPlan = WarmupPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one key: its rates, and the messages of its sending days while it warms up."""
+
+    rates: tuple[Rate, ...] = ()
+    warmup: tuple[int, ...] = ()
 
 
 class Limits:
@@ -39,6 +57,7 @@ class Limits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rates: dict[str, tuple[Rate, ...]] = {}
+        self._warmups: dict[str, tuple[int, ...]] = {}
         self._slowed: set[str] = set()
         self._flow = Flow(clock)
         for name, backend in (backends or {}).items():
@@ -48,6 +67,7 @@ class Limits:
                 self._add(lane_key(name, lane.lower()), rates, f"{setting}.lanes.{lane}")
             for domain, rates in backend.domains.items():
                 self._add(f"domain:{name}:{domain.lower()}", rates, f"{setting}.domains.{domain}")
+            self._warm_up(name, backend.warmup)
         for sender, own in (senders or {}).items():
             self._add(f"sender:{sender.lower()}", own, f"senders.{sender}")
 
@@ -72,7 +92,7 @@ class Limits:
         """
         own_lane = lane_key(backend, lane)
         self._flow.saw(own_lane, messages)
-        if not self._rates and not self._slowed:
+        if not self._rates and not self._warmups and not self._slowed:
             return ()
         keys = (
             f"backend:{backend}",
@@ -81,15 +101,18 @@ class Limits:
             f"campaign:{campaign_id}",
             f"sender:{sender}",
         )
-        return tuple(key for key in keys if key in self._rates or key in self._slowed)
+        return tuple(key for key in keys if self._limited(key))
 
     def tells_lanes_apart(self, backend: str) -> bool:
         """Whether some lanes or domains of this backend have limits that others have not."""
         own = (f"lane:{backend}:", f"domain:{backend}:")
-        return any(key.startswith(own) for key in (*self._rates, *self._slowed))
+        return any(key.startswith(own) for key in (*self._rates, *self._warmups, *self._slowed))
 
     def rates(self, key: str) -> tuple[Rate, ...]:
         return self._rates.get(key, ())
+
+    def terms(self, key: str) -> Terms:
+        return Terms(self._rates.get(key, ()), self._warmups.get(key, ()))
 
     def full_rate(self, key: str, unseen: float) -> float:
         """Messages per second that ``key`` does now, or may do; ``unseen`` when neither is known."""
@@ -101,6 +124,15 @@ class Limits:
     def mark_slowed(self, key: str, *, slowed: bool) -> None:
         """From now on ``key`` does, or no longer does, limit messages although it may have no rate."""
         (self._slowed.add if slowed else self._slowed.discard)(key)
+
+    def _limited(self, key: str) -> bool:
+        return key in self._rates or key in self._warmups or key in self._slowed
+
+    def _warm_up(self, backend: str, plan: WarmupPlan) -> None:
+        self._warmups |= {lane_key(backend, lane.lower()): steps for lane, steps in plan.lanes.items()}
+        self._warmups |= {f"domain:{backend}:{each.lower()}": steps for each, steps in plan.domains.items()}
+        if plan.schedule:
+            self._warmups[f"backend:{backend}"] = plan.schedule
 
     def _add(self, key: str, rates: str | Iterable[str], setting: str) -> None:
         try:

@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 
 from mailer.delivery.contract import Grant
+from mailer.delivery.limits.exchange import Exchanged
 from mailer.delivery.limits.limiter import WindowLimiter
 from mailer.delivery.limits.memory import MemoryLimiter, MemoryStore
 from mailer.delivery.limits.plan import BackendRates, Limits
@@ -81,7 +82,7 @@ async def test_callers_that_come_together_share_one_call_to_the_store(limits, cl
             await asyncio.sleep(0)
             return await super().exchange(keys, change)
 
-    limiter = WindowLimiter(limits, Counting(clock), patience=0.0)
+    limiter = WindowLimiter(limits, Exchanged(Counting(clock)), patience=0.0)
     grants = await asyncio.gather(*(limiter.take(GMAIL, 15) for _ in range(10)))
 
     assert sum(grant.granted for grant in grants) == 100
@@ -109,7 +110,7 @@ async def test_what_the_store_raises_reaches_every_caller_and_the_next_call_work
             return await super().exchange(keys, change)
 
     store = Broken(clock)
-    limiter = WindowLimiter(limits, store, patience=0.0)
+    limiter = WindowLimiter(limits, Exchanged(store), patience=0.0)
     answers = await asyncio.gather(*(limiter.take(GMAIL, 1) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(answer, OSError) for answer in answers)
 
