@@ -10,6 +10,7 @@
   x StateConflict           the campaign is not in a state that allows this
   x BackendUnusable         nothing was sent; let the backend rest, or stop it
   x BrokerUnavailable       no hint was published, as far as we know; the ledger keeps the rows
+  x LimitsUnavailable       nobody can say what may go, so nothing goes; ask again
   x LedgerError             the ledger cannot be read or written
     + LedgerBusy            … right now; try again
 
@@ -101,6 +102,10 @@ class BackendUnusable(MailerError):
 
 class BrokerUnavailable(MailerError):
     """``BrokerUnavailable(message)``: names the broker without its password."""
+
+
+class LimitsUnavailable(MailerError):
+    """``LimitsUnavailable(message)``: names the server of the limits without its password."""
 
 
 class LedgerError(MailerError):

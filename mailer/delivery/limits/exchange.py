@@ -37,7 +37,7 @@ class Exchanged:
     async def answer(self, asks: Sequence[Ask], terms: Mapping[str, Terms]) -> Answers:
         return await self._store.exchange(list(terms), lambda found, now: _answer(asks, terms, found, now))
 
-    async def slow_down(self, key: str, full: float, seconds: float | None) -> None:
+    async def slow_down(self, key: str, _: Terms, full: float, seconds: float | None) -> None:
         def change(memories: Memories, now: float) -> tuple[Memories, None]:
             before = memories.get(key, {})
             slowed = slowing.halved(before.get(slowing.MEMORY), now, full, seconds)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mailer.delivery.limits.exchange import Change, Exchanged
+from mailer.delivery.limits.copies import Copy
+from mailer.delivery.limits.exchange import Change, Exchanged, Memories, Memory
 from mailer.delivery.limits.limiter import PATIENCE, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits
 from mailer.ledger.writer import GroupCommit
@@ -21,6 +23,40 @@ class LedgerStore:
 
     async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
         return await self._writer.run(lambda ledger: ledger.buckets.exchange(keys, change))
+
+
+class LedgerCopies:
+    """Keeps the copy of what Redis remembers. Implements ``filling.Copies``."""
+
+    KEY = "copy-of-redis"
+
+    def __init__(self, writer: GroupCommit) -> None:
+        self._store = LedgerStore(writer)
+
+    async def read(self) -> Copy | None:
+        """The first reader of all leaves an empty one: there was nothing before it."""
+
+        def change(memories: Memories, now: float) -> tuple[Memories, Memory | None]:
+            known = memories.get(self.KEY)
+            return ({} if known else {self.KEY: {"at": 0.0, "memories": []}}), known
+
+        known = await self._store.exchange([self.KEY], change)
+        if known is None:
+            return None
+        memories = [(key.encode(), b64decode(packed), end.encode()) for key, packed, end in known["memories"]]
+        return Copy(float(known["at"]), memories)
+
+    async def write(self, copy: Copy) -> None:
+        memories = [
+            (key.decode(), b64encode(packed).decode(), end.decode()) for key, packed, end in copy.memories
+        ]
+
+        def change(known: Memories, now: float) -> tuple[Memories, None]:
+            if known.get(self.KEY, {}).get("at", 0.0) > copy.at:
+                return {}, None
+            return {self.KEY: {"at": copy.at, "memories": memories}}, None
+
+        await self._store.exchange([self.KEY], change)
 
 
 class LedgerLimiter(WindowLimiter):

@@ -50,7 +50,7 @@ class Decider(Protocol):
 
     async def answer(self, asks: Sequence[Ask], terms: Mapping[str, Terms]) -> Answers: ...
 
-    async def slow_down(self, key: str, full: float, seconds: float | None) -> None:
+    async def slow_down(self, key: str, terms: Terms, full: float, seconds: float | None) -> None:
         """Halve what ``key`` may do, ``full`` messages a second until now; nothing at all for ``seconds``."""
         ...
 
@@ -102,7 +102,7 @@ class WindowLimiter:
         self._quiet_until[key] = loop.time() + slowing.COOLDOWN_SECONDS
         full = self._limits.full_rate(key, slowing.UNSEEN_PER_SECOND)
         self._limits.mark_slowed(key, slowed=True)
-        await self._decider.slow_down(key, full, seconds)
+        await self._decider.slow_down(key, self._limits.terms(key), full, seconds)
 
     async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float) -> Grant:
         answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mailer.delivery.limits.rates import Rate, parse_all
+from mailer.delivery.limits.windows import LONGEST_PACE
 from mailer.errors import ConfigError
 
 #: Lanes whose flow is watched at once. Beyond that the one not seen for longest is forgotten.
@@ -40,6 +41,15 @@ class Terms:
 
     rates: tuple[Rate, ...] = ()
     warmup: tuple[int, ...] = ()
+
+    @property
+    def long(self) -> bool:
+        """Whether some of it must outlive a restart of what remembers it."""
+        return bool(self.warmup) or any(rate.seconds > LONGEST_PACE for rate in self.rates)
+
+    def as_json(self) -> dict[str, object]:
+        rates = [(rate.count, rate.seconds) for rate in self.rates]
+        return {"rates": rates, "warmup": self.warmup}
 
 
 class Limits:

@@ -57,7 +57,7 @@ class Warmup:
 
 
 def sending_days(schedule: Sequence[int], count: int) -> int:
-    """Days that ``count`` messages need from the first step on; the day after the last step takes the rest."""
+    """Days that ``count`` messages need from the first step on; the day after the last takes the rest."""
     left = count
     for day, step in enumerate(schedule, 1):
         left -= step

@@ -31,7 +31,8 @@ MIN_BURST = 2
 LOT_SECONDS = 0.05
 #: Asking again sooner than this is not worth the call.
 SHORTEST_WAIT = 0.001
-_EPSILON = 1e-9
+#: Rounding of times must not cost a message.
+EPSILON = 1e-9
 
 #: First grant, last grant, messages.
 Slot = tuple[float, float, int]
@@ -76,7 +77,7 @@ class Pace:
 
     def room(self, memory: Any, now: float) -> int:
         ahead = (self._due(memory, now) - now) * self.per_second
-        return max(0, math.floor(self.burst - ahead + _EPSILON))
+        return max(0, math.floor(self.burst - ahead + EPSILON))
 
     def wait(self, memory: Any, now: float, wanted: int) -> float:
         spared = self.burst - min(wanted, math.floor(self.burst))
@@ -87,7 +88,7 @@ class Pace:
 
     def _due(self, memory: Any, now: float) -> float:
         due = now if memory is None else float(memory)
-        if due > now + self.burst / self.per_second + _EPSILON:
+        if due > now + self.burst / self.per_second + EPSILON:
             return now  # the clock was set back; the quota still holds
         return max(due, now)
 

@@ -1,0 +1,209 @@
+"""Redis as the memory of limits, though it may be emptied or restarted at any time.
+
+A marker says which filling of Redis this is. Without it nothing is granted: whoever comes first puts back
+the ledger's copy, which one process makes each second, and for a moment nobody gets anything while every
+process adds what it was granted since that copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from mailer.delivery.limits import slowing, warmup, windows
+from mailer.delivery.limits.copies import Copies, Copy
+from mailer.delivery.limits.journal import Journal
+from mailer.errors import ConfigError, LedgerError, LimitsUnavailable
+
+log = logging.getLogger(__name__)
+
+#: All keys in one slot of a cluster, so that one script may touch them together.
+PREFIX = "mailer:{limits}:"
+MARKER, INDEX = f"{PREFIX}filling", f"{PREFIX}lasting"
+#: Redis answers within this, or counts as away.
+PATIENCE = 1.5
+#: It is not asked again for this long after it was away.
+REST_SECONDS = 1.0
+#: How often every process looks whether Redis was emptied, and one of them copies it to the ledger.
+BEAT_SECONDS = 1.0
+#: Nothing is granted for so long after Redis was refilled: then every process has added what it knows.
+SETTLE_SECONDS = 2.5
+
+#: What the script must know of the Python that it follows.
+NUMBERS = {
+    "SLOTS": windows.SLOTS,
+    "LONGEST_PACE": windows.LONGEST_PACE,
+    "BURST_SECONDS": windows.BURST_SECONDS,
+    "MIN_BURST": windows.MIN_BURST,
+    "LOT_SECONDS": windows.LOT_SECONDS,
+    "SHORTEST_WAIT": windows.SHORTEST_WAIT,
+    "EPSILON": windows.EPSILON,
+    "COOLDOWN_SECONDS": slowing.COOLDOWN_SECONDS,
+    "RECOVERY": slowing.RECOVERY,
+    "LEAST_PER_SECOND": slowing.LEAST_PER_SECOND,
+    "DAY_SECONDS": warmup.DAY_SECONDS,
+}
+
+
+class Filling:
+    """Runs the script, and refills Redis when it must be. For one event loop.
+
+    ``do`` raises LimitsUnavailable: within about two seconds when Redis hangs or is away, at once for a
+    second after that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        journal: Journal,
+        copies: Copies | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._where = shown(url)
+        self.redis = connect(url)
+        self._script = self.redis.register_script(source())
+        self._journal = journal
+        self._copies = copies
+        self._clock = clock
+        self._known = ""
+        self._rest_until = 0.0
+        self._filling = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def do(self, what: str, keys: Sequence[str], *arguments: str) -> Any:
+        """What the script returns for this."""
+        full = [f"{PREFIX}{key}" for key in keys]
+        for _ in range(3):
+            known = self._known
+            answer = await self._call(what, full, known, *arguments)
+            if known and answer[0].decode() == known:
+                return answer[1]
+            await self._fill(known)
+        raise LimitsUnavailable(f"the limits in {self._where}: emptied again and again")
+
+    async def close(self) -> None:
+        """Copy a last time, and let go of Redis."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+            with suppress(LimitsUnavailable, LedgerError):
+                await self._copy(0.0)
+        await self.redis.aclose()
+
+    async def guarded(self, call: Awaitable[Any]) -> Any:
+        """What Redis answers; whatever it raises is LimitsUnavailable."""
+        try:
+            return await call
+        except (RedisError, OSError) as error:
+            self._rest_until = time.monotonic() + REST_SECONDS
+            raise LimitsUnavailable(f"the limits in {self._where}: {_said(error)}") from None
+
+    async def _call(self, what: str, keys: Sequence[str], *arguments: str | bytes) -> list[Any]:
+        if time.monotonic() < self._rest_until:
+            raise LimitsUnavailable(f"the limits in {self._where} did not answer a moment ago")
+        known, *more = arguments
+        now = "" if self._clock is None else repr(self._clock())
+        call = self._script([MARKER, INDEX, *keys], [what, known, now, *more])
+        return cast("list[Any]", await self.guarded(call))
+
+    # When it was emptied.
+
+    async def _fill(self, known: str) -> None:
+        """Make sure that Redis is filled, and that what this process knows is in it."""
+        async with self._filling:
+            if known != self._known:
+                return  # somebody else here has done it
+            copy = await self._copies.read() if self._copies is not None else None
+            settle = SETTLE_SECONDS if copy is not None else 0.0
+            memories = [part for memory in (copy.memories if copy else ()) for part in memory]
+            at = copy.at if copy else 0.0
+            new = secrets.token_hex(8)
+            (filling,) = await self._call("restore", [], new, repr(settle), repr(at), *memories)
+            if filling.decode() == new and copy is not None:
+                log.warning("limits: Redis was empty; the ledger's copy was put back")
+            await self._replay(filling.decode())
+            self._known = filling.decode()
+            if self._beating is None and self._copies is not None:
+                self._beating = asyncio.create_task(self._beat())
+
+    async def _replay(self, filling: str) -> None:
+        copied_at = await self.guarded(self.redis.hget(MARKER, "copied_at"))
+        later = self._journal.since(float(copied_at or 0))
+        if later:
+            request = [
+                {"terms": terms.as_json(), "granted": [part for entry in granted for part in entry]}
+                for terms, granted in later.values()
+            ]
+            await self._call("replay", [f"{PREFIX}{key}" for key in later], filling, json.dumps(request))
+
+    async def _beat(self) -> None:
+        """Until cancelled: notice an empty Redis although nothing is sent, and copy it."""
+        failing = False
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._copy(BEAT_SECONDS)
+                failing = False
+            except (LimitsUnavailable, LedgerError) as error:
+                if not failing:
+                    log.warning("limits not copied to the ledger: %s", error)
+                failing = True
+
+    async def _copy(self, interval: float) -> None:
+        """Unless another process has done so within ``interval``."""
+        at, *found = await self.do("beat", [], repr(interval))
+        if at and self._copies is not None:
+            memories = [(found[i], found[i + 1], found[i + 2]) for i in range(0, len(found), 3)]
+            await self._copies.write(Copy(float(at), memories))
+
+
+def connect(url: str) -> Redis:
+    """A client that gives up soon: a stale connection is tried anew once, a server that hangs is not.
+
+    Raises ConfigError when the URL cannot be read.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            protocol=2,
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE,
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+    except ValueError as error:
+        said = f"limits: {shown(url)} cannot be used ({error}); write redis://HOST:6379/0"
+        raise ConfigError(said) from None
+
+
+def _said(error: Exception) -> str:
+    """What the server said in words; the client's own words may hold the password."""
+    name = type(error).__name__
+    return f"{name}: {str(error).splitlines()[0][:200]}" if isinstance(error, ResponseError) else name
+
+
+def shown(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def source() -> str:
+    """The script, with the numbers that Python decides by."""
+    numbers = "\n".join(f"local {name} = {value!r}" for name, value in NUMBERS.items())
+    text = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
+    return f"{numbers}\n{text}"

@@ -1,0 +1,324 @@
+"""One contract for every Limiter: in this process, over the ledger, and over a real Redis."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailer.delivery.contract import Grant
+from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
+from mailer.delivery.limits.memory import MemoryLimiter
+from mailer.delivery.limits.plan import BackendRates, Limits, WarmupPlan
+from mailer.delivery.limits.redis import RedisLimiter
+from mailer.errors import LimitsUnavailable
+from mailer.ledger import open_ledger
+from mailer.ledger.writer import GroupCommit
+from tests import servers
+from tests.ledgers import Clock
+from tests.unit.limits.windows_seen import most_in_any_window
+
+BACKEND, GMAIL = ("backend:main",), ("backend:main", "lane:main:gmail")
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with servers.redis_server() as server:
+        yield server
+
+
+class Place:
+    """Where limits are shared: ``limiter`` is what one more process has of them."""
+
+    def __init__(self, kind, folder, redis, clock):
+        self.kind, self.folder, self.redis, self.clock = kind, folder, redis, clock
+        self.closing = []
+        self.memory = None
+
+    def limiter(self, *, patience=0.0, grant_log=None, **rates):
+        limits = Limits({"main": BackendRates(**rates)})
+        limiter = getattr(self, f"_{self.kind}")(limits, patience=patience, grant_log=grant_log)
+        limiter.limits = limits
+        return limiter
+
+    def _memory(self, limits, **more):
+        limiter = MemoryLimiter(limits, clock=self.clock, **more)
+        if self.memory is None:
+            self.memory = limiter._decider
+        limiter._decider = self.memory
+        return limiter
+
+    def writer(self):
+        ledger = open_ledger(f"sqlite:///{self.folder}/mailer.db", clock=self.clock)
+        writer = GroupCommit(ledger)
+        self.closing += [writer.close]
+        return writer
+
+    def _ledger(self, limits, **more):
+        return LedgerLimiter(limits, self.writer(), **more)
+
+    def _redis(self, limits, **more):
+        limiter = RedisLimiter(limits, self.redis.url, clock=self.clock, **more)
+        self.closing += [limiter.close]
+        return limiter
+
+
+@pytest.fixture(params=["memory", "ledger", "redis"])
+async def place(request, tmp_path):
+    server = None
+    if request.param == "redis":
+        server = request.getfixturevalue("redis")
+        subprocess.run(["redis-cli", "-p", str(server.port), "flushall"], check=True, capture_output=True)
+    place = Place(request.param, tmp_path, server, Clock())
+    yield place
+    for close in reversed(place.closing):
+        await close()
+
+
+async def test_the_narrowest_key_decides_and_all_are_charged_alike(place):
+    log = Counter()
+    limiter = place.limiter(
+        rates=("1000/h",), lanes={"gmail": ("100/h",)}, grant_log=lambda key, n, at: log.update({key: n})
+    )
+
+    grant = await limiter.take(GMAIL, 150)
+    refused = await limiter.take(GMAIL, 50)
+
+    assert (grant.granted, refused.granted) == (100, 0)
+    assert grant.wait == pytest.approx(3600)
+    assert log == {"backend:main": 100, "lane:main:gmail": 100}
+    assert (await limiter.available(BACKEND)).granted == 900
+
+
+async def test_two_processes_share_a_limit_and_no_window_exceeds_it(place):
+    log = []
+    processes = [
+        place.limiter(rates=("50/s", "500/h"), grant_log=lambda key, n, at: log.append((at, n)))
+        for _ in range(2)
+    ]
+    for _ in range(600):
+        await asyncio.gather(*(limiter.take(BACKEND, 7) for limiter in processes))
+        place.clock.now += 0.02
+
+    assert sum(granted for _, granted in log) == 500
+    assert most_in_any_window(log, 1) <= 50
+
+
+async def test_who_waits_as_told_gets_something(place):
+    limiter = place.limiter(rates=("20/s", "100/min"))
+    for _ in range(30):
+        grant = await limiter.take(BACKEND, 30)
+        place.clock.now += grant.wait + 1e-6
+        assert (await limiter.take(BACKEND, 1)).granted == 1
+        place.clock.now += 0.5
+
+
+async def test_a_reply_halves_the_rate_and_it_recovers_by_equal_steps(place):
+    limiter = place.limiter(lanes={"gmail": ("100/s",)})
+    keys = ("lane:main:gmail",)
+    await limiter.slow_down(keys[0])
+
+    assert await granted_in(limiter, keys, place.clock, 5) == pytest.approx(250, rel=0.1)
+    place.clock.now += 150
+    assert await granted_in(limiter, keys, place.clock, 5) == pytest.approx(380, rel=0.1)
+    place.clock.now += 150
+    assert await granted_in(limiter, keys, place.clock, 5) == pytest.approx(500, rel=0.1)
+
+
+async def test_a_lane_is_held_for_as_long_as_the_other_side_says(place):
+    limiter = place.limiter(lanes={"gmail": ("100/s",)})
+    await limiter.slow_down("lane:main:gmail", 120.0)
+
+    assert await limiter.take(GMAIL[1:], 1) == Grant(0, pytest.approx(120))
+
+
+async def test_a_new_sender_gets_more_each_sending_day_and_a_day_of_rest_is_none(place):
+    limiter = place.limiter(warmup=WarmupPlan((50, 100)))
+    place.clock.now = 20_000 * DAY + 3600.0
+
+    granted = [(await limiter.take(BACKEND, 80)).granted]
+    refused = await limiter.take(BACKEND, 1)
+    place.clock.now += 3 * DAY  # two days of rest: the second sending day comes now
+    granted += [(await limiter.take(BACKEND, 80)).granted for _ in range(2)]
+    place.clock.now += DAY
+    granted.append((await limiter.take(BACKEND, 5000)).granted)
+
+    assert granted == [50, 80, 20, 5000]
+    assert refused == Grant(0, pytest.approx(DAY - 3600))
+
+
+async def granted_in(limiter, keys, clock, seconds):
+    until, granted = clock.now + seconds, 0
+    while clock.now < until:
+        grant = await limiter.take(keys, 50)
+        granted += grant.granted
+        clock.now += max(grant.wait, 0.001)
+    return granted
+
+
+# --- Redis and Python decide alike ----------------------------------------------------------------
+
+RATES = st.lists(
+    st.builds("{}/{}".format, st.integers(1, 400), st.sampled_from(["s", "min", "h", "d"])),
+    max_size=2,
+    unique_by=lambda rate: rate.partition("/")[2],
+)
+STEPS = st.lists(
+    st.tuples(
+        st.one_of(st.just(0.0), st.floats(0.0001, 0.3), st.floats(0.5, 90), st.floats(3000, 100_000)),
+        st.sampled_from(["take", "take", "take", "look", "slow", "hold"]),
+        st.sampled_from([BACKEND, GMAIL, GMAIL[1:]]),
+        st.integers(1, 300),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rates=RATES, lanes=RATES, schedule=st.lists(st.integers(1, 300), max_size=3), steps=STEPS)
+def test_the_script_decides_as_python_does(redis, rates, lanes, schedule, steps):
+    own = {"rates": tuple(rates), "lanes": {"gmail": tuple(lanes)}, "warmup": WarmupPlan(tuple(schedule))}
+
+    async def both():
+        clock = Clock(1_800_000_000.123456)
+        python = MemoryLimiter(Limits({"main": BackendRates(**own)}), clock=clock, patience=0.0)
+        script = RedisLimiter(Limits({"main": BackendRates(**own)}), redis.url, clock=clock, patience=0.0)
+        await script.filling.redis.flushall()
+        try:
+            for after, what, keys, wanted in steps:
+                clock.now += after
+                assert await ask(script, what, keys, wanted) == await ask(python, what, keys, wanted)
+        finally:
+            await script.close()
+
+    async def ask(limiter, what, keys, wanted):
+        if what == "take":
+            return await limiter.take(keys, wanted)
+        if what == "look":
+            return await limiter.available(keys)
+        limiter._quiet_until.clear()
+        return await limiter.slow_down(keys[-1], 20.0 if what == "hold" else None)
+
+    asyncio.run(both())
+
+
+# --- Redis that goes away -------------------------------------------------------------------------
+
+
+async def test_without_redis_nothing_goes_and_with_it_things_go_on(redis_server):
+    limiter = RedisLimiter(Limits({"main": BackendRates(rates=("100/s",))}), redis_server.url)
+    assert (await limiter.take(BACKEND, 1)).granted == 1
+
+    redis_server.process.pause()
+    began = time.monotonic()
+    with pytest.raises(LimitsUnavailable, match=r"redis://127\.0\.0\.1"):
+        await limiter.take(BACKEND, 1)
+    assert time.monotonic() - began < 4
+    redis_server.process.go_on()
+
+    assert (await eventually(limiter, 1)).granted == 1
+    redis_server.process.kill()
+    with pytest.raises(LimitsUnavailable):
+        await limiter.take(BACKEND, 1)
+    redis_server.start()
+
+    assert (await eventually(limiter, 1)).granted == 1
+    await limiter.close()
+
+
+async def eventually(limiter, wanted):
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            grant = await limiter.take(BACKEND, wanted)
+        except LimitsUnavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+            continue
+        if grant.granted or grant.wait > 10:
+            return grant
+        assert time.monotonic() < deadline
+        await asyncio.sleep(grant.wait)
+
+
+async def test_an_emptied_redis_forgets_no_long_window(redis_server, tmp_path):
+    """Neither what was copied to the ledger, nor what each process was granted since."""
+    writer = GroupCommit(open_ledger(f"sqlite:///{tmp_path}/mailer.db"))
+    rates = BackendRates(rates=("1000/h",), warmup=WarmupPlan((900,)))
+    one, two = (RedisLimiter(Limits({"main": rates}), redis_server.url, LedgerCopies(writer)) for _ in "12")
+    await one.take(BACKEND, 300)
+    await asyncio.sleep(1.5)  # copied
+    await one.take(BACKEND, 200)
+    await two.take(BACKEND, 100)
+
+    await one.filling.redis.flushall()
+
+    assert (await eventually(one, 1000)).granted == 300
+    assert (await eventually(two, 1000)).granted == 0
+    for limiter in (one, two):
+        await limiter.close()
+    redis_server.restart()
+    again = RedisLimiter(Limits({"main": rates}), redis_server.url, LedgerCopies(writer))
+    assert (await eventually(again, 1000)).granted == 0
+    await again.close()
+    await writer.close()
+
+
+async def test_memories_of_limits_end(redis_server):
+    limiter = RedisLimiter(Limits({"main": BackendRates(rates=("10/s", "10/d"))}), redis_server.url)
+    await limiter.take(BACKEND, 5)
+    await limiter.slow_down("lane:main:gmail")
+    client = limiter.filling.redis
+
+    ends = {key.decode(): await client.pttl(key) / 1000 async for key in client.scan_iter("mailer:*")}
+    await limiter.close()
+
+    assert ends["mailer:{limits}:backend:main"] == pytest.approx(DAY, abs=5)
+    assert ends["mailer:{limits}:lane:main:gmail"] == pytest.approx(600, abs=5)
+    assert ends.keys() - {"mailer:{limits}:filling", "mailer:{limits}:lasting"} == {
+        "mailer:{limits}:backend:main", "mailer:{limits}:lane:main:gmail",
+    }  # fmt: skip
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+GREEDY = """
+import asyncio, json, sys, time
+from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.redis import RedisLimiter
+
+async def main(url, start, seconds):
+    log = []
+    limiter = RedisLimiter(Limits({"main": BackendRates(rates=("400/s",))}), url,
+                           grant_log=lambda key, granted, at: log.append((at, granted)))
+    await asyncio.sleep(start - time.time())
+    while time.time() < start + seconds:
+        grant = await limiter.take(("backend:main",), 50)
+        await asyncio.sleep(grant.wait)
+    await limiter.close()
+    print(json.dumps(log))
+
+asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
+"""
+
+
+def test_four_processes_use_a_limit_to_the_full_and_never_exceed_it(redis_server):
+    seconds = 5.0
+    start = time.time() + 4.0  # importing takes that long when four do it on two cores
+    command = [sys.executable, "-c", GREEDY, redis_server.url, str(start), str(seconds)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    logs = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+
+    together = sorted(tuple(entry) for log in logs for entry in log)
+    granted = sum(n for _, n in together)
+    span = together[-1][0] - together[0][0]
+    assert all(child.returncode == 0 for child in children)
+    assert all(logs)
+    assert most_in_any_window(together, 1) <= 400
+    assert granted >= 0.98 * 400 * span
