@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, ValidationError, model_validator
 
 from mailer.errors import ConfigError
 
@@ -26,6 +26,7 @@ FILE_NAME = "mailer.toml"
 ENVIRONMENT = {
     "ledger": "MAILER_LEDGER_URL",
     "broker": "MAILER_BROKER_URL",
+    "limits": "MAILER_LIMITS_URL",
     "lease_seconds": "MAILER_LEASE_SECONDS",
     "files": "MAILER_FILES",
     "templates": "MAILER_TEMPLATES",
@@ -39,6 +40,21 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WarmupSettings(_Table):
+    """``[backends.NAME.warmup]``: so many on the first day of sending, so many on the second, …"""
+
+    schedule: list[PositiveInt] = Field(
+        default_factory=list,
+        description="messages of the first, second, … day on which anything is sent: `[50, 100, 500, 1000]`",
+    )
+    lanes: dict[str, list[PositiveInt]] = Field(
+        default_factory=dict, description="the same per provider group: `{ gmail = [20, 40, 80] }`"
+    )
+    domains: dict[str, list[PositiveInt]] = Field(
+        default_factory=dict, description='the same per recipient domain: `{ "example.org" = [10, 20] }`'
+    )
 
 
 class BackendSettings(_Table):
@@ -64,6 +80,14 @@ class BackendSettings(_Table):
     )
     domains: dict[str, str | list[str]] = Field(
         default_factory=dict, description='limits per recipient domain: `{ "example.org" = "1/s" }`'
+    )
+    warmup: WarmupSettings = Field(
+        default_factory=lambda: WarmupSettings.model_validate({}),
+        description="`[backends.NAME.warmup]`, see below",
+    )
+    preset: str | None = Field(
+        None,
+        description="known relay whose limits hold where none are given; default: by host; `none`: no such",
     )
     directory: Path = Field(Path(), exclude=True, description="")
     options: dict[str, str | int | bool] = Field(
@@ -103,6 +127,12 @@ class BackendSettings(_Table):
             raise ConfigError(f"{name} {file}: {_reason(error)}") from error
 
 
+class SenderSettings(_Table):
+    """``[senders."acme.example"]``: limits of a domain that mail is sent from, over all backends."""
+
+    rate: str | list[str] = Field(description="limits of what is sent from this domain, all must allow")
+
+
 class SafetySettings(_Table):
     """``[safety]``: enforced in the engine, for every face."""
 
@@ -124,11 +154,19 @@ class Settings(_Table):
     broker: SecretStr | None = Field(
         None, description="Celery broker for `mailer enqueue` and `mailer worker`: `redis://host:6379/0`"
     )
+    limits: SecretStr | None = Field(
+        None,
+        description="where workers share limits: `redis://host:6379/0`, or `ledger`; "
+        "default: the broker if that is Redis, else the ledger",
+    )
     backend: str | None = Field(
         None, description="backend of campaigns that name none; default: the only one there is"
     )
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict, description="`[backends.NAME]`, see below"
+    )
+    senders: dict[str, SenderSettings] = Field(
+        default_factory=dict, description='`[senders."acme.example"]`, see below'
     )
     safety: SafetySettings = Field(
         default_factory=lambda: SafetySettings.model_validate({}), description="`[safety]`, see below"
@@ -259,7 +297,11 @@ def _each(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 
 def _meant(place: tuple[int | str, ...]) -> str:
-    tables: dict[str, type[BaseModel]] = {"backends": BackendSettings, "safety": SafetySettings}
+    tables: dict[str, type[BaseModel]] = {
+        "backends": WarmupSettings if "warmup" in place[2:-1] else BackendSettings,
+        "senders": SenderSettings,
+        "safety": SafetySettings,
+    }
     table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
     known = [name for name in table.model_fields if name not in {"directory", "file"}]
     close = difflib.get_close_matches(str(place[-1]), known, n=1)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
-from mailer.backends import default_rates, known, urls
+from mailer.backends import default_rates, known, presets, urls
 from mailer.backends.contract import BackendConfig
-from mailer.delivery.limits.plan import BackendRates
+from mailer.backends.presets import Preset
+from mailer.delivery.limits.plan import BackendRates, WarmupPlan
 from mailer.delivery.safety import Safety
 from mailer.errors import ConfigError
-from mailer.settings import BackendSettings, Settings, as_rates
+from mailer.settings import BackendSettings, Settings, WarmupSettings, as_rates
+
+#: What a URL of a Redis that holds limits begins with; a Redis behind sentinels does not.
+REDIS = ("redis://", "rediss://", "unix://")
 
 
 def backend_configs(settings: Settings, *also: str) -> dict[str, BackendConfig]:
@@ -41,15 +45,31 @@ def backend_rates(settings: Settings) -> dict[str, BackendRates]:
     """The limits of every backend of the settings; where those name none, the provider's own."""
     return {
         name: BackendRates(
-            backend.rates or _default_rates(name, backend), _each(backend.lanes), _each(backend.domains)
+            _rates(name, backend), _each(backend.lanes), _each(backend.domains), _warmup(backend.warmup)
         )
         for name, backend in settings.backends.items()
     }
 
 
-def _default_rates(name: str, backend: BackendSettings) -> tuple[str, ...]:
-    options = {key: _option(value) for key, value in backend.options.items()}
-    return default_rates(urls.parse(name, backend.address(), options=options))
+def sender_rates(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The limits of every domain that mail is sent from."""
+    return {domain: as_rates(sender.rate) for domain, sender in settings.senders.items()}
+
+
+def limits_url(settings: Settings) -> str | None:
+    """The Redis in which workers share limits; None: they share them through the ledger.
+
+    Raises ConfigError for anything else.
+    """
+    wish = settings.limits.get_secret_value() if settings.limits else None
+    if wish == "ledger":
+        return None
+    if wish is None:
+        broker = settings.broker_url or ""
+        return broker if broker.startswith(REDIS) else None
+    if not wish.startswith(REDIS):
+        raise ConfigError('limits: write "redis://HOST:6379/0", or "ledger"')
+    return wish
 
 
 def safety(settings: Settings) -> Safety:
@@ -86,14 +106,45 @@ def _config(name: str, backend: BackendSettings) -> BackendConfig:
         backend.address(),
         user=backend.user,
         password=backend.secret(),
-        connections=backend.connections,
-        rates=backend.rates,
+        connections=_connections(name, backend),
+        rates=_rates(name, backend),
         options={key: _option(value) for key, value in backend.options.items()},
     )
     scheme, _, path = config.url.partition(":")
     if scheme == "file" and not path.startswith("/"):  # relative to mailer.toml, as all its paths are
         return replace(config, url=f"file:{quote(str(backend.directory.absolute()))}/{path}")
     return config
+
+
+def _preset(name: str, backend: BackendSettings) -> Preset:
+    """Raises ConfigError for a preset that is not known."""
+    try:
+        return presets.find(backend.preset, urlsplit(backend.address()).hostname or "")
+    except ConfigError as error:
+        raise ConfigError(f"backends.{name}.preset: {error}") from None
+    except ValueError:  # a URL that cannot be read is complained about where it is parsed
+        return presets.NONE
+
+
+def _rates(name: str, backend: BackendSettings) -> tuple[str, ...]:
+    """The given ones, else what is known of this relay, else what the provider says of its API."""
+    if "rate" in backend.model_fields_set:
+        return backend.rates
+    options = {key: _option(value) for key, value in backend.options.items()}
+    return _preset(name, backend).rates or default_rates(urls.parse(name, backend.address(), options=options))
+
+
+def _connections(name: str, backend: BackendSettings) -> int:
+    given = "connections" in backend.model_fields_set
+    return backend.connections if given else _preset(name, backend).connections
+
+
+def _warmup(plan: WarmupSettings) -> WarmupPlan:
+    return WarmupPlan(
+        tuple(plan.schedule),
+        {lane: tuple(steps) for lane, steps in plan.lanes.items() if steps},
+        {domain: tuple(steps) for domain, steps in plan.domains.items() if steps},
+    )
 
 
 def _option(value: str | int | bool) -> str:

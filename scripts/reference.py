@@ -11,12 +11,21 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
+from mailer.backends.presets import PRESETS
 from mailer.cli.app import COMMANDS, build
-from mailer.settings import ENVIRONMENT, BackendSettings, SafetySettings, Settings
+from mailer.settings import (
+    ENVIRONMENT,
+    BackendSettings,
+    SafetySettings,
+    SenderSettings,
+    Settings,
+    WarmupSettings,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMANDS_PAGE = ROOT / "docs" / "reference" / "commands.md"
+LIMITS_PAGE = ROOT / "docs" / "reference" / "limits.md"
 
 
 def settings_tables() -> str:
@@ -26,6 +35,10 @@ def settings_tables() -> str:
         *_rows(Settings, with_environment=True),
         "\n| `[backends.NAME]` | default | what it is |\n|---|---|---|",
         *_rows(BackendSettings),
+        "\n| `[backends.NAME.warmup]` | default | what it is |\n|---|---|---|",
+        *_rows(WarmupSettings),
+        '\n| `[senders."DOMAIN"]` | default | what it is |\n|---|---|---|',
+        *_rows(SenderSettings),
         "\n| `[safety]` | default | what it is |\n|---|---|---|",
         *_rows(SafetySettings),
     ]
@@ -51,6 +64,20 @@ def _default(value: object) -> str:
         return ""
     secret = getattr(value, "get_secret_value", None)
     return f"`{secret() if secret else value}`"
+
+
+def relays() -> str:
+    """What is known of well-known relays."""
+    rows = [
+        f"| `{name}` | {_codes(one.hosts)} | {_codes(one.rates)} | {one.connections} | {one.source} |"
+        for name, one in PRESETS.items()
+    ]
+    head = "| preset | recognised by | rate | connections | from |\n|---|---|---|---|---|"
+    return "\n".join([head, *rows]) + "\n"
+
+
+def _codes(texts: tuple[str, ...]) -> str:
+    return ", ".join(f"`{text}`" for text in texts)
 
 
 def commands() -> str:
@@ -85,6 +112,7 @@ def between(text: str, mark: str, block: str) -> str:
 WRITTEN = {
     README: lambda: between(README.read_text(encoding="utf-8"), "settings", settings_tables()),
     COMMANDS_PAGE: commands,
+    LIMITS_PAGE: lambda: between(LIMITS_PAGE.read_text(encoding="utf-8"), "relays", relays()),
 }
 
 

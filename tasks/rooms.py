@@ -45,6 +45,7 @@ class Rooms:
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
             station = Station(self._config(), writer)
             self.engine = station.engine
+            self._open.push_async_callback(station.throttle.close)
             self._open.push_async_callback(self._let_go)
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
@@ -81,6 +82,8 @@ class Rooms:
             worker=self._worker,
             backends=wiring.backend_configs(self._settings),
             rates=wiring.backend_rates(self._settings),
+            senders=wiring.sender_rates(self._settings),
+            limits_url=wiring.limits_url(self._settings),
             safety=wiring.safety(self._settings),
             lease_seconds=self._settings.lease_seconds,
             files_root=str(self._settings.files_root) if self._files_are_shared() else None,

@@ -97,17 +97,19 @@ def examine(
 
 def _estimate(prepared: Prepared, settings: Settings, backend: str | None) -> Any:
     """How long the limits alone make it take; None when no backend is chosen yet."""
+    from mailer.content.identity import sending_domain
     from mailer.delivery.limits.estimate import duration
     from mailer.delivery.limits.plan import Limits
-    from mailer.wiring import backend_name, backend_rates
+    from mailer.wiring import backend_name, backend_rates, sender_rates
 
     wish = backend or prepared.spec.backend or settings.backend
     if wish is None and len(settings.backends) != 1:
         return None
-    limits = Limits(backend_rates(settings))
+    limits = Limits(backend_rates(settings), sender_rates(settings))
     limits.set_campaign(0, prepared.spec.rate)
     name = backend_name(settings, wish)
-    return lambda lanes: duration(lanes, limits, backend=name, campaign_id=0)
+    sender = sending_domain(prepared.mail.sender, prepared.mail.envelope_sender)
+    return lambda lanes: duration(lanes, limits, backend=name, campaign_id=0, sender=sender)
 
 
 def _dns_problems(report: Report) -> dict[str, str]:

@@ -34,7 +34,7 @@ from mailer.errors import BackendUnusable, ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
-from mailer.wiring import backend_configs, backend_name, backend_rates, safety
+from mailer.wiring import backend_configs, backend_name, backend_rates, safety, sender_rates
 
 #: How often --watch looks.
 LOOK_SECONDS = 0.2
@@ -293,6 +293,7 @@ def _run(
                 campaign.id,
                 backends=backend_configs(settings, *also),
                 rates=backend_rates(settings),
+                senders=sender_rates(settings),
                 processes=settings.processes,
                 safety=safety(settings),
                 limit=limit,

@@ -44,8 +44,13 @@ def identities(
     *, digest: str, slug: str, date: float, sender: str, return_path: str | None = None
 ) -> Identities:
     """The identities of a campaign; ``slug`` keeps a deliberate second run (``--again``) apart."""
-    domain = _domain(sender) or _domain(return_path or "") or FALLBACK_DOMAIN
+    domain = sending_domain(sender, return_path)
     return Identities(campaign=f"{digest}\0{slug}", date=date, domain=domain)
+
+
+def sending_domain(sender: str, return_path: str | None = None) -> str:
+    """The domain that mail is sent from; FALLBACK_DOMAIN when no row tells it without rendering."""
+    return _domain(sender) or _domain(return_path or "") or FALLBACK_DOMAIN
 
 
 def _domain(sender: str) -> str | None:

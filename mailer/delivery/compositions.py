@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mailer.content.contract import Composer, Identity, MailSpec, RowFile
-from mailer.content.identity import Identities, identities
+from mailer.content.identity import Identities, identities, sending_domain
 from mailer.delivery.retry import RetryPolicy, policy_for
 from mailer.errors import ContentError
 from mailer.ledger.contract import Campaign, Row, ordinal_of
@@ -99,6 +99,12 @@ def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Compo
         rates=tuple(spec.get("rates") or ()),
         dsn=_dsn(mail),
     )
+
+
+def sender_domain(campaign: Campaign) -> str:
+    """The domain whose limits hold for a campaign; the same that its compositions have."""
+    mail = campaign.spec.get("mail") or {}
+    return sending_domain(str(mail.get("sender") or ""), mail.get("envelope_sender"))
 
 
 def _dsn(mail: MailSpec) -> Dsn | None:

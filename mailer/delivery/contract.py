@@ -44,7 +44,10 @@ class Grant:
 
 
 class Limiter(Protocol):
-    """Several windows on several keys, taken together, all or nothing per message."""
+    """Several windows on several keys, taken together, all or nothing per message.
+
+    Every call may raise LimitsUnavailable: then nobody can say what may go.
+    """
 
     async def take(self, keys: Sequence[str], wanted: int) -> Grant: ...
 
@@ -54,4 +57,8 @@ class Limiter(Protocol):
 
     async def slow_down(self, key: str, seconds: float | None = None) -> None:
         """The other side asked for less: halve the key's rate; it recovers additively."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of whatever remembers the limits."""
         ...

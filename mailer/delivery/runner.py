@@ -42,6 +42,7 @@ async def run_embedded(
     *,
     backends: Mapping[str, BackendConfig],
     rates: Mapping[str, BackendRates] | None = None,
+    senders: Mapping[str, tuple[str, ...]] | None = None,
     processes: int = 1,
     safety: Safety = UNRESTRICTED,
     limit: int | None = None,
@@ -55,7 +56,8 @@ async def run_embedded(
 ) -> RunResult:
     """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
 
-    ``backends`` by the name that campaigns use, ``rates`` likewise (default: those of the backends).
+    ``backends`` by the name that campaigns use, ``rates`` likewise (default: those of the backends),
+    ``senders`` by domain.
     ``limit`` tries that many rows and pauses the campaign. ``wait`` ends the run when the remaining rows
     are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
     recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
@@ -70,6 +72,7 @@ async def run_embedded(
         worker=f"{socket.gethostname()}:{os.getpid()}:{campaign_id}",
         backends=backends,
         rates=rates or {},
+        senders=senders or {},
         safety=safety,
         lease_seconds=lease_seconds,
     )

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mailer.delivery.compositions import sender_domain
 from mailer.delivery.contract import Hint
 from mailer.delivery.throttle import Keys, Throttle
 from mailer.ledger.contract import Campaign
@@ -64,7 +65,8 @@ class Source:
         self.campaign = campaign
         self._lanes_until = self.look_at = 0.0
         if self._throttle is not None:
-            self._throttle.set_campaign(campaign.id, tuple(campaign.spec.get("rates") or ()))
+            rates = tuple(campaign.spec.get("rates") or ())
+            self._throttle.set_campaign(campaign.id, rates, sender_domain(campaign))
 
     async def next(self, wanted: int, outstanding: Collection[int]) -> Hint | None:
         """A hint of up to ``wanted`` due rows. None: there is none before ``look_at``."""

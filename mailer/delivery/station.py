@@ -10,11 +10,13 @@ from mailer.backends import connect, urls
 from mailer.backends.contract import Backend, BackendConfig
 from mailer.content.contract import MailSpec, Package
 from mailer.delivery.compositions import Composition, Compositions, composition
+from mailer.delivery.contract import Limiter
 from mailer.delivery.engine import Engine, not_set_up
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.observer import Observer
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.throttle import Throttle
+from mailer.errors import ConfigError
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
@@ -28,6 +30,8 @@ class StationConfig:
     worker: str
     backends: Mapping[str, BackendConfig] = field(repr=False)
     rates: Mapping[str, BackendRates] = field(default_factory=dict)
+    senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # limits by sender domain
+    limits_url: str | None = field(default=None, repr=False)  # a Redis; None: the ledger remembers them
     safety: Safety = UNRESTRICTED
     lease_seconds: float = 60.0
     files_root: str | None = None  # overrides what the campaign recorded: a mount that all machines share
@@ -49,7 +53,7 @@ def _share(total: int, number: int, of: int) -> int:
 
 
 class Station:
-    """Opens nothing before the first message. ``close`` closes all but the ledger's writer."""
+    """Opens nothing before the first message. Its parts are closed by whoever has it."""
 
     def __init__(self, config: StationConfig, writer: GroupCommit, observer: Observer | None = None) -> None:
         self.writer = writer
@@ -73,11 +77,23 @@ def by_url(name: str) -> Backend:
 
 
 def make_throttle(config: StationConfig, writer: GroupCommit) -> Throttle:
-    from mailer.delivery.limits.ledger import LedgerLimiter
-
+    """Raises ConfigError for a rate or a Redis that cannot be used."""
     rates = {name: BackendRates(backend.rates) for name, backend in config.backends.items()}
-    limits = Limits({**rates, **config.rates})
-    return Throttle(limits, LedgerLimiter(limits, writer))
+    limits = Limits({**rates, **config.rates}, config.senders)
+    return Throttle(limits, _limiter(limits, config.limits_url, writer))
+
+
+def _limiter(limits: Limits, url: str | None, writer: GroupCommit) -> Limiter:
+    from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
+
+    if url is None:
+        return LedgerLimiter(limits, writer)
+    try:
+        from mailer.delivery.limits.redis import RedisLimiter
+    except ModuleNotFoundError as missing:
+        said = f"limits in Redis need {missing.name!r}: pip install 'mailer-worker[worker]'"
+        raise ConfigError(said) from missing
+    return RedisLimiter(limits, url, LedgerCopies(writer))
 
 
 def loader(writer: GroupCommit, files_root: str | None = None) -> Callable[[int], Awaitable[Composition]]:

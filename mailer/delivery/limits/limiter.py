@@ -104,6 +104,9 @@ class WindowLimiter:
         self._limits.mark_slowed(key, slowed=True)
         await self._decider.slow_down(key, self._limits.terms(key), full, seconds)
 
+    async def close(self) -> None:
+        """Nothing of its own to let go of."""
+
     async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float) -> Grant:
         answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._asks.append(Ask(tuple(keys), wanted, consume, patience, answer))

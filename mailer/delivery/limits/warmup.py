@@ -7,7 +7,6 @@ does not end in a jump.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +53,3 @@ class Warmup:
         if today <= day:
             return day, step, sent
         return today, step + (sent > 0), 0
-
-
-def sending_days(schedule: Sequence[int], count: int) -> int:
-    """Days that ``count`` messages need from the first step on; the day after the last takes the rest."""
-    left = count
-    for day, step in enumerate(schedule, 1):
-        left -= step
-        if left <= 0:
-            return day
-    return len(schedule) + 1

@@ -23,7 +23,7 @@ from mailer.delivery.limits.plan import Limits
 from mailer.errors import MailerError
 from mailer.settings import Settings
 from mailer.sink.config import parse
-from mailer.wiring import backend_configs, backend_rates
+from mailer.wiring import backend_configs, backend_rates, sender_rates
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -102,7 +102,7 @@ def read_settings(text: str, folder: Path) -> None:
     (folder / "mailer.toml").write_text(text, encoding="utf-8")
     settings = Settings.load(folder)
     backend_configs(settings)
-    Limits(backend_rates(settings))
+    Limits(backend_rates(settings), sender_rates(settings))
 
 
 def read_campaign(text: str, table: dict[str, Any], folder: Path) -> None:
