@@ -22,46 +22,59 @@ local function exact(number) return string.format('%.17g', number) end
 
 -- Gates ------------------------------------------------------------------------------------------
 
+-- What still counts of a log (first grant, last grant, messages, …), its sum, and for when that is so. Many
+-- asks come in one call, and the log of a window is long: it is gone through once.
+local counted_for, sum_of = {}, {}
+
 local function counting(memory, now, seconds)
-  local log = {}
+  if memory and counted_for[memory] == now then return memory end
+  local log, sum = {}, 0
   for i = 1, memory and #memory or 0, 3 do
     local last = memory[i + 1]
     if now < last + seconds and last <= now + seconds then
-      log[#log + 1], log[#log + 2], log[#log + 3] = memory[i], last, memory[i + 2]
+      local at = #log
+      log[at + 1], log[at + 2], log[at + 3] = memory[i], last, memory[i + 2]
+      sum = sum + memory[i + 2]
     end
   end
+  counted_for[log], sum_of[log] = now, sum
   return log
 end
 
-local function granted_in(log)
-  local sum = 0
-  for i = 3, #log, 3 do sum = sum + log[i] end
-  return sum
+local function copied(memory)
+  if type(memory) ~= 'table' then return memory end
+  local copy = {}
+  for i, part in ipairs(memory) do copy[i] = part end
+  counted_for[copy], sum_of[copy] = counted_for[memory], sum_of[memory]
+  return copy
 end
 
 local function quota(count, seconds)
   local gate = {name = 'quota:' .. seconds, lot = 1, lasts = seconds}
+  function gate.load(memory, now) return counting(memory, now, seconds) end
   function gate.room(memory, now)
-    return max(0, count - granted_in(counting(memory, now, seconds)))
+    return max(0, count - sum_of[counting(memory, now, seconds)])
   end
   function gate.wait(memory, now, wanted)
     local log = counting(memory, now, seconds)
-    local missing = min(wanted, count) - count + granted_in(log)
+    local missing = min(wanted, count) - count + sum_of[log]
+    if missing <= 0 then return 0 end
     for i = 1, #log, 3 do
-      if missing <= 0 then break end
       missing = missing - log[i + 2]
       if missing <= 0 then return log[i + 1] + seconds - now end
     end
     return 0
   end
+  -- May change the memory that it is given.
   function gate.after(memory, now, granted)
     local log = counting(memory, now, seconds)
     local slot = #log - 2
     if slot > 0 and now - log[slot] < seconds / SLOTS then
       log[slot + 1], log[slot + 2] = max(log[slot + 1], now), log[slot + 2] + granted
     else
-      log[#log + 1], log[#log + 2], log[#log + 3] = now, now, granted
+      log[slot + 3], log[slot + 4], log[slot + 5] = now, now, granted
     end
+    sum_of[log] = sum_of[log] + granted
     return log
   end
   return gate
@@ -184,7 +197,7 @@ local function decide(gates, wanted, now)
   if rest == 0 then return granted, 0 end
   for _, found in ipairs(gates) do
     local gate, memory = found.gate, found.memory
-    if granted > 0 then memory = gate.after(memory, now, granted) end
+    if granted > 0 then memory = gate.after(copied(memory), now, granted) end
     wait = max(wait, gate.wait(memory, now, min(rest, gate.lot)))
   end
   return granted, max(wait, SHORTEST_WAIT)
@@ -204,6 +217,9 @@ local function answer(now, open_at)
   for i, terms in ipairs(request.terms) do
     local memory = remembered(KEYS[i + 2])
     local gates, held = gates_of(terms, memory, now)
+    for _, gate in ipairs(gates) do
+      if gate.load then memory[gate.name] = gate.load(memory[gate.name], now) end
+    end
     known[i] = {memory = memory, gates = gates}
     if not held then
       at_full_speed[#at_full_speed + 1] = i
@@ -214,8 +230,9 @@ local function answer(now, open_at)
   for _, ask in ipairs(request.asks) do
     local gates = {}
     for _, i in ipairs(ask.keys) do
+      local memory = known[i].memory
       for _, gate in ipairs(known[i].gates) do
-        gates[#gates + 1] = {gate = gate, memory = known[i].memory[gate.name]}
+        gates[#gates + 1] = {gate = gate, memory = memory[gate.name]}
       end
     end
     local granted, wait = 0, open_at - now
