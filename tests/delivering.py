@@ -97,9 +97,10 @@ class ScriptedBackend:
 class World:
     """One ledger and what a test does with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
+        """The ledger is ``url``, or a file in ``folder``."""
         self.clock = Clock()
-        self.url = f"sqlite:///{folder}/mailer.db"
+        self.url = url or f"sqlite:///{folder}/mailer.db"
         self.ledger = open_ledger(self.url, clock=self.clock)
         self.writer = GroupCommit(self.ledger)
         self.backend = ScriptedBackend()

@@ -25,6 +25,7 @@ class Line:
     let_pass: bool = False  # … after these octets were handed on, instead of before
     matches: int = 1  # … at this many-th match, counted over all connections
     octets: int = 0  # passed so far, over all connections
+    cuts: int = 0  # connections that broke because of this line
     seen: bytearray = field(default_factory=bytearray)  # everything that passed, when the proxy records
 
 
@@ -180,6 +181,7 @@ class Connection:
                 break
             passing = filter_.feed(data)
             if filter_.cut:
+                line.cuts += 1
                 self.cut()  # first, so that no answer to these octets slips through
             if self._proxy.record:
                 line.seen += passing

@@ -18,13 +18,14 @@ def write_settings(
     *,
     broker: str,
     backend: str,
+    ledger: str = "sqlite:///mailer.db",
     rate: str = "[]",
     lease: float = 10.0,
     connections: int = 10,
 ) -> None:
-    """A mailer.toml with one backend, ``main``, and the ledger beside it."""
+    """A mailer.toml with one backend, ``main``; unless it is said otherwise the ledger lies beside it."""
     (folder / "mailer.toml").write_text(
-        f'ledger = "sqlite:///mailer.db"\n'
+        f'ledger = "{ledger}"\n'
         f'broker = "{broker}"\n'
         f"lease_seconds = {lease}\n"
         f"[backends.main]\n"

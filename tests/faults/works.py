@@ -1,0 +1,157 @@
+"""Workers at work on one campaign, for tests that break something under them."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mailer.ledger.contract import Campaign, CampaignState
+from mailer.message import State
+from tests.delivering import World
+from tests.faults import worker_run
+from tests.servers import SmtpSink, wait_until
+from tests.working import write_settings
+
+#: A start costs a tenth of that of a fresh interpreter, or there would be more starting than working.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    [
+        "celery.bin.celery",
+        "celery.bin.worker",
+        "celery.apps.worker",
+        "kombu.transport.redis",
+        "mailer.publisher",
+        "mailer.content.composer",
+        "mailer.delivery.station",
+        "mailer.delivery.pump",
+        "mailer.ledger.writer",
+    ]
+)
+
+#: Fewer per second than the machine could, so that something is left to do when the fault comes.
+SLOWLY = '"200/s"'
+#: Connections of one worker: so many messages may be under way at once.
+CONNECTIONS = 4
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self._process = FORKED.Process(target=worker_run.main, args=(str(folder), name))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def stop(self) -> int | None:
+        """In good order; its exit code."""
+        if self.running:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            self._process.join(40)
+        if self.running:
+            self.kill()
+        return self._process.exitcode
+
+
+class Works:
+    """A folder with mailer.toml, a ledger, a broker and an SMTP server; workers are started in it."""
+
+    def __init__(self, folder: Path, broker: str, sink: SmtpSink, ledger: str = "", **settings: Any) -> None:
+        self.folder = folder
+        self.sink = sink
+        self.world = World(folder, ledger)
+        self.workers: list[Worker] = []
+        settings = {"lease": 2.0, "connections": CONNECTIONS, "rate": SLOWLY} | settings
+        write_settings(folder, broker=broker, backend=sink.url, ledger=self.world.url, **settings)
+
+    def start(self, count: int = 1) -> list[Worker]:
+        started = [Worker(self.folder, f"w{len(self.workers) + n}") for n in range(1, count + 1)]
+        self.workers += started
+        return started
+
+    def reopen(self) -> None:
+        """The ledger, after its file was changed under it."""
+        self.world = World(self.folder, self.world.url)
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            with suppress(ProcessLookupError):
+                worker.signal(signal.SIGCONT)
+            worker.kill()
+        await self.world.close()
+
+    def states(self, campaign: Campaign) -> dict[State, int]:
+        return self.world.states(campaign)
+
+    def finished(self, campaign: Campaign) -> bool:
+        return self.world.now(campaign).state is CampaignState.FINISHED
+
+    def wait_for_end(self, campaign: Campaign, seconds: float = 80.0) -> None:
+        self._wait(lambda: self.finished(campaign), "campaign finished", campaign, seconds)
+
+    def wait_for_some(self, campaign: Campaign, count: int = 50) -> None:
+        """Until that many were accepted."""
+        self._wait(
+            lambda: self.states(campaign).get(State.ACCEPTED, 0) >= count, f"{count} accepted", campaign, 40
+        )
+
+    def moves_after(self, campaign: Campaign) -> float:
+        """Seconds until one more message arrives than have by now."""
+        began, arrived = time.monotonic(), self.sink.count()
+        self._wait(
+            lambda: self.sink.count() > arrived or self.finished(campaign), "moves again", campaign, 60
+        )
+        return time.monotonic() - began
+
+    def copies(self) -> Counter[str]:
+        """How many copies of each recipient's mail the SMTP server took."""
+        return Counter(self.sink.recipients())
+
+    def only(self, name: str) -> Counter[str]:
+        """The copies of those whose address starts with ``name``."""
+        return Counter({who: n for who, n in self.copies().items() if who.startswith(name)})
+
+    def hang(self, worker: Worker) -> None:
+        """Stop it where it stands, but not while it writes: it would hold SQLite's lock, and nobody could
+        go on before it does."""
+        with (self.folder / "mailer.db-lock").open() as file:
+            while True:
+                worker.signal(signal.SIGSTOP)
+                with suppress(BlockingIOError):
+                    time.sleep(0.01)  # for the signal to arrive
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(file, fcntl.LOCK_UN)
+                    return
+                worker.signal(signal.SIGCONT)
+                time.sleep(random.random() / 20)
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def _wait(self, true: Callable[[], bool], what: str, campaign: Campaign, seconds: float) -> None:
+        try:
+            wait_until(true, what, seconds)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}: {self.states(campaign)}\n{self.log()[-4000:]}") from None
