@@ -31,7 +31,7 @@ bench: .venv/developed servers
 	$(BIN)/python -m bench
 
 faults: .venv/developed servers
-	$(BIN)/pytest tests/faults
+	WHOLE_FAULTS=1 $(BIN)/pytest tests/faults --timeout 3600
 
 servers:
 	@sh scripts/install-test-servers.sh
