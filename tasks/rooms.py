@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from mailer import wiring
+from mailer.delivery import epoch
 from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.hints import CeleryDispatcher
 from mailer.delivery.pump import Pump
@@ -43,6 +44,8 @@ class Rooms:
             writer = GroupCommit(ledger)
             self._open.push_async_callback(writer.close)
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
+            epoch_copy = SidecarEpoch(beside(self._settings.ledger_url, ".epoch"))
+            await writer.run(lambda ledger: epoch.guard(ledger, epoch_copy, Runner.WORKERS))
             station = Station(self._config(), writer)
             self.engine = station.engine
             self._open.push_async_callback(station.throttle.close)
@@ -56,7 +59,7 @@ class Rooms:
                 worker=self._worker,
                 throttle=station.throttle,
                 rests=station.engine.resting,
-                epoch_copy=SidecarEpoch(beside(self._settings.ledger_url, ".epoch")),
+                epoch_copy=epoch_copy,
                 recipients_per_task=self._settings.recipients_per_task,
             )
             dispatcher.done = self.pump.done
