@@ -10,13 +10,23 @@ import difflib
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mailer.errors import ConfigError
 
@@ -133,6 +143,27 @@ class SenderSettings(_Table):
     rate: str | list[str] = Field(description="limits of what is sent from this domain, all must allow")
 
 
+class RouteSettings(_Table):
+    """One ``[routes.NAME]``: several backends under a name that campaigns use like a backend's."""
+
+    backends: list[str] | dict[str, int] = Field(
+        description='`["main", "spare"]`: the first that works; `{ main = 3, spare = 1 }`: by weight'
+    )
+
+    @field_validator("backends", mode="before")
+    @classmethod
+    def _names_or_weights(cls, value: Any) -> Any:
+        """Said once and in words, where the two types would each complain."""
+        names, weights = (list(value), value.values()) if isinstance(value, dict) else (value, ())
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError('give names in order, ["main", "spare"], or weights, { main = 3, spare = 1 }')
+        if not all(type(weight) is int and 1 <= weight <= 1000 for weight in weights):
+            raise ValueError("weights are whole numbers from 1 to 1000")
+        if twice := [name for name, often in Counter(names).items() if often > 1]:
+            raise ValueError(f"{', '.join(twice)} is named more than once")
+        return value
+
+
 class SafetySettings(_Table):
     """``[safety]``: enforced in the engine, for every face."""
 
@@ -168,6 +199,9 @@ class Settings(_Table):
     senders: dict[str, SenderSettings] = Field(
         default_factory=dict, description='`[senders."acme.example"]`, see below'
     )
+    routes: dict[str, RouteSettings] = Field(
+        default_factory=dict, description="`[routes.NAME]`, several backends for one campaign, see below"
+    )
     safety: SafetySettings = Field(
         default_factory=lambda: SafetySettings.model_validate({}), description="`[safety]`, see below"
     )
@@ -178,6 +212,15 @@ class Settings(_Table):
         60.0, gt=0, le=3600, description="how long a claimed slice may go without a sign of life"
     )
     recipients_per_task: int = Field(200, ge=1, le=10_000, description="recipients per hint and Celery task")
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Settings:
+        for name, route in self.routes.items():
+            if name in self.backends:
+                raise ValueError(f"routes.{name}: there is a backend of this name; call the route otherwise")
+            if unknown := [one for one in route.backends if one not in self.backends]:
+                raise ValueError(f"routes.{name}: no backend {', '.join(unknown)}; {_there(self.backends)}")
+        return self
 
     @property
     def ledger_url(self) -> str:
@@ -300,12 +343,17 @@ def _meant(place: tuple[int | str, ...]) -> str:
     tables: dict[str, type[BaseModel]] = {
         "backends": WarmupSettings if "warmup" in place[2:-1] else BackendSettings,
         "senders": SenderSettings,
+        "routes": RouteSettings,
         "safety": SafetySettings,
     }
     table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
     known = [name for name in table.model_fields if name not in {"directory", "file"}]
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _there(backends: Mapping[str, Any]) -> str:
+    return f"there is {', '.join(backends)}" if backends else "there is none"
 
 
 def _reason(error: Exception) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from mailer.backends import default_rates, known, presets, urls
+from mailer.backends import connect, default_rates, known, presets, urls
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
 from mailer.delivery.limits.plan import BackendRates, WarmupPlan
+from mailer.delivery.routes import Route
 from mailer.delivery.safety import Safety
 from mailer.errors import ConfigError
 from mailer.settings import BackendSettings, Settings, WarmupSettings, as_rates
@@ -26,7 +28,7 @@ def backend_configs(settings: Settings, *also: str) -> dict[str, BackendConfig]:
     """
     configs = {name: _config(name, backend) for name, backend in settings.backends.items()}
     for wish in also:
-        if wish not in configs:
+        if wish not in configs and wish not in settings.routes:
             config = _by_url(wish, configs)
             configs[config.name] = config
     return configs
@@ -38,7 +40,25 @@ def backend_name(settings: Settings, wish: str | None) -> str:
     A URL is its own name, without its login: the ledger holds no secret.
     """
     wish = chosen_backend(settings, wish)
-    return wish if wish in settings.backends else _by_url(wish, settings.backends).name
+    if wish in settings.backends or wish in settings.routes:
+        return wish
+    return _by_url(wish, (*settings.backends, *settings.routes)).name
+
+
+def routes(settings: Settings) -> dict[str, Route]:
+    """Every route of the settings, under its name."""
+    return {
+        name: Route(name, tuple(route.backends), _weights(route.backends))
+        for name, route in settings.routes.items()
+    }
+
+
+def backends_of(settings: Settings, wish: str | None) -> list[BackendConfig]:
+    """What may carry the mail when this is wished for: a backend, or those of a route in its order."""
+    name = backend_name(settings, wish)
+    route = settings.routes.get(name)
+    configs = backend_configs(settings, *((wish,) if wish else ()))
+    return [configs[one] for one in (route.backends if route else (name,))]
 
 
 def backend_rates(settings: Settings) -> dict[str, BackendRates]:
@@ -145,6 +165,22 @@ def _warmup(plan: WarmupSettings) -> WarmupPlan:
         {lane: tuple(steps) for lane, steps in plan.lanes.items() if steps},
         {domain: tuple(steps) for domain, steps in plan.domains.items() if steps},
     )
+
+
+def knows_keys(settings: Settings, wish: str | None) -> dict[str, Any] | None:
+    """For the opening of a campaign: which backend knows idempotency keys, and for how many seconds.
+
+    None when it does not, and for a route: after a crash nobody could say which of its backends it was.
+    """
+    configs = backends_of(settings, wish)
+    limits = connect(configs[0]).limits
+    if len(configs) > 1 or not limits.idempotent:
+        return None
+    return {"backend": configs[0].name, "seconds": limits.idempotency_window}
+
+
+def _weights(backends: list[str] | dict[str, int]) -> tuple[int, ...]:
+    return tuple(backends.values()) if isinstance(backends, dict) else ()
 
 
 def _option(value: str | int | bool) -> str:

@@ -16,6 +16,7 @@ from mailer.cli.app import COMMANDS, build
 from mailer.settings import (
     ENVIRONMENT,
     BackendSettings,
+    RouteSettings,
     SafetySettings,
     SenderSettings,
     Settings,
@@ -39,6 +40,8 @@ def settings_tables() -> str:
         *_rows(WarmupSettings),
         '\n| `[senders."DOMAIN"]` | default | what it is |\n|---|---|---|',
         *_rows(SenderSettings),
+        "\n| `[routes.NAME]` | default | what it is |\n|---|---|---|",
+        *_rows(RouteSettings),
         "\n| `[safety]` | default | what it is |\n|---|---|---|",
         *_rows(SafetySettings),
     ]

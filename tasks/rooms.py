@@ -87,6 +87,7 @@ class Rooms:
             rates=wiring.backend_rates(self._settings),
             senders=wiring.sender_rates(self._settings),
             limits_url=wiring.limits_url(self._settings),
+            routes=wiring.routes(self._settings),
             safety=wiring.safety(self._settings),
             lease_seconds=self._settings.lease_seconds,
             files_root=str(self._settings.files_root) if self._files_are_shared() else None,

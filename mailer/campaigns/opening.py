@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,12 +70,14 @@ def open_campaign(
     runner: Runner = Runner.EMBEDDED,
     start_at: float | None = None,
     recipients_per_task: int = 200,
+    knows_keys: Mapping[str, Any] | None = None,
 ) -> Campaign:
     """The campaign with every row in the ledger, running (or scheduled): opened now, or found.
 
     Rows come from the report's spool when it has one, else from the list, unproved. ``backend`` is what the
-    settings make of the campaign's; it must hold no secret. Raises StateConflict as ``match`` does, and
-    CampaignError when there is nobody to send to.
+    settings make of the campaign's; it must hold no secret. ``knows_keys`` is what the wiring says about it:
+    what was sent and not answered may then be sent again under the same key. Raises StateConflict as
+    ``match`` does, and CampaignError when there is nobody to send to.
     """
     found = match(ledger, prepared, again=again)
     if found.complete and found.campaign is not None:
@@ -85,6 +87,8 @@ def open_campaign(
     campaign = found.campaign
     if campaign is None:
         spec = stored_spec(ledger, prepared, found, backend=backend, recipients_per_task=recipients_per_task)
+        if knows_keys is not None:
+            spec["knows_keys"] = dict(knows_keys)
         campaign = ledger.campaigns.create(
             NewCampaign(
                 slug=_free_slug(ledger, prepared.spec.title, found.digest),

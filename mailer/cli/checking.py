@@ -100,14 +100,14 @@ def _estimate(prepared: Prepared, settings: Settings, backend: str | None) -> An
     from mailer.content.identity import sending_domain
     from mailer.delivery.limits.estimate import duration
     from mailer.delivery.limits.plan import Limits
-    from mailer.wiring import backend_name, backend_rates, sender_rates
+    from mailer.wiring import backend_rates, backends_of, sender_rates
 
     wish = backend or prepared.spec.backend or settings.backend
     if wish is None and len(settings.backends) != 1:
         return None
     limits = Limits(backend_rates(settings), sender_rates(settings))
     limits.set_campaign(0, prepared.spec.rate)
-    name = backend_name(settings, wish)
+    name = backends_of(settings, wish)[0].name
     sender = sending_domain(prepared.mail.sender, prepared.mail.envelope_sender)
     return lambda lanes: duration(lanes, limits, backend=name, campaign_id=0, sender=sender)
 
@@ -237,10 +237,9 @@ def _send_one(settings: Settings, wish: str | None, shown: Preview, to: str) -> 
 
     from mailer.backends import connect
     from mailer.message import Outgoing
-    from mailer.wiring import backend_configs, backend_name, chosen_backend, safety
+    from mailer.wiring import backends_of, chosen_backend, safety
 
-    wish = chosen_backend(settings, wish)
-    config = backend_configs(settings, wish)[backend_name(settings, wish)]
+    config = backends_of(settings, chosen_backend(settings, wish))[0]
     recipients = safety(settings).envelope((to,))
     if recipients is None:
         raise InputError(f"{to} is not in [safety] allow_recipients, so nothing was sent")

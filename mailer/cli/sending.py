@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -25,16 +24,25 @@ from mailer.cli.options import (
     with_campaign_keys,
 )
 from mailer.cli.output import ask, count, note, say, say_json, span
+from mailer.cli.probing import is_local, probe
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import OPEN, all_went, show_report, show_status
 from mailer.delivery import loop
 from mailer.delivery.orders import Reason, RunResult
 from mailer.delivery.runner import run_embedded
-from mailer.errors import BackendUnusable, ConfigError, InputError
+from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
-from mailer.wiring import backend_configs, backend_name, backend_rates, safety, sender_rates
+from mailer.wiring import (
+    backend_configs,
+    backend_name,
+    backend_rates,
+    knows_keys,
+    routes,
+    safety,
+    sender_rates,
+)
 
 #: How often --watch looks.
 LOOK_SECONDS = 0.2
@@ -112,7 +120,7 @@ def resume(
     if found.runner is Runner.WORKERS:
         note(f"{found.slug} goes on with the workers")
         return
-    _probe(settings, backend or found.backend)
+    probe(settings, backend or found.backend)
     result = _run(found, settings, backend, limit=limit, wait=patience, accept=accept_epoch, quiet=as_json)
     _conclude(found, settings, result, as_json=as_json)
 
@@ -177,9 +185,9 @@ def _open(
         found = match(rooms, prepared, again=again)
         if found.complete and (known := found.campaign):
             note(f"{known.slug} is not finished yet: going on with it")
-            _probe(settings, wish or known.backend)
+            probe(settings, wish or known.backend)
             return _awake(rooms, known, settings, wish)
-        _probe(settings, wish or name)
+        probe(settings, wish or name)
         report = examine(prepared, settings, backend, quiet=quiet, keep_rows=True)
         try:
             _agree(prepared, settings, report, name, yes=yes, quiet=quiet)
@@ -191,6 +199,7 @@ def _open(
                 runner=runner,
                 again=again,
                 recipients_per_task=settings.recipients_per_task,
+                knows_keys=knows_keys(settings, name),
             )
         finally:
             report.close()
@@ -220,44 +229,10 @@ def _agree(
         say(f"Through      {backend}")
         if settings.safety.redirect_to:
             say(f"Redirected   everything goes to {settings.safety.redirect_to}")
-    if yes or _is_local(settings, backend):
+    if yes or is_local(settings, backend):
         return
     if not ask(f"Send {count(report.valid, 'message')}?"):
         raise InputError("nothing was sent", hint="Answer y, or give --yes where there is no terminal.")
-
-
-def _is_local(settings: Settings, backend: str) -> bool:
-    """Nothing that this backend takes leaves the machine."""
-    from urllib.parse import urlsplit
-
-    url = urlsplit(backend_configs(settings, backend)[backend].url)
-    if url.scheme in {"file", "console", "memory"}:
-        return True
-    return url.scheme in {"smtp", "smtps"} and url.hostname in {"127.0.0.1", "::1", "localhost"}
-
-
-def _probe(settings: Settings, wish: str) -> None:
-    """Fail now rather than after the check: connect, log in, send nothing. Raises BackendUnusable."""
-    from mailer.backends import connect
-
-    name = backend_name(settings, wish)
-    config = backend_configs(settings, wish)[name]
-
-    async def probe() -> None:
-        backend = connect(config)
-        try:
-            await backend.probe()
-        finally:
-            await backend.close()
-
-    try:
-        asyncio.run(probe())
-    except BackendUnusable as error:
-        raise BackendUnusable(
-            error.backend,
-            f"{error.reason}\nNothing was sent. `mailer doctor` looks closer.",
-            error.lasting,
-        ) from None
 
 
 # Running.
@@ -294,6 +269,7 @@ def _run(
                 backends=backend_configs(settings, *also),
                 rates=backend_rates(settings),
                 senders=sender_rates(settings),
+                routes=routes(settings),
                 processes=settings.processes,
                 safety=safety(settings),
                 limit=limit,

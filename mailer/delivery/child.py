@@ -34,7 +34,7 @@ class Child:
 
     def __init__(self, station: Station, config: StationConfig, writer: asyncio.StreamWriter) -> None:
         self._station = station
-        self._backends = tuple(config.backends)
+        self._backends = (*config.backends, *config.routes)
         self._writer = writer
         # The parent bounds what is outstanding, not this dispatcher.
         self._dispatcher = InProcess(station.engine, done=self._report)

@@ -79,6 +79,8 @@ class Engine:
         )
         for name, backend in backends.items():
             self._add(name, backend)
+        if throttle is not None:
+            throttle.via = self._router.leading
         self._draining = False
 
     async def deliver(self, ids: Sequence[int]) -> Delivered:

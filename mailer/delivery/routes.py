@@ -77,6 +77,16 @@ class Router:
             return first
         return Resting(first.until, _each(names, rests))
 
+    def leading(self, name: str) -> str:
+        """The backend over which a route in order sends now; a route by weight has none, and is itself."""
+        route = self.route(name)
+        if route.weights:
+            return name
+        now = self._clock()
+        return next(
+            (one for one in route.backends if self._resting(one, now).until <= now), route.backends[0]
+        )
+
     def choose(self, name: str, row: Row, probes: set[str]) -> Way:
         """The way of this row. ``probes``: backends that get their one test message in this round already.
 

@@ -21,6 +21,7 @@ from mailer.delivery.orders import ENDED, LIMIT_REACHED, Orders, Reason, RunResu
 from mailer.delivery.oversight import Care
 from mailer.delivery.progress import Pace
 from mailer.delivery.pump import Allowance, Pump
+from mailer.delivery.routes import Route
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.station import StationConfig
 from mailer.delivery.stop import Stop
@@ -43,6 +44,7 @@ async def run_embedded(
     backends: Mapping[str, BackendConfig],
     rates: Mapping[str, BackendRates] | None = None,
     senders: Mapping[str, tuple[str, ...]] | None = None,
+    routes: Mapping[str, Route] | None = None,
     processes: int = 1,
     safety: Safety = UNRESTRICTED,
     limit: int | None = None,
@@ -57,7 +59,7 @@ async def run_embedded(
     """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
 
     ``backends`` by the name that campaigns use, ``rates`` likewise (default: those of the backends),
-    ``senders`` by domain.
+    ``senders`` by domain, ``routes`` over the backends.
     ``limit`` tries that many rows and pauses the campaign. ``wait`` ends the run when the remaining rows
     are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
     recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
@@ -73,6 +75,7 @@ async def run_embedded(
         backends=backends,
         rates=rates or {},
         senders=senders or {},
+        routes=routes or {},
         safety=safety,
         lease_seconds=lease_seconds,
     )

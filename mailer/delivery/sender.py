@@ -198,8 +198,9 @@ class Sender:
     async def _unusable(self, carrier: Carrier, ready: Sequence[Ready], error: BackendUnusable) -> None:
         jobs = {job for job, _, _ in ready}
         stops = self._stops(carrier, jobs) if error.lasting else []
+        if carrier.resting(self._clock()).until == 0.0:
+            log.warning("%s", error)
         until = self._rest(carrier, error.reason, lasting=error.lasting and not stops)
-        log.warning("%s; it rests for %.0f s", error, until - self._clock())
         for job in stops:
             await self._stop(job, str(error))
         for job, row, _ in ready:
@@ -237,11 +238,13 @@ class Sender:
         return (soonest or until) + job.skew
 
     def _rest(self, carrier: Carrier, reason: str, *, lasting: bool = False) -> float:
-        """Until when this backend is left alone. The reason may quote an address: it is not logged here."""
-        now = self._clock()
-        breaker = carrier.breaker
+        """Until when this backend is left alone."""
+        now, breaker = self._clock(), carrier.breaker
+        before = breaker.until
         until = breaker.stopped(now, reason) if lasting else breaker.failed(now, reason)
-        self._observer.rested(carrier.name, until - now)
+        if until > before:  # said once, not by each call that was under way; the reason may quote an address
+            log.warning("backend %r rests for %.0f s", carrier.name, until - now)
+            self._observer.rested(carrier.name, until - now)
         return until
 
 

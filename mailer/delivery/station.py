@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from mailer.delivery.contract import Limiter
 from mailer.delivery.engine import Engine, not_set_up
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.observer import Observer
+from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.throttle import Throttle
 from mailer.errors import ConfigError
@@ -32,6 +34,7 @@ class StationConfig:
     rates: Mapping[str, BackendRates] = field(default_factory=dict)
     senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # limits by sender domain
     limits_url: str | None = field(default=None, repr=False)  # a Redis; None: the ledger remembers them
+    routes: Mapping[str, Route] = field(default_factory=dict)
     safety: Safety = UNRESTRICTED
     lease_seconds: float = 60.0
     files_root: str | None = None  # overrides what the campaign recorded: a mount that all machines share
@@ -68,6 +71,7 @@ class Station:
             lease_seconds=config.lease_seconds,
             connect=by_url,
             observer=observer,
+            routes=config.routes,
         )
 
 
@@ -80,7 +84,9 @@ def make_throttle(config: StationConfig, writer: GroupCommit) -> Throttle:
     """Raises ConfigError for a rate or a Redis that cannot be used."""
     rates = {name: BackendRates(backend.rates) for name, backend in config.backends.items()}
     limits = Limits({**rates, **config.rates}, config.senders)
-    return Throttle(limits, _limiter(limits, config.limits_url, writer))
+    throttle = Throttle(limits, _limiter(limits, config.limits_url, writer))
+    throttle.via = Router(config.routes, {}, time.time).leading  # where no engine says better
+    return throttle
 
 
 def _limiter(limits: Limits, url: str | None, writer: GroupCommit) -> Limiter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mailer.delivery.compositions import Composition
 from mailer.delivery.contract import Grant, Limiter
@@ -29,6 +29,8 @@ class Throttle:
     def __init__(self, limits: Limits, limiter: Limiter) -> None:
         self._limits = limits
         self._limiter = limiter
+        #: The backend whose limits count for a campaign that names a route. The engine knows which works.
+        self.via: Callable[[str], str] = str
         self._told: dict[int, int] = {}
         self._senders: dict[int, str] = {}
 
@@ -73,12 +75,12 @@ class Throttle:
         """
         sender = self._senders.get(campaign_id, "")
         return self._limits.keys_for(
-            backend, lane, domain=lane, campaign_id=campaign_id, sender=sender, messages=0
+            self.via(backend), lane, domain=lane, campaign_id=campaign_id, sender=sender, messages=0
         )
 
     def tells_lanes_apart(self, backend: str) -> bool:
         """Whether any lane of this backend has limits of its own now."""
-        return self._limits.tells_lanes_apart(backend)
+        return self._limits.tells_lanes_apart(self.via(backend))
 
     async def room(self, keys: Keys) -> tuple[int, float]:
         """Messages that may go now, and the seconds until more may."""
