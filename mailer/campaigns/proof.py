@@ -18,6 +18,9 @@ from mailer.content.identity import Identities, identities
 from mailer.content.lint import CLIPPED_AT, Finding, findings
 from mailer.errors import ContentError
 
+# Kept, because ``json.dumps`` makes an encoder per call for anything but its defaults.
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
 #: Sizes are counted in steps of this many octets.
 SIZE_STEP = 64
 
@@ -128,7 +131,7 @@ class Prover:
             return Fault(message, error.file, error.line, error.hint)
         recorded = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in files]
         proof.packed[entry.ordinal] = Packed(
-            json.dumps(entry.cells, ensure_ascii=False), json.dumps(recorded) if recorded else None
+            _as_json(entry.cells), json.dumps(recorded) if recorded else None
         )
         self._measure(entry, data, proof)
         return None

@@ -35,11 +35,11 @@ def encoded_text(text: str) -> tuple[bytes, bytes]:
         data = text.encode()
     except UnicodeEncodeError:
         raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
-    high = len(data) - len(data.translate(None, _HIGH))
+    high = 0 if text.isascii() else len(data) - len(data.translate(None, _HIGH))
     # Quoted-printable costs two octets more for each, base64 a third of everything.
     if high * 11 > len(data) * 2:
         return b"base64", encoded_octets(data.replace(b"\n", CRLF))
-    return b"quoted-printable", CRLF.join(map(_known_line if short else _line, lines))
+    return b"quoted-printable", CRLF.join([_any_line(line) for line in lines])
 
 
 def encoded_octets(data: bytes) -> bytes:
@@ -52,14 +52,30 @@ def _is_safe(line: str) -> bool:
     return _SAFE.fullmatch(line) is not None
 
 
+def _any_line(text: str) -> bytes:
+    if len(text) <= _LINE_LIMIT:
+        return _known_line(text)
+    # HTML of one long line is cut between tags: most pieces are the template's, so they too are remembered.
+    *pieces, last = text.replace("><", ">\n<").split("\n")
+    encoded = [_known_piece(piece) if len(piece) <= _LINE_LIMIT else _open_line(piece) for piece in pieces]
+    return b"".join(encoded) + (_known_line if len(last) <= _LINE_LIMIT else _line)(last)
+
+
+def _open_line(text: str) -> bytes:
+    """A piece of a line, up to and with the soft line break behind it."""
+    encoded = _line(text)
+    if len(encoded) - encoded.rfind(b"\n") > 76:  # no room for the sign of the break
+        encoded = _line_with_care(text.encode())
+    return encoded + b"=" + CRLF
+
+
 def _line(text: str) -> bytes:
     # binascii takes its kind of soft line break from the first line end that it sees.
     line = text.encode()
     encoded = binascii.b2a_qp(line + CRLF)[:-2]
-    for one in encoded.split(CRLF):
-        # It protects a dot only when it stands alone, and makes a line of 77 of a blank at the end.
-        if len(one) > 76 or one.startswith(b"."):
-            return _line_with_care(line)
+    # It protects a dot only when it stands alone, and makes a line of 77 of a blank at the end.
+    if encoded.startswith(b".") or b"\n." in encoded or max(map(len, encoded.split(CRLF))) > 76:
+        return _line_with_care(line)
     return encoded
 
 
@@ -80,3 +96,4 @@ def _line_with_care(line: bytes) -> bytes:
 
 _known_as_safe = lru_cache(maxsize=4096)(_is_safe)
 _known_line = lru_cache(maxsize=4096)(_line)
+_known_piece = lru_cache(maxsize=4096)(_open_line)

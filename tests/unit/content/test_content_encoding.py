@@ -11,6 +11,10 @@ from mailer.content.encoding import encoded_octets, encoded_text
 from mailer.errors import ContentError
 
 LINES = st.text(st.characters(codec="utf-8"), max_size=300) | st.text(".=- \tFab\r\n", max_size=300)
+#: HTML of one long line, cut between tags at any width.
+HTML = st.lists(st.text("é.= \tab", max_size=90), min_size=2, max_size=12).map(
+    lambda cells: f"<p>{'x' * 1000}</p>" + "".join(f"<td>{cell}</td>" for cell in cells)
+)
 
 
 def decoded(encoding, data):
@@ -19,12 +23,14 @@ def decoded(encoding, data):
     return quopri.decodestring(data) if encoding == b"quoted-printable" else data
 
 
-@given(LINES)
+@given(LINES | HTML)
 @example("x" * 75 + "." + "y" * 80)
 @example("é" + "." * 200)
 @example("." * 76 + "\n" + "é." * 100)
 @example("long " * 300)
 @example("x" * 3000)
+@example("<p>" + "x" * 68 + "</p><p>" + "y" * 1000 + "</p>")
+@example("".join(f"<p>{'x' * n}</p>" for n in range(100)))
 @example("blank at the end \nand a tab\t\n\n")
 @example("--=_0123456789")
 @example("日本語" * 100)
