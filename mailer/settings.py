@@ -13,12 +13,13 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveInt,
@@ -46,6 +47,23 @@ ENVIRONMENT = {
 }
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+#: Plain enough for a header and an envelope; nothing else comes from this setting.
+_ADDRESS = re.compile(r"[^\s<>@,;:\"()\\]+@[A-Za-z0-9.-]+")
+
+
+def _share(value: Any) -> Any:
+    """A part of the whole: ``"5%"``, or 0.05."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip().removesuffix("%")) / 100
+        except ValueError:
+            raise ValueError(f'{value!r} is not a share; write it like "5%"') from None
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 
 
 class _Table(BaseModel):
@@ -172,6 +190,37 @@ class SafetySettings(_Table):
         default_factory=list,
         description='nothing leaves for other addresses: `["*@acme.example"]`; empty: no restriction',
     )
+    pause_at_errors: Share = Field(
+        0.0,
+        description="a campaign pauses when more than this share of the last 1,000 was refused or failed: "
+        '`"5%"`; 0: never',
+    )
+    pause_at_policy: Share = Field(
+        0.0, description='the same for refusals over policy or reputation (5.7.x): `"3%"`; 0: never'
+    )
+    pause_at_least: int = Field(100, ge=1, description="nothing is judged by fewer recipients than this")
+
+
+class NotifySettings(_Table):
+    """``[notify]``: who is told when a campaign pauses by itself or finishes."""
+
+    webhook: SecretStr | None = Field(
+        None, description="URL that gets the status object as JSON, with `event` and `reason`"
+    )
+    email: str | None = Field(None, description="address that gets a short message")
+    sender: str | None = Field(None, description="address it comes from; default: `email` itself")
+    backend: str | None = Field(
+        None, description="backend that carries it, a name from below; default: the settings' `backend`"
+    )
+
+    @model_validator(mode="after")
+    def _addresses(self) -> NotifySettings:
+        for name, address in (("email", self.email), ("sender", self.sender)):
+            if address is not None and not _ADDRESS.fullmatch(address):
+                raise ValueError(f"{name} is not a plain address such as ops@acme.example")
+        if self.webhook and not self.webhook.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("webhook must be a URL: https://…")
+        return self
 
 
 class Settings(_Table):
@@ -204,6 +253,12 @@ class Settings(_Table):
     )
     safety: SafetySettings = Field(
         default_factory=lambda: SafetySettings.model_validate({}), description="`[safety]`, see below"
+    )
+    notify: NotifySettings = Field(
+        default_factory=lambda: NotifySettings.model_validate({}), description="`[notify]`, see below"
+    )
+    misfire_after: str = Field(
+        "1h", description="a scheduled campaign that starts later than this waits for `mailer resume`"
     )
     templates: Path = Field(Path("templates"), description="folder that holds the template folders")
     files: Path = Field(Path(), description="root of attachments; on several machines a mount that all share")
@@ -345,6 +400,7 @@ def _meant(place: tuple[int | str, ...]) -> str:
         "senders": SenderSettings,
         "routes": RouteSettings,
         "safety": SafetySettings,
+        "notify": NotifySettings,
     }
     table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
     known = [name for name in table.model_fields if name not in {"directory", "file"}]

@@ -10,7 +10,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from mailer.backends import connect, default_rates, known, presets, urls
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
+from mailer.campaigns.durations import seconds
+from mailer.delivery.brake import BrakeLimits
 from mailer.delivery.limits.plan import BackendRates, WarmupPlan
+from mailer.delivery.notices import NotifyConfig
+from mailer.delivery.oversight import Care
 from mailer.delivery.routes import Route
 from mailer.delivery.safety import Safety
 from mailer.errors import ConfigError
@@ -94,6 +98,29 @@ def limits_url(settings: Settings) -> str | None:
 
 def safety(settings: Settings) -> Safety:
     return Safety(settings.safety.redirect_to, tuple(settings.safety.allow_recipients))
+
+
+def care(settings: Settings) -> Care:
+    """What happens to campaigns that nobody watches. Raises ConfigError."""
+    rails = settings.safety
+    try:
+        misfire_after = seconds(settings.misfire_after)
+    except ValueError as error:
+        raise ConfigError(f"misfire_after: {error}") from None
+    limits = BrakeLimits(rails.pause_at_errors, rails.pause_at_policy, rails.pause_at_least)
+    return Care(limits, misfire_after, _notify(settings))
+
+
+def _notify(settings: Settings) -> NotifyConfig | None:
+    wish = settings.notify
+    if wish.webhook is None and wish.email is None:
+        return None
+    backend = None
+    if wish.email is not None:
+        name = chosen_backend(settings, wish.backend)
+        backend = backend_configs(settings, name).get(name) or _by_url(name, settings.backends)
+    webhook = wish.webhook.get_secret_value() if wish.webhook else None
+    return NotifyConfig(webhook, wish.email, wish.sender, backend)
 
 
 def chosen_backend(settings: Settings, wish: str | None) -> str:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from typer import Typer
+from typer.models import CommandInfo
 from typer.testing import CliRunner
 
 from mailer.backends.presets import PRESETS
@@ -16,6 +19,7 @@ from mailer.cli.app import COMMANDS, build
 from mailer.settings import (
     ENVIRONMENT,
     BackendSettings,
+    NotifySettings,
     RouteSettings,
     SafetySettings,
     SenderSettings,
@@ -44,6 +48,8 @@ def settings_tables() -> str:
         *_rows(RouteSettings),
         "\n| `[safety]` | default | what it is |\n|---|---|---|",
         *_rows(SafetySettings),
+        "\n| `[notify]` | default | what it is |\n|---|---|---|",
+        *_rows(NotifySettings),
     ]
     return "\n".join(parts) + "\n"
 
@@ -90,14 +96,29 @@ def commands() -> str:
         "Exit codes: 0 done, 1 some messages did not go, 2 wrong input or settings, 130 interrupted.",
         f"```console\n$ mailer --help\n{_help()}```",
     ]
-    parts += [f"## {name}\n\n```console\n$ mailer {name} --help\n{_help(name)}```" for name in COMMANDS]
+    for name, (module, _) in COMMANDS.items():
+        found = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
+        parts.append(f"## {name}\n\n{_shown(name)}")
+        parts += [_shown(name, one.name or one.callback.__name__) for one in _parts(found)]
     return "\n\n".join(parts) + "\n"
+
+
+def _parts(found: object) -> list[CommandInfo]:
+    return found.registered_commands if isinstance(found, Typer) else []
+
+
+def _shown(*command: str) -> str:
+    return f"```console\n$ mailer {' '.join(command)} --help\n{_help(*command)}```"
 
 
 def _help(*command: str) -> str:
     environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
     shown = CliRunner().invoke(
-        build(*command), [*command, "--help"], prog_name="mailer", env=environment, catch_exceptions=False
+        build(command[0] if command else None),
+        [*command, "--help"],
+        prog_name="mailer",
+        env=environment,
+        catch_exceptions=False,
     )
     return "\n".join(line.rstrip() for line in shown.output.splitlines()).strip("\n") + "\n"
 

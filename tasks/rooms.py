@@ -22,6 +22,9 @@ from mailer.ledger.writer import GroupCommit
 from mailer.publisher import Publisher
 from mailer.settings import Settings
 
+#: What is being told to people may hold up the end of a worker for so long.
+TELL_SECONDS = 3.0
+
 
 class Rooms:
     """Entered on the event loop that is to use them; left, everything is closed in reverse.
@@ -61,8 +64,10 @@ class Rooms:
                 rests=station.engine.resting,
                 epoch_copy=epoch_copy,
                 recipients_per_task=self._settings.recipients_per_task,
+                care=wiring.care(self._settings),
             )
             dispatcher.done = self.pump.done
+            self._open.push_async_callback(self.pump.close, TELL_SECONDS)
             self._open.push_async_callback(writer.run, self._resign)
             self._open = self._open.pop_all()
         return self

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from mailer.address import UNSAFE, Address, AddressError
 from mailer.campaigns.durations import seconds
+from mailer.campaigns.times import FORMS, moment
 from mailer.content.celltypes import validate_type
 
 _RATE = re.compile(
@@ -93,6 +95,13 @@ def _backend(value: str) -> str:
     return value
 
 
+def _moment(value: Any, info: ValidationInfo) -> Any:
+    """A local time is one of the campaign's own time zone, if it has one."""
+    if isinstance(value, str | datetime):
+        return moment(value, info.data.get("timezone"))
+    raise ValueError(FORMS)
+
+
 _Several = BeforeValidator(several)
 OneLine = Annotated[str, AfterValidator(_one_line)]
 MailAddress = Annotated[str, AfterValidator(_address), AfterValidator(_one_line)]
@@ -100,6 +109,7 @@ Strings = Annotated[tuple[str, ...], _Several]
 Texts = Annotated[tuple[OneLine, ...], _Several]
 Addresses = Annotated[tuple[MailAddress, ...], _Several]
 Rates = Annotated[tuple[Annotated[str, AfterValidator(_rate)], ...], _Several]
+Moment = Annotated[float, BeforeValidator(_moment)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Schedule = Annotated[tuple[Seconds, ...], _Several]
 Unique = Annotated[tuple[str, ...], BeforeValidator(_unique)]

@@ -56,7 +56,7 @@ def export(
     _known("format", [format], FORMATS)
     _known("state", states or (), tuple(map(str, State)))
     if isinstance(out, Path):
-        with _private(out) as file:
+        with private(out) as file:
             return export(ledger, campaign, file, format=format, states=states, formula_guard=formula_guard)
     headers = (*campaign.spec["recipients"]["headers"], *COLUMNS)
     write = _jsonl(out) if format == "jsonl" else _csv(out, headers, formula_guard)
@@ -141,7 +141,7 @@ def _iso(at: float | None) -> str | None:
 
 
 @contextmanager
-def _private(path: Path) -> Iterator[IO[str]]:
+def private(path: Path) -> Iterator[IO[str]]:
     """A new file with mode 0600 that takes the place of ``path`` once it is complete."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

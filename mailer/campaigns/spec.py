@@ -20,6 +20,7 @@ from mailer.campaigns.fieldtypes import (
     Headers,
     LocaleName,
     MailAddress,
+    Moment,
     OneLine,
     Rates,
     Schedule,
@@ -172,6 +173,11 @@ class CampaignSpec(BaseModel):
     timezone: ZoneName | None = Field(
         None, description="of times in the templates: `Europe/Berlin`; default `UTC`"
     )
+    start_at: Moment | None = Field(
+        None,
+        description="when sending begins: `2026-12-01T09:00+01:00`, or `2026-12-01 09:00 Europe/Berlin`; "
+        "default: at once",
+    )
 
     directory: Path = Field(Path(), exclude=True, repr=False)
     file: Path | None = Field(None, exclude=True, repr=False)
@@ -193,6 +199,7 @@ _FLAGS = {
     "types": ("--type",),
     "headers": ("--header",),
     "attachments": ("--attach", "--attachments"),
+    "start_at": ("--at",),
 }
 _TABLES = frozenset({"columns", "types", "headers"})
 #: Keys that hold paths.

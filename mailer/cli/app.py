@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import inspect
 import sys
 from typing import Annotated
 
@@ -27,11 +28,14 @@ COMMANDS = {
     "status": ("inspection", "Show how far campaigns are."),
     "pause": ("control", "Stop a campaign; only what is in flight finishes."),
     "resume": ("sending", "Go on with a campaign that was paused or interrupted."),
+    "set": ("changing", "Change how a campaign is sent, also while it runs."),
     "cancel": ("control", "Give up what a campaign has not sent yet."),
     "retry": ("control", "Try rows again that failed, were refused or are unknown."),
     "add": ("control", "Add recipients to a campaign, such as corrected rows."),
     "results": ("inspection", "Export the recipients with what became of each."),
     "find": ("inspection", "Show everything that was sent to one address."),
+    "backends": ("standstill", "List backends; stop and start using them."),
+    "suppressions": ("suppressing", "Addresses that must not be mailed."),
     "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
     "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
     "migrate": ("setup", "Bring the ledger to this version's schema."),
@@ -52,8 +56,11 @@ def build(wanted: str | None = None) -> typer.Typer:
     app.callback()(_mailer)
     for name, (module, purpose) in COMMANDS.items():
         if name == wanted:
-            function = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
-            app.command(name)(function)
+            found = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
+            if isinstance(found, typer.Typer):
+                app.add_typer(found, name=name, help=inspect.cleandoc(found.info.help or ""))
+            else:
+                app.command(name)(found)
         else:
             app.command(name, help=purpose)(_elsewhere)
     return app

@@ -82,7 +82,7 @@ def retry(
     """Try rows again that failed, were refused or are unknown.
 
     Without an option: those that failed. They wait again, with a fresh retry budget; `mailer resume` sends
-    them.
+    them. With --rejected, suppressions that those very refusals made are lifted; others stay.
 
     Example: mailer retry november-newsletter-7f3a --unknown
     """
@@ -91,6 +91,8 @@ def retry(
     with open_ledger(Settings.load(ledger=ledger)) as rooms:
         change = control.retry(rooms, control.find(rooms, campaign), states)
         text = f"{count(change.rows, 'recipient')} will be tried again: mailer resume {change.campaign.slug}"
+        if change.lifted:
+            text += f"; {count(change.lifted, 'address', 'addresses')} no longer suppressed"
         _told(rooms, change.campaign, text, as_json=as_json)
 
 

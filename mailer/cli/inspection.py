@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from mailer.campaigns import control
+from mailer.campaigns.times import shown
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Json, Ledger
 from mailer.cli.output import note, say, say_json, say_table
 from mailer.cli.reports import OPEN, show_status
-from mailer.ledger.contract import CampaignState
+from mailer.delivery.runner import is_interrupted
+from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
 
@@ -52,14 +54,30 @@ def _one(rooms: LedgerRooms, campaign_id: int, *, as_json: bool) -> None:
     told = control.status(rooms, campaign)
     if as_json:
         say_json(told)
-    else:
-        show_status(told, campaign.reason if campaign.state is CampaignState.PAUSED else None)
+        return
+    show_status(told, _remark(rooms, campaign))
+    if is_interrupted(rooms, campaign):
+        say(f"interrupted: go on with `mailer resume {campaign.slug}`")
+
+
+def _remark(rooms: LedgerRooms, campaign: Campaign) -> str | None:
+    """Why it stands still, if it does."""
+    if campaign.state is CampaignState.PAUSED:
+        return campaign.reason
+    if campaign.state is CampaignState.SCHEDULED and campaign.start_at is not None:
+        return f"starts {shown(campaign.start_at)}"
+    if campaign.state is CampaignState.RUNNING and campaign.backend in rooms.backends.paused():
+        return f"waits: backend {campaign.backend!r} is paused"
+    return None
 
 
 def _all(rooms: LedgerRooms, *, as_json: bool) -> None:
-    told = [control.status(rooms, campaign) for campaign in rooms.campaigns.list()]
+    told = [
+        (control.status(rooms, campaign), is_interrupted(rooms, campaign))
+        for campaign in rooms.campaigns.list()
+    ]
     if as_json:
-        for one in told:
+        for one, _ in told:
             say_json(one)
     elif not told:
         say("no campaigns yet; `mailer init` writes a first one")
@@ -67,12 +85,12 @@ def _all(rooms: LedgerRooms, *, as_json: bool) -> None:
         rows = [
             (
                 t["id"],
-                t["state"],
+                "interrupted" if interrupted else t["state"],
                 f"{t['total']:,}",
                 f"{t['counts']['accepted']:,}",
                 f"{_open(t['counts']):,}",
             )
-            for t in told
+            for t, interrupted in told
         ]
         say_table(("campaign", "state", "rows", "accepted", "open"), rows)
 

@@ -30,6 +30,18 @@ def campaign_lock(path: Path, workers: tuple[str, ...]) -> Iterator[tuple[str, .
         _write(file, ())
 
 
+def is_locked(path: Path) -> bool:
+    """Some process holds this lock now."""
+    try:
+        with path.open("r", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _acquire(file: IO[str]) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

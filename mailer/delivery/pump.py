@@ -19,7 +19,7 @@ from mailer.delivery.notices import Notifier
 from mailer.delivery.oversight import Care, News, Oversight
 from mailer.delivery.source import Source
 from mailer.delivery.throttle import Throttle
-from mailer.errors import BrokerUnavailable
+from mailer.errors import BrokerUnavailable, LedgerError
 from mailer.ledger.contract import Runner, campaign_of
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
@@ -143,12 +143,13 @@ class Pump:
         known = [until for until in idle if until is not None]
         return min(known) if len(known) == len(idle) else None
 
-    async def close(self) -> None:
-        """Tell what there is to tell, for a while; the next pump tells the rest."""
+    async def close(self, seconds: float = TELL_SECONDS) -> None:
+        """Tell what there is to tell, for so long; the next pump tells the rest."""
         if self._notifier is not None:
             if self._leading:
-                self._notifier.tell(await self._writer.run(self._oversight.notices))
-            await self._notifier.finish(TELL_SECONDS)
+                with suppress(LedgerError):  # then it is told another time
+                    self._notifier.tell(await self._writer.run(self._oversight.notices))
+            await self._notifier.finish(seconds)
 
     def _idle(self, source: Source) -> float | None:
         if source.campaign.backend in self._paused:

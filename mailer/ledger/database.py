@@ -118,6 +118,11 @@ class Database:
         _all.add(self)
 
     @property
+    def url(self) -> str:
+        """With its login, if it has one."""
+        return self._url.render_as_string(hide_password=False)
+
+    @property
     def dialect(self) -> SQLite:
         return self._open().dialect
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import bindparam, delete, literal, select
@@ -13,6 +14,9 @@ from mailer.ledger.schema import recipient, suppression
 from mailer.ledger.statements import one_of
 
 EVERY_STREAM = "*"
+
+#: Addresses added in one transaction.
+PAGE = 5000
 
 _AMONG = select(suppression.c.address).where(
     one_of(suppression.c.address, "addresses"),
@@ -33,6 +37,14 @@ class Suppressions:
     def add(self, address: str, stream: str = EVERY_STREAM, reason: str = "") -> None:
         with self._database.write() as tx:
             _add(tx, [(address, stream, reason)])
+
+    def add_many(self, entries: Iterable[tuple[str, str, str]]) -> int:
+        """Address, stream and reason of each; how many were new. A transaction per few thousand."""
+        iterator, new = iter(entries), 0
+        while page := list(islice(iterator, PAGE)):
+            with self._database.write() as tx:
+                new += _add(tx, page)
+        return new
 
     def remove(self, address: str, stream: str = EVERY_STREAM) -> bool:
         """False when it was not there."""
@@ -73,9 +85,9 @@ def suppress_rows(tx: Transaction, rows: Collection[tuple[int, str]]) -> None:
     _add(tx, [(address, EVERY_STREAM, reasons[id_]) for id_, address in found])
 
 
-def _add(tx: Transaction, entries: Sequence[tuple[str, str, str]]) -> None:
+def _add(tx: Transaction, entries: Sequence[tuple[str, str, str]]) -> int:
     rows = [(key(address), stream, reason, tx.now) for address, stream, reason in entries]
-    tx.dialect.insert_new(tx.cursor, suppression.name, _COLUMNS, rows)
+    return tx.dialect.insert_new(tx.cursor, suppression.name, _COLUMNS, rows)
 
 
 def _keys(addresses: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer import Typer
 
 from mailer.backends import BACKENDS
 from mailer.campaigns.spec import KEYS
@@ -30,11 +31,13 @@ def test_generated_reference_is_up_to_date(file):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_the_same_in_the_overview_and_in_its_help(name):
     module, purpose = COMMANDS[name]
-    function = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
-    lines = inspect.cleandoc(function.__doc__).splitlines()
+    found = getattr(importlib.import_module(f"mailer.cli.{module}"), name)
+    parts = [one.callback.__doc__ for one in found.registered_commands] if isinstance(found, Typer) else []
+    texts = [found.info.help if isinstance(found, Typer) else found.__doc__, *parts]
 
-    assert purpose.startswith(lines[0].removesuffix("."))
-    assert any(line.startswith("Example: mailer ") for line in lines)
+    assert purpose.startswith(inspect.cleandoc(texts[0]).splitlines()[0].removesuffix("."))
+    for text in texts:
+        assert "\nExample: mailer " in inspect.cleandoc(text)
 
 
 @pytest.mark.parametrize("scheme", BACKENDS)

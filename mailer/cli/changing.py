@@ -1,0 +1,98 @@
+"""Commands that change what or how a campaign sends: ``set``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mailer.campaigns import control
+from mailer.campaigns.times import moment, shown
+from mailer.cli.ledgers import open_ledger
+from mailer.cli.options import CampaignName, Json, Ledger
+from mailer.cli.output import say, say_json
+from mailer.delivery.limits.rates import parse_all
+from mailer.errors import ConfigError, InputError
+from mailer.ledger.contract import Campaign
+from mailer.ledger.ledger import Ledger as LedgerRooms
+from mailer.settings import Settings
+from mailer.wiring import backend_name
+
+Rates = Annotated[
+    list[str] | None,
+    typer.Option("--rate", metavar="RATE", help='Limit, such as "20/s"; several must all allow.'),
+]
+
+
+def set(  # noqa: A001 - what the command is called
+    campaign: CampaignName,
+    rate: Rates = None,
+    no_rate: Annotated[
+        bool, typer.Option("--no-rate", help="No limit of its own; that of the backend holds.")
+    ] = False,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME|URL", help="What is not sent yet goes out here.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=-100, max=100, help="Higher ones get their turn first.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help='Another time to start, or "now".')
+    ] = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Change how a campaign is sent, also while it runs.
+
+    Every process that sends it notices within a second. Recipients and content stay as they are.
+
+    Example: mailer set november-newsletter-7f3a --rate 20/s --rate 5000/h
+    """
+    settings = Settings.load(ledger=ledger)
+    rates = _rates(rate, none=no_rate)
+    name = None if backend is None else backend_name(settings, backend)
+    start = None if at is None else _start(at)
+    if rates is None and name is None and priority is None and at is None:
+        raise InputError("nothing to change", hint="Give --rate, --no-rate, --backend, --priority or --at.")
+    with open_ledger(settings) as rooms:
+        found = control.find(rooms, campaign)
+        if at is not None:
+            rooms.campaigns.schedule(found.id, start)
+        if rates is not None:
+            rooms.campaigns.set_rates(found.id, rates)
+        if name is not None:
+            rooms.campaigns.set_backend(found.id, name)
+        if priority is not None:
+            rooms.campaigns.set_priority(found.id, priority)
+        _told(rooms, rooms.campaigns.by_id(found.id), as_json=as_json)
+
+
+def _rates(given: list[str] | None, *, none: bool) -> list[str] | None:
+    if not given:
+        return [] if none else None
+    if none:
+        raise InputError("--rate and --no-rate contradict each other")
+    try:
+        parse_all(given)
+    except ConfigError as error:
+        raise InputError(f"--rate: {error}") from None
+    return given
+
+
+def _start(text: str) -> float | None:
+    if text == "now":
+        return None
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise InputError(f"--at: {error}") from None
+
+
+def _told(rooms: LedgerRooms, campaign: Campaign, *, as_json: bool) -> None:
+    if as_json:
+        say_json(control.status(rooms, campaign))
+        return
+    rates = ", ".join(campaign.spec.get("rates") or ()) or "of the backend only"
+    say(f"{campaign.slug}: backend {campaign.backend}, rate {rates}, priority {campaign.priority}")
+    if campaign.started_at is None and campaign.start_at is not None:
+        say(f"starts {shown(campaign.start_at)}")
