@@ -115,10 +115,7 @@ def _notify(settings: Settings) -> NotifyConfig | None:
     wish = settings.notify
     if wish.webhook is None and wish.email is None:
         return None
-    backend = None
-    if wish.email is not None:
-        name = chosen_backend(settings, wish.backend)
-        backend = backend_configs(settings, name).get(name) or _by_url(name, settings.backends)
+    backend = None if wish.email is None else backends_of(settings, wish.backend)[0]
     webhook = wish.webhook.get_secret_value() if wish.webhook else None
     return NotifyConfig(webhook, wish.email, wish.sender, backend)
 
