@@ -229,7 +229,8 @@ class Settings(_Table):
     directory: Path = Field(Path(), exclude=True, description="")
     file: Path | None = Field(None, exclude=True, description="")
     ledger: SecretStr = Field(
-        SecretStr("sqlite:///mailer.db"), description="where the ledger is: `sqlite:///PATH`"
+        SecretStr("sqlite:///mailer.db"),
+        description="where the ledger is: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`",
     )
     broker: SecretStr | None = Field(
         None, description="Celery broker for `mailer enqueue` and `mailer worker`: `redis://host:6379/0`"

@@ -1,11 +1,14 @@
 #!/bin/sh
-# Installs the servers that tests need beyond Python: redis-server, Postfix's smtp-sink, swaks, msmtp.
+# Installs the servers that tests need beyond Python: redis-server, PostgreSQL, Postfix's smtp-sink,
+# swaks, msmtp.
 # As root on Debian or Ubuntu; anywhere else it names what is missing, which is an error only when CI is set.
 # Running it again costs nothing.
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-BINARIES="redis-server smtp-sink swaks msmtp"
+BINARIES="redis-server postgres smtp-sink swaks msmtp"
+# Debian keeps PostgreSQL's programs out of PATH, in a folder per version.
+for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
 
 missing() {
     for binary in $BINARIES; do
@@ -16,6 +19,7 @@ missing() {
 package_of() {
     case "$1" in
     smtp-sink) echo postfix ;;
+    postgres) echo postgresql ;;
     *) echo "$1" ;;
     esac
 }
@@ -30,7 +34,7 @@ forbid_services() {
 
 stop_services() {
     [ -d /run/systemd/system ] || return 0
-    for service in redis-server postfix; do
+    for service in redis-server postgresql postfix; do
         systemctl disable --now "$service" >/dev/null 2>&1 || true
     done
 }
@@ -43,7 +47,7 @@ fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "missing:" $wanted >&2
-    echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis swaks msmtp" >&2
+    echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis postgresql swaks msmtp" >&2
     echo "(smtp-sink is part of Postfix)" >&2
     [ -z "${CI:-}" ]
     exit

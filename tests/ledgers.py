@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mailer.ledger import migrate, open_ledger
 from mailer.ledger.contract import Campaign, NewCampaign, NewRow, Result, Settlement, Slice, row_id
 from mailer.message import State
+from tests.servers import PostgresServer, postgres_server
 
 LEASE = 60.0
 
@@ -103,5 +106,38 @@ def sqlite(folder: Path) -> Iterator[Book]:
         book.ledger.close()
 
 
+@functools.cache
+def postgres_of_this_run() -> PostgresServer:
+    """Started by the first test that needs one, stopped when Python ends."""
+    entered = ExitStack()
+    atexit.register(entered.close)
+    server = entered.enter_context(postgres_server())
+    migrate(server.create("empty"))
+    return server
+
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The URL of an empty ledger."""
+    server, name = postgres_of_this_run(), f"ledger-{next(_numbers)}"
+    try:
+        yield server.create(name, template="empty")
+    finally:
+        server.drop(name)
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[Book]:
+    with postgres_database() as url:
+        book = Book(url)
+        try:
+            yield book
+        finally:
+            book.ledger.close()
+
+
 #: What every contract test runs over.
-LEDGERS = (sqlite,)
+LEDGERS = (sqlite, postgresql)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,12 @@ if TYPE_CHECKING:
 __all__ = ["migrate", "open_ledger", "revision"]
 
 
-def open_ledger(url: str, *, clock: Callable[[], float] = time.time) -> Ledger:
-    """The ledger at ``sqlite:////path/to/mailer.db``, created or brought up to date first.
+def open_ledger(url: str, *, clock: Callable[[], float] | None = None) -> Ledger:
+    """The ledger at ``sqlite:////path/to/mailer.db`` or ``postgresql://user:password@host/database``, created
+    or brought up to date first.
 
-    One ``Ledger`` serves all threads of a process, and its children after a fork. ``clock`` is the
-    database's; only tests give another. Raises ConfigError for a URL that cannot be used, LedgerError for a
+    One ``Ledger`` serves all threads of a process, and its children after a fork. ``clock`` replaces the
+    database's; only tests do that. Raises ConfigError for a URL that cannot be used, LedgerError for a
     file that cannot, or that a newer version of this program wrote.
     """
     from mailer.ledger.database import Database

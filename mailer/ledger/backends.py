@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 
 from mailer.ledger.contract import CampaignState, PausedBackend
 from mailer.ledger.database import Database, Transaction
+from mailer.ledger.dialect import Room
 from mailer.ledger.schema import campaign, paused_backend
 
 
@@ -31,6 +32,7 @@ class Backends:
         """Its campaigns wait, and that time does not count against their retry budgets (I10). False: it was
         paused already, and keeps its first reason."""
         with self._database.write() as tx:
+            tx.alone(Room.STEERING)
             new = tx.dialect.insert_new(
                 tx.cursor, paused_backend.name, ("name", "since", "reason"), [(name, tx.now, reason)]
             )
@@ -40,6 +42,7 @@ class Backends:
     def resume(self, name: str) -> bool:
         """False when it was not paused."""
         with self._database.write() as tx:
+            tx.alone(Room.STEERING)
             gone = tx.execute(delete(paused_backend).where(paused_backend.c.name == name)).rowcount
             unhalt(tx, campaign.c.backend == name)
         return gone > 0

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from zlib import crc32
 
 from sqlalchemy import bindparam, delete, insert, select
 
 from mailer.ledger.database import Database
+from mailer.ledger.dialect import Room
 from mailer.ledger.schema import bucket
 from mailer.ledger.statements import one_of
 
@@ -33,6 +35,7 @@ class Buckets:
         """Give ``change`` what is known of the keys, and the time; write the memories that it returns, and
         return its result. Nobody else's exchange comes between."""
         with self._database.write() as tx:
+            tx.alone(Room.BUCKET, [crc32(key.encode()) - (1 << 31) for key in keys])
             known = {key: json.loads(memory) for key, memory in tx.rows(_KNOWN, keys=tx.array(keys))}
             changed, result = change(known, tx.now)
             if changed:

@@ -22,6 +22,7 @@ from mailer.ledger.contract import (
     row_id,
 )
 from mailer.ledger.database import Database
+from mailer.ledger.dialect import Room
 from mailer.ledger.reading import campaign_by_id, campaigns_where
 from mailer.ledger.schema import REFUSED_BY_POLICY, campaign, message, tally
 from mailer.message import IN_FLIGHT, State
@@ -43,6 +44,7 @@ class Campaigns:
         values |= {"spec": json.dumps(dict(new.spec)), "state": CampaignState.OPENING.value}
         values["runner"] = new.runner.value
         with self._database.write() as tx:
+            tx.alone(Room.OPENING)  # what is looked for here, nobody else opens meanwhile
             opening = campaigns_where(
                 tx.connection,
                 campaign.c.digest == new.digest,
@@ -55,7 +57,13 @@ class Campaigns:
             made = tx.execute(insert(campaign).values(created_at=tx.now, **values).returning(campaign.c.id))
             campaign_id: int = made.scalar_one()
             tx.execute(
-                insert(tally).values([{"campaign_id": campaign_id, "state": s.value, "n": 0} for s in State])
+                insert(tally).values(
+                    [
+                        {"campaign_id": campaign_id, "state": state.value, "slot": slot, "n": 0}
+                        for state in State
+                        for slot in range(tx.dialect.slots)
+                    ]
+                )
             )
             return campaign_by_id(tx.connection, campaign_id)
 
@@ -67,7 +75,7 @@ class Campaigns:
     def opened(self, campaign_id: int, invalid_rows: int) -> Campaign:
         """Every row is in: from OPENING it runs, or waits for its time. A finished one to which rows were
         added runs again; one that is running or paused stays so."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.open_up(tx, campaign_id, invalid_rows)
             return campaign_by_id(tx.connection, campaign_id)
 
@@ -75,32 +83,32 @@ class Campaigns:
 
     def set_backend(self, campaign_id: int, backend: str) -> None:
         """What is not sent yet goes through this backend; rows keep the name of the one that had them."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.set_backend(tx, campaign_id, backend)
 
     def set_rates(self, campaign_id: int, rates: Sequence[str]) -> None:
         """The campaign's own limits; none: only those of its backend."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.set_rates(tx, campaign_id, rates)
 
     def set_priority(self, campaign_id: int, priority: int) -> None:
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.set_priority(tx, campaign_id, priority)
 
     def schedule(self, campaign_id: int, start_at: float | None) -> None:
         """Another time for one that has not started; None, or a time that has passed: now."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.schedule(tx, campaign_id, start_at)
 
     def correct(self, campaign_id: int, changes: Mapping[str, Any]) -> None:
         """Put these keys into the spec of a paused campaign of which nothing is in flight, and raise its
         version: rows record with which one they were sent."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.correct(tx, campaign_id, changes)
 
     def set_runner(self, campaign_id: int, runner: Runner) -> None:
         """Hand it to the workers, or take it back."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.set_runner(tx, campaign_id, runner)
 
     # Finding and counting.
@@ -178,22 +186,22 @@ class Campaigns:
     def pause(self, campaign_id: int, reason: str, *, by_person: bool = False) -> None:
         """From here on only what is SENDING finishes. One that is paused keeps its first reason. Unless a
         person did it, somebody has to be told."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.pause(tx, campaign_id, reason, by_person=by_person)
 
     def resume(self, campaign_id: int) -> None:
         """The time it was halted does not count against retry budgets (I10)."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.resume(tx, campaign_id)
 
     def cancel(self, campaign_id: int) -> None:
         """Every waiting row becomes CANCELLED now; what a worker gives back later does too."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             steering.cancel(tx, campaign_id)
 
     def retry(self, campaign_id: int, states: Collection[State]) -> Retried:
         """Rows in these final states wait again, with a fresh budget; their last try goes into the history,
         and suppressions that their refusal made are lifted. A finished campaign runs again. Raises
         ValueError for a state that must not be sent again."""
-        with self._database.write() as tx:
+        with self._database.write(campaign_id) as tx:
             return steering.retry(tx, campaign_id, states)

@@ -46,6 +46,7 @@ _DUE = (
         message.c.due_at <= bindparam("now"),
     )
     .order_by(message.c.id)
+    .with_for_update(of=message, skip_locked=True)  # somebody else is claiming those
 )
 
 _LEASE = (
@@ -74,6 +75,7 @@ _SUPPRESS = (
 def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float) -> Slice:
     """What of ``ids`` waits, is due, and belongs to the running campaign of the first of them."""
     campaign_id = campaign_of(ids[0]) if ids else 0
+    tx.share([campaign_id])
     found = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
     nothing = Slice(fence=0, campaign_id=campaign_id, rows=[], now=tx.now)
     if not found or found[0][0] != CampaignState.RUNNING:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, make_url, update
@@ -17,26 +17,52 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql.base import Executable
 
 from mailer.errors import ConfigError, LedgerBusy
+from mailer.ledger.dialect import Began, Dialect, Room
 from mailer.ledger.schema import tally
-from mailer.ledger.sqlite import DIALECTS, SQLite
+from mailer.ledger.sqlite import SQLite
 from mailer.ledger.statements import Prepared
+
+T = TypeVar("T")
 
 _ADD_TO_TALLY = (
     update(tally)
-    .where(tally.c.campaign_id == bindparam("in_campaign"), tally.c.state == bindparam("in_state"))
+    .where(
+        tally.c.campaign_id == bindparam("in_campaign"),
+        tally.c.state == bindparam("in_state"),
+        tally.c.slot == bindparam("in_slot"),
+    )
     .values(n=tally.c.n + bindparam("more"))
 )
+
+
+def _postgres(url: URL) -> Dialect:
+    try:
+        from mailer.ledger.postgres import Postgres
+    except ImportError:
+        raise ConfigError(
+            "a ledger on PostgreSQL needs 'psycopg': pip install 'mailer-worker[postgres]'"
+        ) from None
+    return Postgres(url)
+
+
+#: From the first part of a ledger's URL to what knows that database.
+DIALECTS: dict[str, Callable[[URL], Dialect]] = {
+    "sqlite": SQLite,
+    "postgresql": _postgres,
+    "postgresql+psycopg": _postgres,
+}
 
 
 class Transaction:
     """One transaction under way. ``now`` is the database's time at its start."""
 
-    def __init__(self, database: Database, connection: Connection, cursor: Any) -> None:
+    def __init__(self, database: Database, connection: Connection, cursor: Any, now: float) -> None:
         self.connection = connection
         self.cursor = cursor
         self.dialect = database.dialect
-        self.now = database.clock()
+        self.now = now
         self._prepared = database.prepared
+        self._shared: set[int] = set()
         self._moves: defaultdict[tuple[int, str], int] = defaultdict(int)
 
     def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
@@ -62,6 +88,22 @@ class Transaction:
     def array(self, values: Collection[Any]) -> Any:
         return self.dialect.array(values)
 
+    def share(self, campaigns: Iterable[int]) -> None:
+        """To be said before rows of these campaigns are changed, of all of them at once: until this
+        transaction ends, nobody has one of them alone. What was read before this may be stale."""
+        if new := set(campaigns) - self._shared:
+            self._shared |= new
+            self.dialect.lock(self.cursor, Room.CAMPAIGN, sorted(new), shared=True)
+
+    def alone(self, room: Room, numbers: Iterable[int] = (0,)) -> None:
+        """Until this transaction ends, nobody else has any of these. What was read before may be stale."""
+        self.dialect.lock(self.cursor, room, sorted(set(numbers)), shared=False)
+
+    def steer(self, campaigns: Iterable[int]) -> None:
+        """Until this transaction ends, nobody else changes these campaigns or their rows."""
+        self.dialect.lock(self.cursor, Room.STEERING, [0], shared=True)
+        self.alone(Room.CAMPAIGN, campaigns)
+
     def moved(self, campaign_id: int, before: str | None, after: str, rows: int = 1) -> None:
         """So many rows changed their state; None before they were there. Written to the tally at commit."""
         moves = self._moves
@@ -71,27 +113,68 @@ class Transaction:
 
     def write_tally(self) -> None:
         # Always in the same order: two transactions that wait for each other's row would never end.
-        changes = [(n, id_, str(state)) for (id_, state), n in sorted(self._moves.items()) if n]
+        slot = self.dialect.slot()
+        changes = [(n, id_, str(state), slot) for (id_, state), n in sorted(self._moves.items()) if n]
         if changes:
             self.many(_ADD_TO_TALLY, changes)
 
 
 @dataclass(slots=True)
 class _Opened:
-    dialect: SQLite
+    dialect: Dialect
     readers: Engine
     writer: Engine
     #: The writer's only one, for whoever has the turn. Kept: to take it from a pool costs 50 µs each time.
     connection: Connection | None = None
     cursor: Any = None
+    #: It has answered before, so it is worth waiting for.
+    known: bool = False
 
-    def connect(self) -> Connection:
+    def begin(self) -> tuple[Connection, Began]:
+        """A connection that broke while nobody used it is replaced."""
+        return self.patiently(self._begin)
+
+    def _begin(self) -> tuple[Connection, Began]:
         if self.connection is None:
             self.dialect.create()
             self.connection = self.writer.connect()
             driver: Any = self.connection.connection.driver_connection
             self.cursor = driver.cursor()
-        return self.connection
+        try:
+            return self.connection, self.dialect.begin(self.cursor)
+        except BaseException:
+            self.end()
+            raise
+
+    def patiently(self, first_step: Callable[[], T]) -> T:
+        """What has done nothing yet may be tried again. Raises LedgerBusy when the server stays away."""
+        give_up = time.monotonic() + self.dialect.patience
+        while True:
+            try:
+                result = first_step()
+            except Exception as error:
+                if not (self.known and self.dialect.lost(error)):
+                    raise
+                if time.monotonic() > give_up:
+                    raise LedgerBusy(_STAYS_AWAY.format(self.dialect.patience)) from None
+                time.sleep(0.1)
+            else:
+                self.known = True
+                return result
+
+    def end(self) -> None:
+        """After a commit this tells SQLAlchemy; after a failure it rolls back."""
+        connection = self.connection
+        if connection is None:
+            return
+        driver: Any = connection.connection.driver_connection
+        if self.dialect.tidy(driver):
+            if connection.in_transaction():
+                connection.rollback()
+        else:
+            self.connection = self.cursor = None
+            connection.invalidate()
+            connection.close()
 
     def close(self) -> None:
         if self.connection is not None:
@@ -102,13 +185,17 @@ class _Opened:
         self.dialect.close()
 
 
+_STAYS_AWAY = "the ledger's database has not answered for {:.0f} s: is it running? Then try again"
+
+
 class Database:
     """For all threads of a process, and for its children after a fork. Opens nothing before it is used, and
     opens again after ``close``."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        """Raises ConfigError for a URL that cannot be used."""
-        self.clock = clock
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+        """Raises ConfigError for a URL that cannot be used. ``clock`` instead of the database's is for
+        tests."""
+        self._clock = clock
         self._url = _parsed(url)
         self._statements: dict[Executable, Prepared] = {}
         self._opening = threading.Lock()
@@ -123,7 +210,7 @@ class Database:
         return self._url.render_as_string(hide_password=False)
 
     @property
-    def dialect(self) -> SQLite:
+    def dialect(self) -> Dialect:
         return self._open().dialect
 
     def exists(self) -> bool:
@@ -141,23 +228,30 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One consistent view. Never waits for writers; keep it short, the log cannot shrink meanwhile."""
         opened = self._open()
-        with opened.dialect.translated(), opened.readers.connect() as connection:
+        with opened.dialect.translated(), opened.patiently(opened.readers.connect) as connection:
             yield connection
 
+    def now(self, connection: Connection) -> float:
+        """The database's time."""
+        return self._clock() if self._clock else self.dialect.now(connection)
+
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """All or nothing. Not re-entrant. Raises LedgerBusy when no turn to write came."""
+    def write(self, *alone: int) -> Iterator[Transaction]:
+        """All or nothing. Not re-entrant. Nobody else changes the campaigns ``alone``, or their rows,
+        meanwhile. Raises LedgerBusy when no turn to write came."""
         opened = self._open()
         with opened.dialect.translated(), opened.dialect.turn():
-            connection = opened.connect()
-            opened.cursor.execute("BEGIN IMMEDIATE")
+            connection, began = opened.begin()
             try:
-                transaction = Transaction(self, connection, opened.cursor)
+                now = self._clock() if self._clock else began.now
+                transaction = Transaction(self, connection, opened.cursor, now)
+                if alone:
+                    transaction.steer(alone)
                 yield transaction
                 transaction.write_tally()
-                opened.cursor.execute("COMMIT")
+                opened.dialect.commit(opened.cursor, began)
             finally:
-                _end(connection)
+                opened.end()
 
     def prepared(self, statement: Executable) -> Prepared:
         """A statement of module level, compiled at its first use."""
@@ -184,20 +278,14 @@ class Database:
         self._opened = None
 
 
-def _end(connection: Connection) -> None:
-    """After a commit this tells SQLAlchemy; after a failure it rolls back."""
-    driver: Any = connection.connection.driver_connection
-    if connection.in_transaction():
-        connection.rollback()
-    if driver.in_transaction:
-        driver.rollback()
-
-
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        message = "the ledger URL cannot be read: expected sqlite:////path/to/mailer.db"
+        message = (
+            "the ledger URL cannot be read: expected sqlite:////path/to/mailer.db"
+            " or postgresql://user:password@host/database"
+        )
         raise ConfigError(message) from None
     if parsed.drivername not in DIALECTS:
         message = f"unknown ledger {parsed.drivername!r}, expected one of: {', '.join(DIALECTS)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, func, literal, select, update
 
-from mailer.ledger.contract import CampaignState
+from mailer.ledger.contract import CampaignState, campaign_of
 from mailer.ledger.database import Transaction
 from mailer.ledger.schema import campaign, lease, message
 from mailer.ledger.statements import one_of
@@ -43,6 +43,7 @@ _MARK = (
 
 def mark(tx: Transaction, marks: Sequence[tuple[int, int]]) -> list[bool]:
     """For each (id, fence): it is now SENDING, durably once this transaction is; or it must not be sent."""
+    tx.share(campaign_of(id_) for id_, _ in marks)
     by_fence: dict[int, list[int]] = defaultdict(list)
     for id_, fence in marks:
         by_fence[fence].append(id_)

@@ -20,11 +20,14 @@ from mailer.message import Phase, State
 #: Leases looked at in one transaction; a claim of somebody else waits no longer than that takes.
 LEASES_AT_ONCE = 20
 
+_FIRST = select(lease.c.campaign_id).where(lease.c.until <= bindparam("now")).order_by(lease.c.id).limit(1)
+
 _EXPIRED = (
-    select(lease.c.id, lease.c.campaign_id, lease.c.ids)
-    .where(lease.c.until <= bindparam("now"))
+    select(lease.c.id, lease.c.ids)
+    .where(lease.c.until <= bindparam("now"), lease.c.campaign_id == bindparam("campaign_id"))
     .order_by(lease.c.id)
     .limit(LEASES_AT_ONCE)
+    .with_for_update()
 )
 
 _LEFT = select(message.c.id, message.c.state, message.c.attempts, message.c.first_tried_at).where(
@@ -79,10 +82,16 @@ _FORGET = delete(lease).where(lease.c.id == bindparam("fence"))
 
 
 def recover(tx: Transaction) -> Recovery:
-    """Some of the leases that ran out."""
-    expired = tx.rows(_EXPIRED, now=tx.now)
+    """Some of the leases that ran out, of one campaign. Nobody marks or settles rows of it meanwhile; and
+    what was renewed until now lasts."""
+    first = tx.rows(_FIRST, now=tx.now)
+    if not first:
+        return Recovery()
+    ((campaign_id,),) = first
+    tx.steer([campaign_id])
+    expired = tx.rows(_EXPIRED, now=tx.now, campaign_id=campaign_id)
     found: Counter[str] = Counter()
-    for fence, campaign_id, ids in expired:
+    for fence, ids in expired:
         _settle_lease(tx, fence, campaign_id, ids, found)
         tx.run(_FORGET, fence=fence)
     return Recovery(len(expired), found["returned"], found["unknown"], found["retried"])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from zlib import crc32
 
-from sqlalchemy import Connection, func, insert, literal, null, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, null, select, update
 
 from mailer.ledger.contract import NewRow, row_id
 from mailer.ledger.database import Database, Transaction
@@ -25,6 +25,13 @@ _RECIPIENT = ("id", "line", "address", "cells", "files", "address_hash")
 _AGAIN = FINAL - {State.ACCEPTED, State.CANCELLED}
 
 
+_TALLIED = (
+    select(tally.c.state, func.sum(tally.c.n))
+    .where(tally.c.campaign_id == bindparam("campaign"))
+    .group_by(tally.c.state)
+)
+
+
 def pages(rows: Iterable[NewRow]) -> Iterator[list[NewRow]]:
     iterator = iter(rows)
     while page := list(islice(iterator, PAGE)):
@@ -38,10 +45,10 @@ def add(database: Database, campaign_id: int, page: Sequence[NewRow]) -> int:
         id_ = row_id(campaign_id, row.ordinal)
         messages.append((id_, campaign_id, row.lane))
         recipients.append((id_, row.line, row.address, row.cells, row.files, address_hash(row.address)))
-    with database.write() as tx:
-        added = tx.dialect.insert_new(tx.cursor, message.name, _MESSAGE, messages)
+    with database.write(campaign_id) as tx:
+        added = tx.dialect.load(tx.cursor, message.name, _MESSAGE, messages)
         if added:
-            tx.dialect.insert_new(tx.cursor, recipient.name, _RECIPIENT, recipients)
+            tx.dialect.load(tx.cursor, recipient.name, _RECIPIENT, recipients)
         tx.moved(campaign_id, None, State.PENDING, added)
     return added
 
@@ -52,8 +59,8 @@ def address_hash(address: str) -> int:
 
 
 def tallied(connection: Connection, campaign_id: int) -> dict[State, int]:
-    found = connection.execute(select(tally.c.state, tally.c.n).where(tally.c.campaign_id == campaign_id))
-    return {State(state): n for state, n in found}
+    found = connection.execute(_TALLIED, {"campaign": campaign_id})
+    return {State(state): int(n) for state, n in found}
 
 
 def waiting(tx: Transaction, campaign_id: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from mailer.ledger.database import Database
 from mailer.ledger.rows import tallied
 from mailer.ledger.schema import LATER, WAITING, campaign, leader, message, meta
 from mailer.ledger.statements import one_of
-from mailer.message import FINAL
+from mailer.message import FINAL, State
 
 _ALIVE = (CampaignState.RUNNING, CampaignState.SCHEDULED)
 
@@ -92,7 +92,7 @@ class Schedule:
         """Campaigns that run now, by priority and age. Scheduled ones whose time has come are started; one
         whose time passed more than ``misfire_after`` seconds ago is paused, and waits for a person."""
         found = [one for one in self._campaigns.in_states(_ALIVE) if one.runner is runner]
-        now = self._database.clock()
+        now = self._now() if any(one.state is CampaignState.SCHEDULED for one in found) else 0.0
         due = [one for one in found if one.state is CampaignState.SCHEDULED and (one.start_at or 0) <= now]
         if due:
             self._begin(due, now - misfire_after)
@@ -104,9 +104,11 @@ class Schedule:
         """True: it was running, nothing of it waits or is in flight, and it is FINISHED now."""
         running = campaign.c.state == CampaignState.RUNNING.value
         done = update(campaign).where(campaign.c.id == campaign_id, running)
-        with self._database.write() as tx:
-            counts = tallied(tx.connection, campaign_id)
-            if any(n for state, n in counts.items() if state not in FINAL):
+        with self._database.read() as connection:  # mostly it is not over, and that costs no lock
+            if _goes_on(tallied(connection, campaign_id)):
+                return False
+        with self._database.write(campaign_id) as tx:
+            if _goes_on(tallied(tx.connection, campaign_id)):
                 return False
             values = {
                 "state": CampaignState.FINISHED.value,
@@ -126,7 +128,7 @@ class Schedule:
             self._start(on_time)
 
     def _start(self, ids: Sequence[int]) -> None:
-        with self._database.write() as tx:
+        with self._database.write(*ids) as tx:
             tx.execute(
                 update(campaign)
                 .where(campaign.c.id.in_(ids), campaign.c.state == CampaignState.SCHEDULED.value)
@@ -141,12 +143,12 @@ class Schedule:
 
     def lanes(self, campaign_id: int) -> list[str]:
         """Those with due rows. One index step each: cheap for dozens, 0.3 s for a hundred thousand."""
-        return self._column(_LANES, campaign=campaign_id, now=self._database.clock())
+        return self._column(_LANES, campaign=campaign_id)
 
     def due(self, campaign_id: int, lane: str | None, limit: int) -> list[int]:
         """Up to ``limit`` rows that are due, of one lane or of all: first those whose time has come, then
         fresh ones in the order of the input."""
-        about = {"campaign": campaign_id, "lane": lane, "now": self._database.clock()}
+        about = {"campaign": campaign_id, "lane": lane}
         later = self._column(_LATER if lane is None else _LATER_IN_LANE, **about, limit=limit)
         left = limit - len(later)
         if not left:
@@ -157,7 +159,7 @@ class Schedule:
 
     def next_due(self, campaign_id: int) -> float | None:
         """When the next row falls due that is not due yet."""
-        found: list[float | None] = self._column(_NEXT_DUE, campaign=campaign_id, now=self._database.clock())
+        found: list[float | None] = self._column(_NEXT_DUE, campaign=campaign_id)
         return found[0]
 
     def waiting_for(self, ids: Sequence[int]) -> dict[int, float]:
@@ -165,7 +167,7 @@ class Schedule:
         given back is due since then."""
         with self._database.read() as connection:
             rows = connection.execute(_WAITING_FOR, {"ids": self._database.dialect.array(ids)}).all()
-        now = self._database.clock()
+            now = self._database.now(connection)
         return {id_: now - due_at for id_, due_at in rows}
 
     def _fresh(self, campaign_id: int, limit: int) -> list[int]:
@@ -181,7 +183,12 @@ class Schedule:
 
     def _column(self, statement: Any, **parameters: Any) -> list[Any]:
         with self._database.read() as connection:
+            parameters["now"] = self._database.now(connection)
             return list(connection.execute(statement, parameters).scalars())
+
+    def _now(self) -> float:
+        with self._database.read() as connection:
+            return self._database.now(connection)
 
     # Has the ledger been restored from a backup? (I9)
 
@@ -195,3 +202,7 @@ class Schedule:
             raised = update(meta).where(meta.c.key == "epoch").values(value=meta.c.value + 1)
             value: int = tx.execute(raised.returning(meta.c.value)).scalar_one()
             return value
+
+
+def _goes_on(counts: Mapping[State, int]) -> bool:
+    return any(n for state, n in counts.items() if state not in FINAL)

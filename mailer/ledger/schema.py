@@ -10,6 +10,7 @@ Foreign keys are not declared: every id is made from its campaign's, and the hot
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     ColumnElement,
@@ -30,6 +31,8 @@ metadata = MetaData()
 
 #: SQLite gives a table its rowid, and growing ids, only for this exact type.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
+#: An array as ``dialect.array`` makes it; on SQLite that is JSON.
+_Ids = Text().with_variant(ARRAY(BigInteger), "postgresql")
 
 
 #: One row per key: the epoch.
@@ -105,17 +108,19 @@ recipient = Table(
     Column("address_hash", BigInteger, nullable=False),
 )
 
-#: Rows of a campaign by state, changed in the transaction that changes the rows.
+#: Rows of a campaign by state, changed in the transaction that changes the rows. What counts is the sum over
+#: the slots: writers that work at the same time use different ones, and one alone may be below zero.
 tally = Table(
     "tally",
     metadata,
     Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False, server_default=text("0")),
     Column("n", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
-#: A claimed slice; its id is the fence. ``ids`` (JSON) makes an index on rows in flight unnecessary.
+#: A claimed slice; its id is the fence. ``ids`` makes an index on rows in flight unnecessary.
 lease = Table(
     "lease",
     metadata,
@@ -123,7 +128,7 @@ lease = Table(
     Column("campaign_id", BigInteger, nullable=False),
     Column("worker", Text, nullable=False),
     Column("until", Float, nullable=False),
-    Column("ids", Text, nullable=False),
+    Column("ids", _Ids, nullable=False),
     sqlite_autoincrement=True,
 )
 

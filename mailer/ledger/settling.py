@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, update
 
-from mailer.ledger.contract import CampaignState, Settlement
+from mailer.ledger.contract import CampaignState, Settlement, campaign_of
 from mailer.ledger.database import Transaction
 from mailer.ledger.schema import attempt, campaign, message
 from mailer.ledger.statements import one_of
@@ -33,7 +33,13 @@ class Held(NamedTuple):
     first_tried_at: float | None
 
 
-_HELD = select(*(message.c[name] for name in Held._fields)).where(one_of(message.c.id, "ids"))
+#: Only rows whose fence one of these settlements has: those of others stay unlocked.
+_HELD = (
+    select(*(message.c[name] for name in Held._fields))
+    .where(one_of(message.c.id, "ids"), one_of(message.c.fence, "fences"))
+    .order_by(message.c.id)
+    .with_for_update()
+)
 
 _CANCELLED = select(campaign.c.id).where(
     one_of(campaign.c.id, "ids"), campaign.c.state == CampaignState.CANCELLED.value
@@ -80,7 +86,9 @@ class _Work:
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
     """For each: it counted. It does not when the fence is an older one, or the row was settled already."""
-    found = tx.rows(_HELD, ids=tx.array([one.id for one in settlements]))
+    tx.share(campaign_of(one.id) for one in settlements)
+    fences = {one.fence for one in settlements}
+    found = tx.rows(_HELD, ids=tx.array([one.id for one in settlements]), fences=tx.array(fences))
     rows = {row[0]: Held(*row) for row in found}
     cancelled = _cancelled(tx, settlements, rows)
     work = _Work([], [], [], [])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, update
 
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Recovery, Settlement, Slice
@@ -15,13 +16,24 @@ from mailer.ledger.schema import HELD, lease, message
 from mailer.ledger.settling import settle
 from mailer.ledger.statements import one_of
 
+
+def _locked(which: ColumnElement[bool]) -> Select[Any]:
+    """In one order, because another process may be abandoning some of these leases."""
+    return select(lease.c.id).where(which).order_by(lease.c.id).with_for_update()
+
+
 _RENEW = (
     update(lease)
-    .where(one_of(lease.c.id, "fences"), lease.c.until > bindparam("now"))
+    .where(
+        lease.c.id.in_(_locked(one_of(lease.c.id, "fences"))),
+        lease.c.until > bindparam("now"),
+    )
     .values(until=bindparam("new_until"))
 )
 
-_IDS = select(lease.c.id, lease.c.ids).where(one_of(lease.c.id, "fences"))
+_IDS = (
+    select(lease.c.id, lease.c.ids).where(one_of(lease.c.id, "fences")).order_by(lease.c.id).with_for_update()
+)
 _HELD = (
     select(message.c.id)
     .where(one_of(message.c.id, "ids"), message.c.fence == bindparam("fence"), HELD)
@@ -30,7 +42,9 @@ _HELD = (
 _CLOSE = delete(lease).where(one_of(lease.c.id, "fences"))
 
 _HOW_MANY_OVER = select(func.count()).where(lease.c.until <= bindparam("now"))
-_ABANDON = update(lease).where(lease.c.worker == bindparam("owner")).values(until=0.0)
+_ABANDON = (
+    update(lease).where(lease.c.id.in_(_locked(lease.c.worker == bindparam("owner")))).values(until=0.0)
+)
 
 
 class Slices:
@@ -90,7 +104,7 @@ class Slices:
     def _over(self) -> bool:
         """Asked once a second by every pump, so without the right to write."""
         with self._database.read() as connection:
-            return bool(connection.execute(_HOW_MANY_OVER, {"now": self._database.clock()}).scalar())
+            return bool(connection.execute(_HOW_MANY_OVER, {"now": self._database.now(connection)}).scalar())
 
     def abandon(self, worker: str) -> None:
         """This worker is gone: its leases are over. ``recover`` then judges their rows."""
@@ -98,5 +112,5 @@ class Slices:
             tx.run(_ABANDON, owner=worker)
 
 
-def _done(tx: Transaction, fence: int, ids: str) -> bool:
+def _done(tx: Transaction, fence: int, ids: Any) -> bool:
     return not tx.rows(_HELD, ids=ids, fence=fence)

@@ -1,11 +1,12 @@
-"""What is special about SQLite. PostgreSQL gets a module with the same names; the statements are shared."""
+"""What is special about SQLite."""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mailer.errors import ConfigError, LedgerBusy, LedgerError
+from mailer.ledger.dialect import Began, Room
 from mailer.ledger.queueing import WriteQueue
 
 #: FULL, because a mark that a power cut forgets is a message sent twice. A long log, because a checkpoint
@@ -50,6 +52,8 @@ class SQLite:
     """One file, in WAL mode: readers never wait, writers queue (``queueing``)."""
 
     name = "sqlite"
+    slots = 1
+    patience = 0.0
 
     def __init__(self, url: URL) -> None:
         """Raises ConfigError for a ledger that only one process could see."""
@@ -101,9 +105,38 @@ class SQLite:
     def close(self) -> None:
         self._queue.close()
 
+    def slot(self) -> int:
+        return 0
+
+    def begin(self, cursor: Any) -> Began:
+        cursor.execute("BEGIN IMMEDIATE")
+        return Began(time.time())
+
+    def commit(self, cursor: Any, began: Began) -> None:
+        cursor.execute("COMMIT")
+
+    def tidy(self, driver: Any) -> bool:
+        if driver.in_transaction:
+            driver.rollback()
+        return True
+
+    def lost(self, error: BaseException) -> bool:
+        return False
+
+    def now(self, connection: Connection) -> float:
+        return time.time()
+
+    def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
+        """Nothing: who may write, writes alone."""
+
+    def hold(self, room: Room, number: int) -> None:
+        return None
+
+    def prepare(self, cursor: Any) -> None:
+        """Nothing: a new file is ready."""
+
     @staticmethod
     def array(values: Collection[Any]) -> str:
-        """A parameter for ``statements.each``."""
         return json.dumps(list(values))
 
     @staticmethod
@@ -119,6 +152,8 @@ class SQLite:
             cursor.execute(head + ",".join([row] * len(part)), tuple(chain.from_iterable(part)))
             added += cursor.rowcount
         return added
+
+    load = insert_new
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -138,7 +173,3 @@ class SQLite:
             return LedgerError(f"{self.path} cannot be used: {exc.strerror or exc}")
         advice = _ADVICE.get(code, "{file} cannot be used: {error}")
         return LedgerError(advice.format(file=self.path, error=exc))
-
-
-#: From the first part of a ledger's URL to what knows that database.
-DIALECTS: dict[str, Callable[[URL], SQLite]] = {"sqlite": SQLite}

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, inspect
 
 from mailer.errors import LedgerError
 from mailer.ledger.database import Database
+from mailer.ledger.dialect import Room
 from mailer.ledger.schema import meta
 
 #: The newest of ``migrations/versions``. Revisions are numbers, so older and newer can be told apart.
-HEAD = "0002"
+HEAD = "0003"
 
 
 def bring_up(database: Database) -> None:
@@ -24,10 +25,13 @@ def bring_up(database: Database) -> None:
         )
     if found != HEAD:
         with database.write() as transaction:
+            transaction.alone(Room.MIGRATION)
             if _revision(transaction.connection) != HEAD:  # nobody was quicker
+                transaction.dialect.prepare(transaction.cursor)
                 _upgrade(transaction.connection)
                 born = [("epoch", int(transaction.now * 1000))]
                 transaction.dialect.insert_new(transaction.cursor, meta.name, ("key", "value"), born)
+        database.close()  # its connections were opened over what was there before
 
 
 def stored_revision(database: Database) -> str | None:
@@ -44,7 +48,7 @@ def _revision(connection: Connection) -> str | None:
         found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         return found
     if tables:
-        raise LedgerError("this database holds something else: name another file with --ledger")
+        raise LedgerError("this database holds something else: name another with --ledger")
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from mailer.errors import LedgerBusy, LedgerError
 from mailer.ledger.claiming import claim
-from mailer.ledger.contract import Settlement, Slice
+from mailer.ledger.contract import Settlement, Slice, campaign_of
 from mailer.ledger.database import Transaction
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.marking import mark
@@ -132,8 +132,11 @@ class GroupCommit:
             if len(asks) == 1 or isinstance(error, LedgerBusy):
                 _note(asks, [error] * len(asks))
                 return
-            for ask in asks:
+            for at, ask in enumerate(asks):
                 self._commit([ask])
+                if isinstance(ask.answer, LedgerBusy):  # the others would wait as long, one after the other
+                    _note(asks[at:], [ask.answer] * len(asks[at:]))
+                    return
 
     def _run(self, ask: _Ask) -> None:
         try:
@@ -150,6 +153,7 @@ class GroupCommit:
 
 def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
     """Settlements first: what they give back may be claimed in the same commit."""
+    tx.share({campaign_id for ask in asks for campaign_id in _campaigns(ask)})
     settlements = [ask for ask in asks if ask.kind == "settle"]
     marks = [ask for ask in asks if ask.kind == "mark"]
     if settlements:
@@ -159,6 +163,14 @@ def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
     for ask in asks:
         if ask.kind == "claim":
             ask.answer = claim(tx, *ask.what)
+
+
+def _campaigns(ask: _Ask) -> tuple[int, ...]:
+    """Whose rows it changes."""
+    if ask.kind == "settle":
+        return (campaign_of(ask.what.id),)
+    ids = ask.what[:1] if ask.kind == "mark" else ask.what[0][:1]
+    return tuple(map(campaign_of, ids))
 
 
 def _note(asks: Sequence[_Ask], answers: Sequence[Any]) -> None:

@@ -36,8 +36,8 @@ def commits(book, monkeypatch):
     write = book.ledger.database.write
 
     @contextmanager
-    def counted():
-        with write() as tx:
+    def counted(*alone):
+        with write(*alone) as tx:
             yield tx
         seen.append(tx.now)
 

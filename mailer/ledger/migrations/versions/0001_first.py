@@ -7,6 +7,7 @@ revision = "0001"
 down_revision = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+IDS = sa.Text().with_variant(sa.ARRAY(sa.BigInteger()), "postgresql")
 WAITING = sa.text("state IN ('pending', 'deferred')")
 LATER = sa.text("state IN ('pending', 'deferred') AND due_at > 0")
 
@@ -114,7 +115,7 @@ def _work() -> None:
         sa.Column("campaign_id", sa.BigInteger(), nullable=False),
         *_texts("worker"),
         *_times("until"),
-        *_texts("ids"),
+        sa.Column("ids", IDS, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_table(

@@ -1,0 +1,91 @@
+"""What a database has to bring. The statements are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Connection, Engine
+
+
+class Room(IntEnum):
+    """What can be locked by number; "mail", and one more for each."""
+
+    MIGRATION = 0x6D61696C  # number 0
+    OPENING = 0x6D61696D  # number 0
+    STEERING = 0x6D61696E  # number 0: shared by who changes a campaign, alone for who changes a backend
+    CAMPAIGN = 0x6D61696F  # by its id
+    BUCKET = 0x6D616970  # by a hash of its key
+    WRITER = 0x6D616971  # one per process that writes
+    RUN = 0x6D616972  # a campaign that a command runs, by its id
+
+
+class Began(NamedTuple):
+    """A transaction's beginning: the database's time, and what tells later whether it was committed."""
+
+    now: float
+    witness: int = 0
+
+
+class Dialect(Protocol):
+    """One database. Safe for threads. ``translated`` is the seam at which the driver's exceptions become
+    LedgerError and LedgerBusy; nothing else raises those of the driver past it."""
+
+    #: Rows of the tally per campaign and state; a process that writes uses one of them.
+    slots: int
+    #: Seconds for which a database that has answered before is waited for when it has gone.
+    patience: float
+
+    def exists(self) -> bool: ...
+
+    def create(self) -> None: ...
+
+    def readers(self) -> Engine: ...
+
+    def writer(self) -> Engine: ...
+
+    def slot(self) -> int: ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """The right to write, for one thread. Raises LedgerBusy when it does not come."""
+
+    def begin(self, cursor: Any) -> Began: ...
+
+    def commit(self, cursor: Any, began: Began) -> None:
+        """Returns when the transaction is durable, and raises when it is not."""
+
+    def tidy(self, driver: Any) -> bool:
+        """Roll back what is left open. False: the connection is broken."""
+
+    def lost(self, error: BaseException) -> bool:
+        """The server is away, or was: the same again may succeed."""
+
+    def now(self, connection: Connection) -> float: ...
+
+    def prepare(self, cursor: Any) -> None:
+        """Before the first migration."""
+
+    def array(self, values: Collection[Any]) -> Any:
+        """A parameter for ``statements.one_of``."""
+
+    def insert_new(
+        self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> int:
+        """Insert the rows whose key is new; how many those were."""
+
+    def load(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+        """As ``insert_new`` and faster, for thousands of rows with an ``id`` as their first column, when
+        nobody else inserts rows of these ids."""
+
+    def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
+        """Until the transaction ends. ``numbers`` are sorted."""
+
+    def hold(self, room: Room, number: int) -> AbstractContextManager[str | None] | None:
+        """Held until it is left, or this process or its connection dies; it gives the name of another
+        holder, if there is one. None: all processes are on one machine, so a file can be locked."""
+
+    def translated(self) -> AbstractContextManager[None]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,352 @@
+"""What is special about PostgreSQL.
+
+Writers of several processes work at the same time, under READ COMMITTED. What SQLite's single writer gives
+for nothing is asked for here:
+
+* Whoever changes rows of a campaign shares its lock; whoever decides about all of it (pause, cancel, finish,
+  retry, recover, load rows) has it alone. These are advisory locks: their queue is fair, where row locks that
+  many share would let a pause starve, and they write nothing.
+* Locks are taken in one order, so nobody waits in a circle: campaigns by number, rows by id, keys of
+  suppressions sorted, the tally sorted and last.
+* A COMMIT whose answer is lost is looked up: every transaction leaves a random number, its witness, in a row
+  that only this writer uses. Found there, it was committed; otherwise it was not. While the old session is
+  still at work, that row is locked, and the look waits.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from mailer.errors import ConfigError, LedgerBusy, LedgerError
+from mailer.ledger.dialect import Began, Room
+
+SCHEMA = "mailer"
+
+#: How long a writer waits for the others, for a lock and for a server that restarts.
+PATIENCE_SECONDS = 60.0
+
+#: Every statement is written for an index that leads to its rows, also right after a million were loaded and
+#: before anybody has counted them; and plans are kept. A commit is durable before it is confirmed, whatever
+#: the server's default.
+_SESSION = f"""
+SET search_path TO {SCHEMA};
+SET lock_timeout = '{PATIENCE_SECONDS:.0f}s';
+SET idle_in_transaction_session_timeout = '{PATIENCE_SECONDS:.0f}s';
+SET jit = off;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+"""
+
+#: libpq's; any of them may be given in the URL. A peer that vanished is noticed within half a minute.
+_CONNECT = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+_BEGIN = f"BEGIN; {_NOW}"
+_BEGIN_WITNESSED = (
+    "BEGIN; UPDATE meta SET value = {witness} WHERE key = 'writer-{number}'"
+    " RETURNING extract(epoch FROM clock_timestamp())::float8"
+)
+_WITNESS = "SELECT value FROM meta WHERE key = %s FOR UPDATE"
+
+#: More processes than this cannot write to one ledger at once.
+_WRITERS = 1000
+_NUMBER = "SELECT k FROM generate_series(0, %s) AS k WHERE pg_try_advisory_lock(%s, k::int4) LIMIT 1"
+_ENROL = "INSERT INTO meta (key, value) VALUES (%s, 0) ON CONFLICT DO NOTHING"
+
+_LOCK = "SELECT pg_advisory_xact_lock(%s, k) FROM unnest(%s::int4[]) AS k"
+_SHARE = "SELECT pg_advisory_xact_lock_shared(%s, k) FROM unnest(%s::int4[]) AS k"
+_HOLDER = """
+SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
+"""
+
+#: PostgreSQL takes 65 535 parameters; more than this in one statement gains nothing.
+_MOST_PARAMETERS = 3000
+
+#: By SQLSTATE or its class. Only the first line of what the server said: its details quote values.
+_ADVICE = {
+    "28": "{place} refuses the login: look at user and password in the ledger's URL ({error})",
+    "3D": "{place} does not exist: create it (`createdb`), or name another in the ledger's URL",
+    "42501": "{place} refuses this user ({error}): make it the owner, or GRANT CREATE ON DATABASE to it",
+    "25006": "{place} can only be read ({error}): name the primary server in the ledger's URL",
+    "53100": "the disk of {place} is full: free some space and go on; what was not confirmed was not written",
+}
+_BUSY = {
+    "40P01": "two writers of {place} waited for each other: try again",
+    "40001": "two writers of {place} were in each other's way: try again",
+    "55P03": "another process has been writing to {place} for too long ({error}): end it, or try again",
+    "53300": "{place} has no connection left ({error}): raise max_connections, or run fewer processes",
+    "57P": "{place} is starting or going down ({error}): try again",
+}
+_AWAY = "{place} cannot be reached ({error}): is the server running?"
+
+
+class Postgres:
+    """A schema ``mailer`` in one database: several machines may work on it."""
+
+    name = "postgresql"
+    #: Eight, because every commit would otherwise wait for the flush of the one before it: see
+    #: docs/performance.md.
+    slots = 8
+    patience = PATIENCE_SECONDS
+
+    def __init__(self, url: URL) -> None:
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._place = f"database {url.database or url.username} at {url.host or 'the local socket'}"
+        self._turn = threading.Lock()
+        self._number: int | None = None
+
+    def exists(self) -> bool:
+        return True
+
+    def create(self) -> None:
+        """Nothing: migrations make the schema."""
+
+    def slot(self) -> int:
+        return (self._number or 0) % self.slots
+
+    # Connections.
+
+    def writer(self) -> Engine:
+        """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
+        engine = self._engine(StaticPool, isolation_level="AUTOCOMMIT")
+
+        @event.listens_for(engine, "connect")
+        def enrol(driver: Any, _: object) -> None:
+            driver.autocommit = True
+            (known,) = driver.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone()
+            self._number = None
+            if known:  # not before the first migration
+                found = driver.execute(_NUMBER, (_WRITERS - 1, Room.WRITER.value)).fetchone()
+                if found is None:
+                    raise LedgerBusy(f"{_WRITERS} processes write to {self._place}: end some of them")
+                self._number = int(found[0])
+                driver.execute(_ENROL, (f"writer-{self._number}",))
+
+        return engine
+
+    def readers(self) -> Engine:
+        engine = self._engine(QueuePool, pool_pre_ping=True)
+
+        @event.listens_for(engine, "connect")
+        def prepare(driver: Any, _: object) -> None:
+            driver.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            driver.read_only = True
+
+        return engine
+
+    def _engine(self, pool: type[QueuePool | StaticPool], **options: Any) -> Engine:
+        # What is wrong must not be told with the values: they are people's addresses.
+        engine = create_engine(
+            self._url,
+            poolclass=pool,
+            paramstyle="format",
+            hide_parameters=True,
+            use_native_hstore=False,
+            connect_args=self._arguments(),
+            **options,
+        )
+        event.listen(engine, "connect", self._session)
+        return engine
+
+    def _arguments(self) -> dict[str, str]:
+        about = {"application_name": f"mailer {_me()}", "client_encoding": "utf8"}
+        return {name: value for name, value in (_CONNECT | about).items() if name not in self._url.query}
+
+    def _session(self, driver: Any, _: object) -> None:
+        encoding = driver.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise ConfigError(f"{self._place} is in {encoding}: the ledger needs a database in UTF8")
+        before, driver.autocommit = driver.autocommit, True
+        driver.execute(_SESSION)
+        driver.autocommit = before
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        """One of its own, outside the pools. It must be closed."""
+        url = self._url
+        given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+        known = {name: str(value) for name, value in given.items() if value is not None}
+        text = {name: str(value) for name, value in url.query.items()}
+        driver = psycopg.connect(
+            dbname=url.database,
+            autocommit=True,
+            **(self._arguments() | text | known),  # type: ignore[arg-type]
+        )
+        self._session(driver, None)
+        return driver
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Between the threads of this process only."""
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            raise LedgerBusy("this process has been writing to the ledger for too long: try again")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Nothing: the pools are closed by their owner."""
+
+    # Transactions.
+
+    def begin(self, cursor: Any) -> Began:
+        """The time is the database's: clocks of machines differ, and leases are compared (I8)."""
+        if self._number is None:
+            witness, statement = 0, _BEGIN
+        else:
+            witness = random.getrandbits(62)
+            statement = _BEGIN_WITNESSED.format(witness=witness, number=self._number)
+        cursor.execute(statement, prepare=False)
+        cursor.nextset()
+        return Began(cursor.fetchone()[0], witness)
+
+    def commit(self, cursor: Any, began: Began) -> None:
+        """Without an answer, the witness is asked (F29). When it cannot be asked for a minute, this raises,
+        and nobody knows: a row marked by such a transaction is either still claimed, and given back when its
+        lease ends, or SENDING, and then becomes UNKNOWN. Its mark was not confirmed, so it is not sent."""
+        try:
+            cursor.execute("COMMIT")
+        except psycopg.OperationalError:
+            if not (cursor.connection.closed and began.witness and self._committed(began.witness)):
+                raise
+
+    def _committed(self, witness: int) -> bool:
+        give_up = time.monotonic() + self.patience
+        while True:
+            try:
+                with self._connect() as driver:
+                    found = driver.execute(_WITNESS, (f"writer-{self._number}",)).fetchone()
+                    return found is not None and found[0] == witness
+            except psycopg.OperationalError as error:
+                if not self.lost(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(0.1)
+
+    def tidy(self, driver: Any) -> bool:
+        if driver.closed:
+            return False
+        if driver.info.transaction_status is not TransactionStatus.IDLE:
+            driver.rollback()
+        return not driver.closed
+
+    def now(self, connection: Connection) -> float:
+        now: float = connection.exec_driver_sql(_NOW).scalar_one()
+        return now
+
+    def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
+        cursor.execute(_SHARE if shared else _LOCK, (room.value, list(numbers)))
+
+    @contextmanager
+    def hold(self, room: Room, number: int) -> Iterator[str | None]:
+        """On a connection of its own. When the server restarts the lock is gone; leases and the pump's
+        election still keep two owners apart."""
+        with self.translated():
+            driver = self._connect()
+        try:
+            with self.translated():
+                key = (room.value, number)
+                got = driver.execute("SELECT pg_try_advisory_lock(%s::int4, %s::int4)", key).fetchone()
+                other = None if got and got[0] else self._holder(driver, key)
+            yield other
+        finally:
+            driver.close()
+
+    def _holder(self, driver: psycopg.Connection[Any], key: tuple[int, int]) -> str:
+        found = driver.execute(_HOLDER, key).fetchone()
+        return str(found[0]).removeprefix("mailer ") if found else "another process"
+
+    # Rows.
+
+    def prepare(self, cursor: Any) -> None:
+        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+
+    def array(self, values: Collection[Any]) -> list[Any]:
+        return list(values)
+
+    def insert_new(
+        self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> int:
+        # Sorted: two transactions that wait for each other's key would never end.
+        rows = sorted(rows, key=lambda row: row[:2])
+        per = _MOST_PARAMETERS // len(columns)
+        row = f"({','.join(['%s'] * len(columns))})"
+        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names from schema.py
+        added = 0
+        for start in range(0, len(rows), per):
+            part = rows[start : start + per]
+            values = ",".join([row] * len(part))
+            cursor.execute(f"{head}{values} ON CONFLICT DO NOTHING", tuple(chain.from_iterable(part)))
+            added += cursor.rowcount
+        return added
+
+    def load(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+        if not rows:
+            return 0
+        fresh = {row[0]: row for row in reversed(rows)}
+        among = f"SELECT id FROM {table} WHERE id BETWEEN %s AND %s"  # noqa: S608 - names from schema.py
+        for (id_,) in cursor.execute(among, (min(fresh), max(fresh))).fetchall():
+            fresh.pop(id_, None)
+        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+            for id_ in sorted(fresh):
+                copy.write_row(fresh[id_])
+        return len(fresh)
+
+    # What goes wrong.
+
+    def lost(self, error: BaseException) -> bool:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.OperationalError):
+            return False
+        return cause.sqlstate is None or cause.sqlstate[:3] in ("57P", "533") or cause.sqlstate[:2] == "08"
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """The seam at which the driver's exceptions become ours. They are not chained: they quote values."""
+        try:
+            yield
+        except DBAPIError as exc:
+            raise self._translate(exc.orig) from None
+        except psycopg.Error as exc:
+            raise self._translate(exc) from None
+
+    def _translate(self, exc: BaseException | None) -> LedgerError:
+        state = getattr(exc, "sqlstate", None) or ""
+        said = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
+        for kind, table in ((LedgerBusy, _BUSY), (LedgerError, _ADVICE)):
+            for begin, advice in table.items():
+                if state.startswith(begin):
+                    return kind(advice.format(place=self._place, error=said))
+        if isinstance(exc, psycopg.OperationalError) and not state:
+            return LedgerError(_AWAY.format(place=self._place, error=_first_line(exc)))
+        return LedgerError(f"{self._place} cannot be used: {said or type(exc).__name__} {state}".rstrip())
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _first_line(exc: BaseException) -> str:
+    """Of the driver's own words; without an answer of the server there is no value in them."""
+    return str(exc).partition("\n")[0]
