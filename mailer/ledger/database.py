@@ -231,6 +231,11 @@ class Database:
         with opened.dialect.translated(), opened.patiently(opened.readers.connect) as connection:
             yield connection
 
+    def clock(self) -> float:
+        """The database's time, for who has no connection."""
+        with self.read() as connection:
+            return self.now(connection)
+
     def now(self, connection: Connection) -> float:
         """The database's time."""
         return self._clock() if self._clock else self.dialect.now(connection)

@@ -92,7 +92,7 @@ class Schedule:
         """Campaigns that run now, by priority and age. Scheduled ones whose time has come are started; one
         whose time passed more than ``misfire_after`` seconds ago is paused, and waits for a person."""
         found = [one for one in self._campaigns.in_states(_ALIVE) if one.runner is runner]
-        now = self._now() if any(one.state is CampaignState.SCHEDULED for one in found) else 0.0
+        now = self._database.clock() if any(one.state is CampaignState.SCHEDULED for one in found) else 0.0
         due = [one for one in found if one.state is CampaignState.SCHEDULED and (one.start_at or 0) <= now]
         if due:
             self._begin(due, now - misfire_after)
@@ -185,10 +185,6 @@ class Schedule:
         with self._database.read() as connection:
             parameters["now"] = self._database.now(connection)
             return list(connection.execute(statement, parameters).scalars())
-
-    def _now(self) -> float:
-        with self._database.read() as connection:
-            return self._database.now(connection)
 
     # Has the ledger been restored from a backup? (I9)
 
