@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from mailer.address import Address, AddressError
 from mailer.errors import ConfigError
 
 FILE_NAME = "mailer.toml"
@@ -221,6 +222,23 @@ class NotifySettings(_Table):
         if self.webhook and not self.webhook.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("webhook must be a URL: https://…")
         return self
+
+    @field_validator("redirect_to")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        """The bare address: it goes into envelopes."""
+        try:
+            return value and Address.parse(value).addr
+        except AddressError as error:
+            raise ValueError(f"not an address: {error.reason}") from None
+
+    @field_validator("allow_recipients")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if "@" not in pattern and pattern != "*":
+                raise ValueError(f"{pattern!r} fits no address; for all of a domain write '*@{pattern}'")
+        return value
 
 
 class Settings(_Table):

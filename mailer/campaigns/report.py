@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from mailer.content.lint import Finding
 
 #: Different reasons that are counted apart; all rows with their reasons are in the file of invalid rows.
 REASONS = 200
+#: The one under which the rest is counted.
+OTHER = "other reasons"
+_QUOTED = re.compile(r"'[^']*'")
 #: Rows that are named in full.
 SHOWN = 20
 
@@ -23,6 +27,7 @@ class Reason:
 
     count: int
     first_line: int
+    example: str = ""  # as it was said of the first
 
 
 @dataclass(slots=True)
@@ -31,7 +36,7 @@ class Report:
 
     tally: Tally = field(default_factory=Tally)
     duplicates: int = 0
-    reasons: dict[str, Reason] = field(default_factory=dict)
+    _kinds: dict[str, Reason] = field(default_factory=dict)
     first_invalid: list[Invalid] = field(default_factory=list)  # the first few, with reason and line
     unrendered: int = 0  # invalid because the template failed for them
     invalid_file: Path | None = None
@@ -81,9 +86,9 @@ class Report:
         return 0
 
     @property
-    def missing_attachments(self) -> list[str]:
-        """What was said of attachments that cannot be read."""
-        return [reason for reason in self.reasons if reason.startswith("attachment ")]
+    def reasons(self) -> dict[str, Reason]:
+        """By their text; values of single rows are left out where several rows share the rest."""
+        return {one.example if one.count == 1 else kind: one for kind, one in self._kinds.items()}
 
     def add_proof(self, proof: Proof) -> None:
         self.rendered += proof.rendered
@@ -102,10 +107,12 @@ class Report:
             reason = f"{row.column}: {row.reason}" if row.column else row.reason
         if len(self.first_invalid) < SHOWN:
             self.first_invalid.append(row)
-        if reason in self.reasons:
-            self.reasons[reason].count += 1
-        elif len(self.reasons) < REASONS:
-            self.reasons[reason] = Reason(1, row.line)
+        # What is quoted is the row's own value: one missing file per row is one reason, not a million.
+        kind = _QUOTED.sub("'…'", reason)
+        if kind not in self._kinds and len(self._kinds) >= REASONS:
+            kind = reason = OTHER
+        known = self._kinds.setdefault(kind, Reason(0, row.line, reason))
+        known.count += 1
 
     def close(self) -> None:
         if self.spool is not None:

@@ -37,18 +37,27 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Show]:
 
 def _bar(title: str) -> Iterator[Show]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30 if console.width >= 110 else 8),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as bar:
-        task = bar.add_task(title, total=None, text="")
-        yield lambda done, total, text: bar.update(task, completed=done, total=total or None, text=text)
+    title = title if len(title) <= 20 else f"{title[:19]}…"
+
+    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as bar:
+        task = bar.add_task(title, total=None, text="", numbers="")
+        yield lambda done, total, text: bar.update(
+            task,
+            completed=done,
+            total=total or None,
+            text=text,
+            numbers=f"{done:,}/{total:,}" if total else f"{done:,}",
+        )
 
 
 class _Lines:

@@ -60,7 +60,7 @@ def _lanes(report: Report) -> str:
 
 
 def _size(octets: int) -> str:
-    return f"{octets / 1000:.1f} kB"
+    return f"{octets / 1000:.1f} kB" if octets < 1_000_000 else f"{octets / 1_000_000:.1f} MB"
 
 
 def report_json(report: Report) -> dict[str, Any]:

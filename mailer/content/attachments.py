@@ -36,7 +36,7 @@ def record(root: Path, path: str) -> RowFile:
     try:
         found = full.stat()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(root, path, error) from None
     return _recorded(root, path, found.st_mtime_ns, found.st_size, found.st_ino)
 
 
@@ -61,7 +61,7 @@ def contents(root: Path, path: str) -> bytes:
         # Without O_NONBLOCK, opening a named pipe would wait for ever.
         descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(root, path, error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ContentError(f"attachment {path!r} is not a file")
@@ -84,5 +84,8 @@ def _below(root: Path, path: str) -> Path:
     return Path(folder, parts[-1])
 
 
-def _unreadable(path: str, error: OSError) -> ContentError:
-    return ContentError(f"attachment {path!r} cannot be read: {error.strerror or error}")
+def _unreadable(root: Path, path: str, error: OSError) -> ContentError:
+    return ContentError(
+        f"attachment {path!r} cannot be read: {error.strerror or error}",
+        hint=f"Attachments lie below {root} (the setting `files`).",
+    )

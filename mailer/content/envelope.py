@@ -75,6 +75,17 @@ class Wrapper:
 
     @classmethod
     def compiled(cls, spec: MailSpec, compile_line: Compile) -> Wrapper:
+        """Raises ContentError and TemplateError for what is wrong in every message."""
+        try:
+            return cls._compiled(spec, compile_line)
+        except ContentError as error:
+            if not error.column or error.file:
+                raise
+            # A row's cell is not at fault here, and people would look for such a column.
+            raise ContentError(f"header {error.column!r}: {error.message}", hint=error.hint) from None
+
+    @classmethod
+    def _compiled(cls, spec: MailSpec, compile_line: Compile) -> Wrapper:
         def lines(name: str, sources: Sequence[str]) -> tuple[Line, ...]:
             return tuple(Line.compiled(name, source, compile_line) for source in sources)
 

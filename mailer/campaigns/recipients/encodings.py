@@ -38,6 +38,14 @@ _CANDIDATES = (
     "koi8_r",
     "mac_roman",
 )
+_SPOKEN = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "cp1252": "Windows-1252",
+}
 #: Codecs that Python counts among the encodings of text.
 _NOT_FOR_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 #: A guess worse than this is not made; 0 is clean text, 1 is noise.
@@ -64,7 +72,16 @@ def detect(path: Path, declared: str | None) -> str:
         return _declared(declared, marked, path)
     if marked is not None:
         return marked
-    return "utf-8" if _is_utf8(sample, whole) else guess(sample, path)
+    return _unmarked_utf16(sample) or ("utf-8" if _is_utf8(sample, whole) else guess(sample, path))
+
+
+def _unmarked_utf16(sample: bytes) -> str | None:
+    """UTF-16 that lost its mark: every other octet of mostly Latin text is 0, and none else is."""
+    evens, odds = sample[:1000:2], sample[1:1000:2]
+    for zeros, letters, codec in ((odds, evens, "utf-16-le"), (evens, odds, "utf-16-be")):
+        if zeros.count(0) * 2 > len(zeros) and 0 not in letters:
+            return codec
+    return None
 
 
 def guess(sample: bytes, path: Path) -> str:
@@ -109,8 +126,7 @@ def undecodable(path: Path, codec: str) -> RecipientsError:
 
 def spoken(codec: str) -> str:
     """The name people know an encoding by."""
-    names = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp1252": "Windows-1252"}
-    return names.get(codec, codec)
+    return _SPOKEN.get(codec, codec)
 
 
 def _declared(declared: str, marked: str | None, path: Path) -> str:

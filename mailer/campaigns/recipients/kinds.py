@@ -54,6 +54,12 @@ def kind_of(path: Path, declared: str | None) -> str:
         expected = ", ".join(FORMATS)
         raise RecipientsError(f"unknown format {declared!r}, expected one of: {expected}", str(path))
     kind = FORMATS.get(name) or _by_content(head)
+    if kind == "jsonlines" and _first(head) == b"[":
+        raise RecipientsError(
+            "this is one JSON array; one object per line is wanted (JSON Lines)",
+            str(path),
+            hint=f"Convert it: jq -c '.[]' {path.name} > {path.stem}.jsonl",
+        )
     if kind == "workbook":
         raise RecipientsError("this is not an Excel workbook", str(path), hint=_SAVE_AS)
     return kind
@@ -104,4 +110,8 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
 
 def _by_content(head: bytes) -> str:
     """For standard input and unusual suffixes."""
-    return "jsonlines" if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else "delimited"
+    return "jsonlines" if _first(head) in {b"{", b"["} else "delimited"
+
+
+def _first(head: bytes) -> bytes:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]

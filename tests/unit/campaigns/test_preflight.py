@@ -75,6 +75,17 @@ def test_bad_rows_are_put_aside_and_the_good_ones_go_on(desk):
     }
 
 
+def test_the_same_fault_with_other_values_is_one_reason(desk):
+    desk.people(3)
+    desk.say("campaign.toml", desk.campaign + 'attachments = ["bills/{{ first_name }}.pdf"]\n')
+
+    ((text, reason),) = checked(desk).reasons.items()
+
+    assert text == "attachment '…' cannot be read: No such file or directory"
+    assert (reason.count, reason.first_line) == (3, 2)
+    assert "'bills/Name 1.pdf'" in reason.example
+
+
 def test_kept_rows_are_what_the_ledger_needs(desk):
     desk.say("list.csv", "email,First Name\nbad,x\nann@EXAMPLE.com,Zoë\n")
     with desk.prepared() as prepared:
@@ -155,7 +166,7 @@ def test_attachments_that_are_missing_are_named(desk):
     (row,) = report.spool
     report.close()
 
-    assert report.missing_attachments == [
+    assert [row.reason for row in report.first_invalid] == [
         "attachment 'f/user1@example.com.txt' cannot be read: No such file or directory",
         "attachment 'f/user3@example.com.txt' cannot be read: No such file or directory",
     ]

@@ -360,3 +360,17 @@ def test_now_is_the_row_s_own_time():
     composer = mail({"body.txt": "{{ now()|date('yyyy-MM-dd') }} {{ now().hour }}"}, timezone="Asia/Tokyo")
 
     assert reading.text_of(reading.read(composed(composer, {}).data), "plain") == "2025-11-21 9\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"headers": {"Bcc": "x@acme.example"}}, "header 'Bcc': this header has its own setting"),
+        ({"list_unsubscribe": ["x"]}, "header 'List-Unsubscribe': must be https:, http: or mailto:"),
+    ],
+)
+def test_what_is_wrong_in_every_message_names_the_header(given, complaint):
+    with pytest.raises(ContentError) as caught:
+        mail({"body.txt": "x"}, **given)
+
+    assert str(caught.value).startswith(complaint)

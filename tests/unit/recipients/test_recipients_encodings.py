@@ -104,8 +104,17 @@ def test_noise_is_a_question_not_a_guess(stopped):
     assert "encoding cannot be told" in str(stopped(b"email;name\nann@example.com;" + noise + b"\n"))
 
 
-def test_utf16_without_a_mark_stops_with_advice(stopped):
-    error = stopped("email;name\nann@example.com;Ann\n".encode("utf-16-le"))
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["Ann", "Jörg Łukasz"])
+def test_utf16_without_a_mark_is_known_by_its_zeros(opened, codec, name):
+    text = f"email;name\nann@example.com;{name}\n"
+    reader = opened(text.encode(codec))
 
-    assert (error.line, error.message) == (1, "there is a NUL byte here")
-    assert 'encoding = "utf-16-le"' in error.hint
+    assert [entry.cells["name"] for entry in reader] == [name]
+    assert reader.described == "CSV, semicolon, UTF-16"
+
+
+def test_a_stray_zero_is_no_utf16(stopped):
+    error = stopped(b"email;name\nann@example.com;A\0nn\n")
+
+    assert (error.line, error.message) == (2, "there is a NUL byte here")

@@ -189,6 +189,14 @@ def test_a_csv_called_xlsx_is_no_workbook(stopped):
     assert stopped("email\na@example.com\n", ".xlsx").message == "this is not an Excel workbook"
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ""])
+def test_an_array_of_objects_is_told_from_a_list(stopped, suffix):
+    error = stopped('[{"email": "ann@example.com"}]', suffix)
+
+    assert "one JSON array" in error.message
+    assert "jq -c '.[]'" in error.hint
+
+
 def test_an_unknown_format_and_a_missing_file_stop(stopped, opened, tmp_path):
     assert "unknown format 'xml', expected one of: csv" in str(stopped("email\n", format="xml"))
 

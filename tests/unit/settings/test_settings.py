@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 
@@ -112,6 +113,27 @@ def test_every_complaint_at_once_with_its_place(write):
     assert "processes: Input should be greater than or equal to 1" in text
     assert "backends.a.conections: no such setting; did you mean 'connections'?" in text
     assert "safety.redirect: no such setting; did you mean 'redirect_to'?" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('redirect_to = "nobody"', "safety.redirect_to: not an address: "),
+        (
+            'allow_recipients = ["acme.example"]',
+            "for all of a domain write '*@acme.example'",
+        ),
+    ],
+)
+def test_guard_rails_that_guard_nothing_are_refused(write, line, complaint):
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        Settings.load(write(f"[safety]\n{line}\n"))
+
+
+def test_mail_is_redirected_to_the_bare_address(write):
+    folder = write('[safety]\nredirect_to = "Me <me@acme.example>"\nallow_recipients = ["*"]\n')
+
+    assert Settings.load(folder).safety.redirect_to == "me@acme.example"
 
 
 def test_a_backend_says_where_it_is_in_one_way(write):
