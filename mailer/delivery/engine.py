@@ -17,7 +17,7 @@ from mailer.delivery.observer import Observer, Silent
 from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.sender import Sender
-from mailer.delivery.throttle import Throttle
+from mailer.delivery.throttle import Keys, Throttle
 from mailer.delivery.verdicts import may_be_resent
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Row, Settlement, campaign_of
@@ -174,9 +174,7 @@ class Engine:
             if self._draining:
                 job.halt()
             for backend, rows in self._admitted(job).items():
-                allowed = await self._allowed(job, backend, rows)
-                carrier = self._carriers[backend]
-                carrier.put([(job, row) for row in await self._sure(job, carrier, allowed)])
+                await self._start(job, backend, rows)
             await job.done
         finally:
             self._keeper.remove(job)
@@ -207,15 +205,31 @@ class Engine:
             ways.setdefault(way.backend, []).append(row)
         return ways
 
-    async def _allowed(self, job: Job, backend: str, rows: Sequence[Row]) -> Sequence[Row]:
+    async def _start(self, job: Job, backend: str, rows: Sequence[Row]) -> None:
+        """Rows with other limits do not wait for each other: a take may last a moment."""
         if self._throttle is None or job.halted:
-            return rows
-        allowed, held = await self._throttle.allow(backend, job.composition, rows)
-        now = self._clock() + job.skew
-        for row, wait in held:
+            await self._put(job, backend, rows)
+            return
+        groups = self._throttle.groups(backend, job.composition, rows)
+        takes = [self._take(self._throttle, job, backend, keys, group) for keys, group in groups.items()]
+        failed = [one for one in await asyncio.gather(*takes, return_exceptions=True) if one is not None]
+        if failed:
+            job.halt()
+            raise failed[0]
+
+    async def _take(
+        self, throttle: Throttle, job: Job, backend: str, keys: Keys, rows: Sequence[Row]
+    ) -> None:
+        allowed, held, wait = await throttle.take(keys, rows)
+        due = self._clock() + job.skew + wait
+        for row in held:
             self._observer.waited(backend, wait)
-            self._sender.give_back(job, row, now + wait)
-        return allowed
+            self._sender.give_back(job, row, due)
+        await self._put(job, backend, allowed)
+
+    async def _put(self, job: Job, backend: str, rows: Sequence[Row]) -> None:
+        carrier = self._carriers[backend]
+        carrier.put([(job, row) for row in await self._sure(job, carrier, rows)])
 
     async def _sure(self, job: Job, carrier: Carrier, rows: Sequence[Row]) -> Sequence[Row]:
         """Without those that may have been sent, and must not be sent again any more (I2)."""

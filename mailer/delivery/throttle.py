@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from mailer.delivery.compositions import Composition
-from mailer.delivery.contract import Grant, Limiter
+from mailer.delivery.contract import Limiter
 from mailer.delivery.limits.plan import Limits, lane_key
 from mailer.errors import LimitsUnavailable
 from mailer.ledger.contract import Row
@@ -42,24 +41,26 @@ class Throttle:
     async def close(self) -> None:
         await self._limiter.close()
 
-    async def allow(
+    def groups(
         self, backend: str, composition: Composition, rows: Sequence[Row]
-    ) -> tuple[Sequence[Row], Sequence[tuple[Row, float]]]:
-        """Rows that may go over this backend now, and the others with the seconds they have to wait."""
+    ) -> Mapping[Keys, Sequence[Row]]:
+        """Rows by what limits them over this backend; one ``take`` for each."""
         if self._told.get(composition.campaign_id) != composition.revision:
             # No pump tells those that do not lead.
             self.set_campaign(composition.campaign_id, composition.rates, composition.identities.domain)
             self._told[composition.campaign_id] = composition.revision
-        groups = self._by_keys(backend, composition, rows)
-        if not any(groups):
-            return rows, ()
-        grants = await asyncio.gather(*(self._take(keys, len(group)) for keys, group in groups.items()))
-        allowed: list[Row] = []
-        held: list[tuple[Row, float]] = []
-        for group, grant in zip(groups.values(), grants, strict=True):
-            allowed += group[: grant.granted]
-            held += ((row, grant.wait) for row in group[grant.granted :])
-        return allowed, held
+        return self._by_keys(backend, composition, rows)
+
+    async def take(self, keys: Keys, rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row], float]:
+        """Rows that may go now, the others, and the seconds that those have to wait."""
+        if not keys:
+            return rows, (), 0.0
+        try:
+            grant = await self._limiter.take(keys, len(rows))
+        except LimitsUnavailable as error:
+            log.warning("%s; %d rows wait", error, len(rows))
+            return (), rows, UNAVAILABLE_SECONDS
+        return rows[: grant.granted], rows[grant.granted :], grant.wait
 
     async def slow_down(self, backend: str, lane: str, seconds: float | None) -> None:
         """This provider asked for less."""
@@ -89,13 +90,6 @@ class Throttle:
         except LimitsUnavailable:  # the engines say so
             return 0, UNAVAILABLE_SECONDS
         return grant.granted, grant.wait
-
-    async def _take(self, keys: Keys, wanted: int) -> Grant:
-        try:
-            return await self._limiter.take(keys, wanted)
-        except LimitsUnavailable as error:
-            log.warning("%s; %d rows wait", error, wanted)
-            return Grant(0, UNAVAILABLE_SECONDS)
 
     def _by_keys(
         self, backend: str, composition: Composition, rows: Sequence[Row]

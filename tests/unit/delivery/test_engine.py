@@ -388,6 +388,45 @@ async def test_what_a_limit_holds_back_is_given_back_unspent_with_a_time(world: 
     assert min(row.due_at for row in held) > world.clock()
 
 
+async def test_rows_of_one_lane_do_not_wait_for_the_limits_of_another(world: World):
+    """A take may wait a moment for its window; a lane that was slowed down waits at each."""
+    limits = Limits({"main": BackendRates(lanes={"lane-1": ("1/h",)})})
+    go_on = asyncio.Event()
+
+    class Waiting(MemoryLimiter):
+        async def take(self, keys, wanted):
+            await go_on.wait()
+            return await super().take(keys, wanted)
+
+    campaign = world.campaign(20, lanes=2)
+    engine = world.engine(throttle=Throttle(limits, Waiting(limits)))
+    delivering = asyncio.create_task(engine.deliver(world.ids(campaign, 20)))
+
+    while len(world.backend.sent) < 10:
+        await asyncio.sleep(0.01)
+
+    assert world.backend.copies().keys() == {f"person-{n}@lane-0.example" for n in range(2, 21, 2)}
+    go_on.set()
+    await delivering
+    assert world.states(campaign) == {State.ACCEPTED: 11, State.PENDING: 9}
+
+
+async def test_a_lane_that_is_slowed_down_slows_no_other(world: World):
+    slow = Deferred(REPLY, slow_down=True, retry_after=60.0)
+    world.backend.script = lambda message: slow if "lane-1" in message.recipients[0] else accepted(message)
+    limits = Limits({})
+    campaign = world.campaign(200, lanes=2)
+    engine = world.engine(throttle=Throttle(limits, MemoryLimiter(limits)))
+
+    await engine.deliver(world.ids(campaign, 2))
+    await engine.deliver(world.ids(campaign, 200))
+
+    sent = world.states(campaign)
+    assert sent[State.ACCEPTED] == 100
+    assert sent[State.DEFERRED] < 10
+    assert sent[State.PENDING] > 90
+
+
 async def test_a_provider_that_asks_for_less_gets_less(world: World):
     world.backend.script = lambda _: Deferred(REPLY, slow_down=True)
     limits = Limits({})
