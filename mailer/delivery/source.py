@@ -151,12 +151,15 @@ class Source:
 
     async def _by_keys(self, throttle: Throttle) -> Mapping[Keys, Sequence[str] | None]:
         campaign_id, backend = self.campaign.id, self.campaign.backend
-        if not throttle.tells_lanes_apart(backend):
-            return {throttle.keys(backend, "", campaign_id): None}
+        usual = throttle.keys(backend, "", campaign_id)
+        apart = throttle.lanes_apart(backend)
+        if not apart:
+            return {usual: None}
         by_keys: dict[Keys, list[str]] = {}
         for lane in await self._writer.run(lambda ledger: ledger.schedule.lanes(campaign_id)):
-            by_keys.setdefault(throttle.keys(backend, lane, campaign_id), []).append(lane)
-        return by_keys
+            keys = throttle.keys(backend, lane, campaign_id) if lane in apart else usual
+            by_keys.setdefault(keys, []).append(lane)
+        return by_keys if by_keys.keys() - {usual} else {usual: None}
 
 
 def _group(known: Lanes | None, keys: Keys, lanes: Sequence[str] | None) -> Lanes:

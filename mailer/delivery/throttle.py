@@ -79,9 +79,9 @@ class Throttle:
             self.via(backend), lane, domain=lane, campaign_id=campaign_id, sender=sender, messages=0
         )
 
-    def tells_lanes_apart(self, backend: str) -> bool:
-        """Whether any lane of this backend has limits of its own now."""
-        return self._limits.tells_lanes_apart(self.via(backend))
+    def lanes_apart(self, backend: str) -> frozenset[str]:
+        """Lanes of this backend that have limits of their own now."""
+        return self._limits.lanes_apart(self.via(backend))
 
     async def room(self, keys: Keys) -> tuple[int, float]:
         """Messages that may go now, and the seconds until more may."""

@@ -113,10 +113,15 @@ class Limits:
         )
         return tuple(key for key in keys if self._limited(key))
 
-    def tells_lanes_apart(self, backend: str) -> bool:
-        """Whether some lanes or domains of this backend have limits that others have not."""
-        own = (f"lane:{backend}:", f"domain:{backend}:")
-        return any(key.startswith(own) for key in (*self._rates, *self._warmups, *self._slowed))
+    def lanes_apart(self, backend: str) -> frozenset[str]:
+        """Lanes and domains of this backend that have limits which the others have not."""
+        beginnings = (f"lane:{backend}:", f"domain:{backend}:")
+        return frozenset(
+            key.removeprefix(own)
+            for key in (*self._rates, *self._warmups, *self._slowed)
+            for own in beginnings
+            if key.startswith(own)
+        )
 
     def rates(self, key: str) -> tuple[Rate, ...]:
         return self._rates.get(key, ())
