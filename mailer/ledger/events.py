@@ -29,7 +29,8 @@ class Events:
             self._database.clock() - NEWS_SECONDS < _AT,
         )
         with self._database.read() as connection:
-            events = dict(connection.execute(select(campaign.c.id, campaign.c.event).where(*news)).tuples())
+            rows = connection.execute(select(campaign.c.id, campaign.c.event).where(*news))
+            events: dict[int, str] = dict(tuple(row) for row in rows)
             found = campaigns_where(connection, campaign.c.id.in_(list(events))) if events else []
         return [(one, Event(events[one.id])) for one in found]
 

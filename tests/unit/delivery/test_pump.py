@@ -18,7 +18,7 @@ from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.pump import Allowance, Pump
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, LedgerError
-from mailer.ledger.contract import CampaignState, Runner, campaign_of, ordinal_of
+from mailer.ledger.contract import Campaign, CampaignState, Runner, campaign_of, ordinal_of
 from mailer.ledger.schedule import MISSED
 from mailer.message import Deferred, Reply, State
 from tests.delivering import ScriptedBackend, World, accepted
@@ -141,27 +141,40 @@ async def test_rows_that_are_not_due_wait_until_they_are(world: World):
     assert [hint.ids for hint in desk.hints] == [tuple(world.ids(campaign, 1))]
 
 
-async def test_a_small_campaign_behind_a_large_one_starts_at_once(world: World):
-    large = world.campaign(100_000)
-    order: list[int] = []
+async def test_a_small_campaign_is_done_before_a_large_one_has_sent_two_percent_more(world: World):
+    """Opened behind it, and looked at exactly: the large one is stopped the moment the small one is done."""
+    large = world.campaign(60_000)
+    late: list[Campaign] = []
+    order: Counter[int] = Counter()
 
     async def note(message):
-        order.append(campaign_of(message.id))
+        order[campaign_of(message.id)] += 1
+        if order.total() == 500:  # in the middle of a slice
+            order.clear()
+            late.append(await world.writer.run(lambda _: world.campaign(100)))
+        if late and order[late[0].id] == 100 and not seen:
+            seen.append(order[large.id])
 
+    seen: list[int] = []
     world.backend.after_mark = note
-    made = working(world, world.engine())
-    stop = asyncio.Event()
-    running = asyncio.create_task(made.run(stop))
-    await until(lambda: len(order) > 1000)
-    small = world.campaign(100)
-    before = len(order)
+    await run_until(working(world, world.engine()), lambda: seen)
 
-    await until(lambda: world.states(small) == {State.ACCEPTED: 100})
-    stop.set()
-    await running
+    assert seen[0] <= large.total * 2 // 100
 
-    last = max(place for place, campaign_id in enumerate(order) if campaign_id == small.id)
-    assert order[before:last].count(large.id) < 2000
+
+async def test_a_higher_priority_goes_before_whatever_is_under_way(world: World):
+    world.campaign(5000)
+    desk = Desk(capacity=1000)
+    made = pump(world, desk)
+    await made.tick()
+    urgent = world.campaign(300)
+    world.ledger.campaigns.set_priority(urgent.id, 5)
+    desk.hints.clear()
+    world.clock.ahead += 1
+
+    await made.tick()
+
+    assert [campaign_of(hint.ids[0]) for hint in desk.hints][:2] == [urgent.id, urgent.id]
 
 
 async def test_campaigns_of_equal_size_share_what_is_free(world: World):
