@@ -201,6 +201,23 @@ class SafetySettings(_Table):
     )
     pause_at_least: int = Field(100, ge=1, description="nothing is judged by fewer recipients than this")
 
+    @field_validator("redirect_to")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        """The bare address: it goes into envelopes."""
+        try:
+            return value and Address.parse(value).addr
+        except AddressError as error:
+            raise ValueError(f"not an address: {error.reason}") from None
+
+    @field_validator("allow_recipients")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if "@" not in pattern and pattern != "*":
+                raise ValueError(f"{pattern!r} fits no address; for all of a domain write '*@{pattern}'")
+        return value
+
 
 class NotifySettings(_Table):
     """``[notify]``: who is told when a campaign pauses by itself or finishes."""
@@ -222,23 +239,6 @@ class NotifySettings(_Table):
         if self.webhook and not self.webhook.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("webhook must be a URL: https://…")
         return self
-
-    @field_validator("redirect_to")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        """The bare address: it goes into envelopes."""
-        try:
-            return value and Address.parse(value).addr
-        except AddressError as error:
-            raise ValueError(f"not an address: {error.reason}") from None
-
-    @field_validator("allow_recipients")
-    @classmethod
-    def _patterns(cls, value: list[str]) -> list[str]:
-        for pattern in value:
-            if "@" not in pattern and pattern != "*":
-                raise ValueError(f"{pattern!r} fits no address; for all of a domain write '*@{pattern}'")
-        return value
 
 
 class Settings(_Table):
