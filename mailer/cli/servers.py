@@ -81,17 +81,24 @@ def sink(
     store: Annotated[
         Path | None, typer.Option("--store", help="Keep messages in this folder; else they are only counted.")
     ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Show in a browser what arrives.")] = False,
+    web_port: Annotated[
+        int, typer.Option("--web-port", min=0, max=65535, help="Port of the pages; 0 takes any free one.")
+    ] = 8025,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON line per message, and the summary.")
     ] = False,
 ) -> None:
     """Run a mail server for tests that can be told to misbehave.
 
-    Nothing that it takes is ever delivered. Ctrl-C prints what arrived.
+    Nothing that it takes is ever delivered. Ctrl-C prints what arrived. `--web` keeps messages until then,
+    or for longer with `--store`.
 
-    Example: mailer sink --port 2525 --store arrived/
+    Example: mailer sink --web
     """
     import dataclasses
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
     from mailer.sink.config import SinkConfig, load
     from mailer.sink.runner import run
@@ -99,4 +106,8 @@ def sink(
     wanted = load(config) if config else SinkConfig()
     given: dict[str, Any] = {"port": port, "host": host, "store": store}
     wanted = dataclasses.replace(wanted, **{key: value for key, value in given.items() if value is not None})
-    run(wanted, as_json=as_json)
+    with ExitStack() as stack:
+        if web and wanted.store is None:
+            folder = stack.enter_context(TemporaryDirectory(prefix="mailer-sink-"))
+            wanted = dataclasses.replace(wanted, store=Path(folder))
+        run(wanted, as_json=as_json, web=web_port if web else None)

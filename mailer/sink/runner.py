@@ -7,10 +7,13 @@ import json
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TextIO
 
 import uvloop
 
+from mailer.errors import ConfigError
 from mailer.sink.config import SinkConfig
 from mailer.sink.received import Received
 from mailer.sink.server import Sink
@@ -18,27 +21,63 @@ from mailer.sink.store import Taken, envelope
 
 
 def run(
-    config: SinkConfig, *, as_json: bool = False, each: bool = True, output: TextIO | None = None
+    config: SinkConfig,
+    *,
+    as_json: bool = False,
+    each: bool = True,
+    output: TextIO | None = None,
+    web: int | None = None,
 ) -> Received:
     """Serve until SIGINT or SIGTERM; a summary is the last thing printed.
 
-    ``as_json`` prints one object per line: ``listening``, with ``each`` one ``message`` per message taken,
-    ``summary``. Raises ConfigError when it cannot listen.
+    ``as_json`` prints one object per line: ``listening``, with ``web`` one more for its pages, with ``each``
+    one ``message`` per message taken, ``summary``. ``web`` is the port of pages that show what is in
+    ``config.store``. Raises ConfigError when it cannot listen.
     """
     report = _Report(output or sys.stdout, as_json=as_json)
-    return uvloop.run(_serve(config, report, each=each))
+    return uvloop.run(_serve(config, report, each=each, web=web))
 
 
-async def _serve(config: SinkConfig, report: _Report, *, each: bool) -> Received:
+async def _serve(config: SinkConfig, report: _Report, *, each: bool, web: int | None) -> Received:
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     started = time.monotonic()
-    async with Sink(config, on_message=report.message if each else None) as sink:
+    async with AsyncExitStack() as stack:
+        watchers: list[Callable[[Taken], None]] = [report.message] if each else []
+        sink = await stack.enter_async_context(
+            Sink(config, on_message=_all_of(watchers) if each or web is not None else None)
+        )
         report.listening(config, sink.port)
+        if web is not None:
+            await stack.enter_async_context(_pages(config, web, watchers, report))
         await stop.wait()
     report.summary(sink.received, time.monotonic() - started)
     return sink.received
+
+
+def _all_of(watchers: list[Callable[[Taken], None]]) -> Callable[[Taken], None]:
+    def tell(taken: Taken) -> None:
+        for watch in watchers:
+            watch(taken)
+
+    return tell
+
+
+@asynccontextmanager
+async def _pages(
+    config: SinkConfig, port: int, watchers: list[Callable[[Taken], None]], report: _Report
+) -> AsyncIterator[None]:
+    from mailer.sink.mailbox import Mailbox
+    from mailer.sink.web import Bell, app, serving
+
+    if config.store is None:
+        raise ConfigError("--web shows what is stored, and nothing is: give --store FOLDER")
+    bell = Bell()
+    watchers.append(lambda _: bell.ring())
+    async with serving(app(Mailbox(config.store), bell), config.host, port) as real:
+        report.pages(config.host, real)
+        yield
 
 
 class _Report:
@@ -53,6 +92,10 @@ class _Report:
         rules = f", {len(config.rules)} rules" if config.rules else ""
         text = f"mailer sink listens on {config.host}:{port}; messages are {kept}{rules}. Ctrl-C ends it."
         self._print({"event": "listening", "host": config.host, "port": port}, text)
+
+    def pages(self, host: str, port: int) -> None:
+        url = f"http://{host}:{port}/"
+        self._print({"event": "web", "url": url}, f"What arrived is shown at {url}")
 
     def message(self, taken: Taken) -> None:
         recipients = ", ".join(taken.recipients)
