@@ -12,7 +12,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mailer.sink.store import INDEX
 
@@ -123,7 +123,7 @@ class Mailbox:
             yield int(Path(entry["file"]).stem), entry
 
     def _message(self, number: int) -> EmailMessage:
-        return cast("EmailMessage", message_from_bytes(self.source(number), policy=policy.default))
+        return message_from_bytes(self.source(number), policy=policy.default)
 
     def _read_letter(self, number: int) -> Letter:
         message = self._message(number)
@@ -140,7 +140,7 @@ class Mailbox:
 def _leaves(message: EmailMessage) -> Iterator[EmailMessage]:
     for part in message.walk():
         if not part.is_multipart():
-            yield cast("EmailMessage", part)
+            yield part
 
 
 def _part(number: int, leaf: EmailMessage) -> Part:

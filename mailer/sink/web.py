@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -31,7 +32,7 @@ ALIVE_SECONDS = 15.0
 
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; frame-src 'self';"
-    " img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _MAIL_POLICY = (
     "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:;"
@@ -127,14 +128,16 @@ def app(mailbox: Mailbox, bell: Bell) -> FastAPI:
 @asynccontextmanager
 async def serving(api: FastAPI, host: str, port: int) -> AsyncIterator[int]:
     """Serve on this event loop; yields the real port. Raises ConfigError when it cannot listen."""
-    server = _Server(uvicorn.Config(api, host=host, port=port, log_level="critical", lifespan="off"))
-    running = asyncio.create_task(server.serve())
-    while not server.started and not running.done():
-        await asyncio.sleep(0.01)
-    if running.done():
-        raise ConfigError(f"cannot listen on {host}:{port}: give --web another port, 0 takes any free one")
     try:
-        yield int(server.servers[0].sockets[0].getsockname()[1])
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; try another --web-port"
+        ) from None
+    server = _Server(uvicorn.Config(api, log_level="critical", lifespan="off"))
+    running = asyncio.create_task(server.serve([listener]))
+    try:
+        yield int(listener.getsockname()[1])
     finally:
         server.should_exit = server.force_exit = True
         await running
@@ -146,12 +149,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-    async def serve(self, sockets: Any = None) -> None:
-        try:
-            await super().serve(sockets)
-        except SystemExit:  # its word for a port that is taken
-            return
 
 
 async def _only_this_machine(request: Request, go_on: Any) -> Response:

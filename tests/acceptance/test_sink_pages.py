@@ -1,0 +1,142 @@
+"""``mailer sink --web`` in a real browser: what arrives is seen, and can do nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from email.message import EmailMessage
+
+import pytest
+
+from tests.servers import need
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+HTML = '<html><body><h1>Hello Zoë</h1><img src="cid:logo@x" id="logo"></body></html>'
+HOSTILE = """<html><body><h1>Hello Zoë</h1><script>parent.document.title = "owned"</script>
+<img src="http://127.0.0.1:{port}/tracker.png"><form action="http://127.0.0.1:{port}/"></form></body></html>"""
+#: The smallest GIF there is.
+GIF = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
+
+
+def letter(subject: str, html: str = HTML) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "me@acme.example", "you@example.com", subject
+    message.set_content("The text of it.")
+    message.add_alternative(html, subtype="html")
+    message.get_payload()[1].add_related(GIF, "image", "gif", cid="<logo@x>", filename="logo.gif")
+    message.add_attachment(b"%PDF-1.4 x", "application", "pdf", filename="rechnung-ä.pdf")
+    return message
+
+
+class Sink:
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "-m", "mailer", "sink", "--port", "0", "--json", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = json.loads(self.process.stdout.readline())["port"]
+        self.url = json.loads(self.process.stdout.readline())["url"]
+
+    def send(self, message: EmailMessage) -> None:
+        with smtplib.SMTP("127.0.0.1", self.port) as smtp:
+            smtp.send_message(message)
+
+    def get(self, path: str, host: str = "") -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, dict(refused.headers), refused.read()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=20)
+
+
+@pytest.fixture
+def sink():
+    sink = Sink("--web", "--web-port", "0")
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture
+def browser():
+    binary = need("chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=binary, args=quiet)
+        yield browser
+        browser.close()
+
+
+def test_mail_is_seen_as_it_arrives(sink, browser):
+    sink.send(letter("First of all"))
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(sink.url)
+    page.get_by_text("First of all").click()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", name="Hello Zoë").wait_for()
+    assert frame.locator("#logo").evaluate("image => image.naturalWidth") == 1
+    page.get_by_role("button", name="Phone").click()
+    assert page.locator("iframe").bounding_box()["width"] == 375
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_text("The text of it.").wait_for()
+    page.get_by_role("tab", name="Headers").click()
+    page.get_by_text("Decoded from RFC 2047.").wait_for()
+    page.get_by_role("tab", name="Source").click()
+    page.get_by_text("Content-Type: multipart/mixed").first.wait_for()
+    page.get_by_role("link", name="rechnung-ä.pdf").wait_for()
+
+    sink.send(letter("Second"))
+    page.get_by_role("button", name="Second").wait_for()  # by itself
+    page.get_by_label("Search").fill("second")
+    page.get_by_role("button", name="First of all").wait_for(state="hidden")
+
+
+def test_mail_can_do_nothing(sink, browser):
+    with socket.create_server(("127.0.0.1", 0)) as tracker:
+        tracker.setblocking(False)
+        port = tracker.getsockname()[1]
+        sink.send(letter("<img src=x onerror=parent.document.title='owned'>", HOSTILE.format(port=port)))
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(f"{sink.url}#1")
+        page.frame_locator("iframe").get_by_role("heading", name="Hello Zoë").wait_for()
+        page.wait_for_load_state("load")
+
+        assert page.title().startswith("<img src=x")
+        with pytest.raises(BlockingIOError):
+            tracker.accept()
+    assert page.get_by_role("button", name="← All messages").is_visible()
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+def test_only_this_machine_may_look(sink):
+    sink.send(letter("x"))
+
+    assert sink.get("messages", host="rebound.example")[0] == 421
+    assert sink.get("messages/7")[0] == 404
+    assert sink.get("pages/../web.py")[0] == 404
+    status, headers, body = sink.get("messages/1/parts/4")
+    assert (status, body) == (200, b"%PDF-1.4 x")
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''rechnung-%C3%A4.pdf"
+    assert headers["content-type"] == "application/octet-stream"
+    assert "script-src 'self'" in sink.get("")[1]["content-security-policy"]
+
+
+def test_a_port_that_is_taken_is_said(sink):
+    port = sink.url.rsplit(":", 1)[1].strip("/")
+    command = [sys.executable, "-m", "mailer", "sink", "--port", "0", "--web", "--web-port", port]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode == 2
+    assert "--web-port" in done.stderr
+    assert "Traceback" not in done.stderr
