@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the servers that tests need beyond Python: redis-server, PostgreSQL, Postfix's smtp-sink,
-# swaks, msmtp.
+# swaks, msmtp, and Chromium for pages.
 # As root on Debian or Ubuntu; anywhere else it names what is missing, which is an error only when CI is set.
 # Running it again costs nothing.
 set -eu
