@@ -100,6 +100,9 @@ class BackendSettings(_Table):
     password_file: Path | None = Field(None, description="file that holds the password, as a secret mount")
     key_file: Path | None = Field(None, description="file that holds a provider's API key")
     connections: int = Field(10, ge=1, le=1000, description="connections in total, over all processes")
+    transactional_reserve: int = Field(
+        1, ge=0, le=1000, description="of these, how many workers never use for bulk mail"
+    )
     rate: str | list[str] = Field(
         default_factory=list, description='limits, all must allow: `"100/s"` or `["100/s", "50000/d"]`'
     )

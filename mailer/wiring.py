@@ -13,6 +13,7 @@ from mailer.backends.presets import Preset
 from mailer.campaigns.durations import seconds
 from mailer.delivery.brake import BrakeLimits
 from mailer.delivery.limits.plan import BackendRates, WarmupPlan
+from mailer.delivery.limits.shares import Lot
 from mailer.delivery.notices import NotifyConfig
 from mailer.delivery.oversight import Care
 from mailer.delivery.routes import Route
@@ -78,6 +79,14 @@ def backend_rates(settings: Settings) -> dict[str, BackendRates]:
 def sender_rates(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The limits of every domain that mail is sent from."""
     return {domain: as_rates(sender.rate) for domain, sender in settings.senders.items()}
+
+
+def connection_lots(settings: Settings) -> dict[str, Lot]:
+    """The connections of every backend, as all workers share them."""
+    return {
+        name: Lot(_connections(name, backend), backend.transactional_reserve)
+        for name, backend in settings.backends.items()
+    }
 
 
 def limits_url(settings: Settings) -> str | None:

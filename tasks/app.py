@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from celery import Celery, bootsteps
@@ -56,7 +57,12 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         _assert_configuration(worker.app)
-        runtime = Runtime(worker.app.settings, worker=worker_name(worker.hostname), on_death=_end)
+        runtime = Runtime(
+            worker.app.settings,
+            worker=worker_name(worker.hostname),
+            on_death=_end,
+            stream=stream_of(worker.app.amqp.queues.consume_from),
+        )
         try:
             runtime.start()
         except MailerError as error:
@@ -87,6 +93,11 @@ def make_app(settings: Settings) -> Celery:
 def worker_name(hostname: str) -> str:
     """Of this process alone: nobody else gives back what it holds."""
     return f"{hostname}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def stream_of(queues: Iterable[str]) -> str:
+    """Which connections a worker may use: all of them only when it carries nothing but transactional mail."""
+    return "bulk" if "bulk" in queues else "transactional"
 
 
 def _assert_configuration(app: Celery) -> None:

@@ -12,6 +12,7 @@ from mailer import wiring
 from mailer.delivery import epoch
 from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.hints import CeleryDispatcher
+from mailer.delivery.limits.shares import BULK
 from mailer.delivery.pump import Pump
 from mailer.delivery.runner import beside
 from mailer.delivery.station import Station, StationConfig
@@ -30,13 +31,14 @@ class Rooms:
     """Entered on the event loop that is to use them; left, everything is closed in reverse.
 
     ``clean``: everything was answered. Otherwise what is under way is abandoned, and is given back or
-    becomes unknown at once, not when its lease ends.
+    becomes unknown at once, not when its lease ends. ``stream``: whose connections it may use.
     """
 
-    def __init__(self, settings: Settings, worker: str) -> None:
+    def __init__(self, settings: Settings, worker: str, stream: str = BULK) -> None:
         self.clean = True
         self._settings = settings
         self._worker = worker
+        self._stream = stream
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -52,7 +54,9 @@ class Rooms:
             station = Station(self._config(), writer)
             self.engine = station.engine
             self._open.push_async_callback(station.throttle.close)
+            self._open.push_async_callback(station.connections.close)
             self._open.push_async_callback(self._let_go)
+            station.connections.start()
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
             self.pump = Pump(
@@ -93,6 +97,8 @@ class Rooms:
             senders=wiring.sender_rates(self._settings),
             limits_url=wiring.limits_url(self._settings),
             routes=wiring.routes(self._settings),
+            lots=wiring.connection_lots(self._settings),
+            stream=self._stream,
             safety=wiring.safety(self._settings),
             lease_seconds=self._settings.lease_seconds,
             files_root=str(self._settings.files_root) if self._files_are_shared() else None,

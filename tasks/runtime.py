@@ -26,9 +26,12 @@ class Runtime:
     ``on_death`` is called, on that thread, when it ends without having been told to.
     """
 
-    def __init__(self, settings: Settings, *, worker: str, on_death: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, worker: str, on_death: Callable[[], None], stream: str = "bulk"
+    ) -> None:
         self._settings = settings
         self._worker = worker
+        self._stream = stream
         self._on_death = on_death
         self._thread = threading.Thread(target=self._run, name="engine")
         self._ready: Future[None] = Future()
@@ -78,7 +81,7 @@ class Runtime:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with Rooms(self._settings, self._worker) as rooms:
+        async with Rooms(self._settings, self._worker, self._stream) as rooms:
             self._rooms = rooms
             self._open = True
             self._ready.set_result(None)

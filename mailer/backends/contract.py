@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mailer.message import Mark, Outcome, Outgoing
 
@@ -67,4 +67,29 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Let go of every connection. Messages in flight are finished or Unknown first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Connections that are open, or may be any moment, and how many could be used."""
+
+    open: int = 0
+    wanted: int = 0
+
+
+@runtime_checkable
+class SharesConnections(Protocol):
+    """What a backend can do besides whose ``connections`` are a total over all processes."""
+
+    def share(self, wake: Callable[[], None], /) -> None:
+        """From now on it opens only what ``allow`` grants, and calls ``wake`` when it could use more."""
+        ...
+
+    def demand(self) -> Use:
+        """How many it has, and could have used since asked last. Opens none until ``allow`` is called."""
+        ...
+
+    def allow(self, most: int, /) -> None:
+        """At most so many from now on; what is open beyond that is closed as soon as its message is done."""
         ...

@@ -11,9 +11,12 @@ from mailer.backends import connect, urls
 from mailer.backends.contract import Backend, BackendConfig
 from mailer.content.contract import MailSpec, Package
 from mailer.delivery.compositions import Composition, Compositions, composition
+from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
 from mailer.delivery.engine import Engine, not_set_up
+from mailer.delivery.limits.exchange import Store
 from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.shares import BULK, Lot
 from mailer.delivery.observer import Observer
 from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
@@ -35,6 +38,8 @@ class StationConfig:
     senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # limits by sender domain
     limits_url: str | None = field(default=None, repr=False)  # a Redis; None: the ledger remembers them
     routes: Mapping[str, Route] = field(default_factory=dict)
+    lots: Mapping[str, Lot] = field(default_factory=dict)  # connections that are leased, by backend
+    stream: str = BULK  # what leases are for
     safety: Safety = UNRESTRICTED
     lease_seconds: float = 60.0
     files_root: str | None = None  # overrides what the campaign recorded: a mount that all machines share
@@ -56,15 +61,19 @@ def _share(total: int, number: int, of: int) -> int:
 
 
 class Station:
-    """Opens nothing before the first message. Its parts are closed by whoever has it."""
+    """Opens nothing before the first message. Its parts are started and closed by whoever has it."""
 
     def __init__(self, config: StationConfig, writer: GroupCommit, observer: Observer | None = None) -> None:
         self.writer = writer
-        self.throttle = make_throttle(config, writer)
+        limits = _limits(config)
+        limiter, store = _shared(limits, config.limits_url, writer)
+        self.throttle = _throttle(config, limits, limiter)
+        backends = {name: connect(backend) for name, backend in config.backends.items()}
+        self.connections = Connections(store, backends, config.lots, name=config.worker, stream=config.stream)
         self.engine = Engine(
             writer,
             Compositions(loader(writer, config.files_root)),
-            {name: connect(backend) for name, backend in config.backends.items()},
+            backends,
             worker=config.worker,
             throttle=self.throttle,
             safety=config.safety,
@@ -82,24 +91,34 @@ def by_url(name: str) -> Backend:
 
 def make_throttle(config: StationConfig, writer: GroupCommit) -> Throttle:
     """Raises ConfigError for a rate or a Redis that cannot be used."""
-    rates = {name: BackendRates(backend.rates) for name, backend in config.backends.items()}
-    limits = Limits({**rates, **config.rates}, config.senders)
-    throttle = Throttle(limits, _limiter(limits, config.limits_url, writer))
+    limits = _limits(config)
+    return _throttle(config, limits, _shared(limits, config.limits_url, writer)[0])
+
+
+def _throttle(config: StationConfig, limits: Limits, limiter: Limiter) -> Throttle:
+    throttle = Throttle(limits, limiter)
     throttle.via = Router(config.routes, {}, time.time).leading  # where no engine says better
     return throttle
 
 
-def _limiter(limits: Limits, url: str | None, writer: GroupCommit) -> Limiter:
-    from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
+def _limits(config: StationConfig) -> Limits:
+    rates = {name: BackendRates(backend.rates) for name, backend in config.backends.items()}
+    return Limits({**rates, **config.rates}, config.senders)
+
+
+def _shared(limits: Limits, url: str | None, writer: GroupCommit) -> tuple[Limiter, Store]:
+    """What processes share: in the ledger, or in this Redis."""
+    from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter, LedgerStore
 
     if url is None:
-        return LedgerLimiter(limits, writer)
+        return LedgerLimiter(limits, writer), LedgerStore(writer)
     try:
-        from mailer.delivery.limits.redis import RedisLimiter
+        from mailer.delivery.limits.redis import RedisLimiter, RedisStore
     except ModuleNotFoundError as missing:
         said = f"limits in Redis need {missing.name!r}: pip install 'mailer-worker[worker]'"
         raise ConfigError(said) from missing
-    return RedisLimiter(limits, url, LedgerCopies(writer))
+    limiter = RedisLimiter(limits, url, LedgerCopies(writer))
+    return limiter, RedisStore(limiter.filling)
 
 
 def loader(writer: GroupCommit, files_root: str | None = None) -> Callable[[int], Awaitable[Composition]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from mailer.backends.contract import BackendConfig, BackendLimits
+from mailer.backends.contract import BackendConfig, BackendLimits, Use
 from mailer.backends.smtp.connect import open_session
 from mailer.backends.smtp.jobs import Batch
 from mailer.backends.smtp.options import Options
 from mailer.backends.smtp.pool import Pool
 from mailer.backends.smtp.session import Session
+from mailer.backends.smtp.share import Share
 from mailer.errors import BackendUnusable
 from mailer.message import Mark, Outcome, Outgoing
 
@@ -25,12 +26,13 @@ def connect(config: BackendConfig) -> SmtpBackend:
 
 
 class SmtpBackend:
-    """Implements ``mailer.backends.contract.Backend``."""
+    """Implements ``Backend`` and ``SharesConnections`` of ``mailer.backends.contract``."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._context: ssl.SSLContext | None = None
         self._pool: Pool | None = None
+        self._share = Share(options.connections)
         self._closed = False
 
     @property
@@ -45,7 +47,7 @@ class SmtpBackend:
         if not batch:
             return []
         if self._pool is None:
-            self._pool = Pool(self._options, self._open)
+            self._pool = Pool(self._options, self._open, self._share)
         work = Batch(batch, mark)
         self._pool.put(work.jobs)
         try:
@@ -53,6 +55,17 @@ class SmtpBackend:
         finally:
             work.abandoned = True
         return work.outcomes()
+
+    def share(self, wake: Callable[[], None], /) -> None:
+        self._share.begin(wake)
+
+    def demand(self) -> Use:
+        return Use() if self._pool is None else self._pool.demand()
+
+    def allow(self, most: int, /) -> None:
+        self._share.most = most
+        if self._pool is not None:
+            self._pool.allowed()
 
     async def probe(self) -> str:
         opened = await open_session(self._options, await self._tls())

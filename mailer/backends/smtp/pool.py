@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
 
+from mailer.backends.contract import Use
 from mailer.backends.smtp.courier import Courier
 from mailer.backends.smtp.jobs import Job
 from mailer.backends.smtp.options import Options
 from mailer.backends.smtp.session import Session
+from mailer.backends.smtp.share import Share
 from mailer.errors import BackendUnusable
+from mailer.message import Fenced
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +25,17 @@ GROW_AFTER_MOST = 300.0
 
 
 class Pool:
-    """At most ``options.connections`` sessions, opened when messages wait, closed when none came for a while.
+    """At most ``share.most`` sessions, opened when messages wait, closed when none came for a while.
 
     First in, first out over all callers. A session pulls its next message itself, so a slow one holds
     up nothing but what it has. All of it runs in one event loop.
     """
 
-    def __init__(self, options: Options, open_session: Callable[[], Awaitable[Session]]) -> None:
+    def __init__(
+        self, options: Options, open_session: Callable[[], Awaitable[Session]], share: Share | None = None
+    ) -> None:
         self._options = options
+        self._share = share or Share(options.connections)
         self._open_session = open_session
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Job] = deque()
@@ -39,6 +45,8 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._up = 0
         self._opening: set[asyncio.Task[None]] = set()
+        #: On their way out because the share has shrunk.
+        self._leaving: set[Session] = set()
         #: How many sessions the server was seen to allow; ``connections`` until it refuses one.
         self._ceiling = options.connections
         self._grow_after = GROW_AFTER
@@ -50,6 +58,24 @@ class Pool:
         """Behind everything that waits already."""
         self._queue.extend(jobs)
         self._hand_out()
+
+    def demand(self) -> Use:
+        """What is open and could be used; nothing is opened until ``allowed`` is called."""
+        self._share.frozen = True
+        return Use(len(self._tasks), self._share.wanted(self._busy()))
+
+    def allowed(self) -> None:
+        """The share was set: close what is too much, open what may be."""
+        self._share.frozen = False
+        self._wake(self._surplus())
+        self._hand_out()
+        waiting = len(self._queue) + len(self._again)
+        if self._share.starved(waiting, len(self._tasks), self._loop.time()):
+            jobs = [*self._again, *self._queue]
+            self._again.clear()
+            self._queue.clear()
+            for job in jobs:  # whoever has connections may send them
+                job.settle(Fenced())
 
     async def close(self, patience: float) -> None:
         """Nothing more is begun; what is under way may finish, for ``patience`` seconds, or is Unknown."""
@@ -77,6 +103,9 @@ class Pool:
     async def next(self, session: Session, fresh: bool) -> Job | None:
         deadline = self._loop.time() + self._options.idle
         while session.usable and not self._closing:
+            if self._surplus() > 0:
+                self._leaving.add(session)
+                return None
             job = (_pop(self._again) if fresh else None) or _pop(self._queue)
             if job is not None:
                 return job
@@ -86,7 +115,7 @@ class Pool:
         return None
 
     def poll(self) -> Job | None:
-        if self._queue and (self._closing or self._queue[0].batch.suspect):
+        if self._queue and (self._closing or self._surplus() > 0 or self._queue[0].batch.suspect):
             return None
         return _pop(self._queue)
 
@@ -122,10 +151,13 @@ class Pool:
     def _hand_out(self, spoken_for: int = 0) -> None:
         """There is work: for those that rest, and for more sessions if these are too few."""
         room = self._room()
-        if self._grow is not None and room <= 0:  # no fresh ones to be had, so any will do
+        limited = self._grow is not None or self._share.restricted
+        if limited and room <= 0:  # no fresh ones to be had, so any will do
             self._queue.extendleft(reversed(self._again))
             self._again.clear()
         waiting = len(self._again) + len(self._queue) - spoken_for
+        if not self._closing:
+            self._share.used(self._busy() - spoken_for)
         missing = waiting - self._wake(min(waiting, len(self._queue)))
         for _ in range(min(missing, room) - len(self._opening)):
             task = self._loop.create_task(self._live())
@@ -135,9 +167,18 @@ class Pool:
 
     def _room(self) -> int:
         """How many may be opening now. The first goes alone: ten wrong logins at once lock accounts."""
-        if self._closing:
+        if self._closing or self._share.frozen:
             return 0
-        return 1 if self._up == 0 else self._ceiling - self._up
+        most = min(self._ceiling, self._share.most)
+        return min(1, most) if self._up == 0 else most - self._up
+
+    def _surplus(self) -> int:
+        """Sessions beyond the share that nobody has told to leave."""
+        return self._up - len(self._leaving) - self._share.most
+
+    def _busy(self) -> int:
+        """Sessions that have work, and messages that wait for one."""
+        return self._up - len(self._idle) + len(self._again) + len(self._queue)
 
     def _wake(self, wanted: int) -> int:
         """The session that rested last goes first, so that the surplus can go home."""
@@ -163,7 +204,9 @@ class Pool:
         finally:
             self._up -= 1
             self._ordered &= not session.disordered
-            if courier.begun == 0 and session.wire.lost and not self._closing:
+            told = session in self._leaving
+            self._leaving.discard(session)
+            if courier.begun == 0 and session.wire.lost and not self._closing and not told:
                 self._not_opened(BackendUnusable(self._options.name, "the server closed a fresh connection"))
             else:
                 self._hand_out()

@@ -274,6 +274,8 @@ end
 
 -- When Redis was emptied ---------------------------------------------------------------------------
 
+local function look(_, open_at) return exact(open_at) end
+
 -- Once per interval, for whoever comes first: everything that must outlive Redis.
 local function beat(now, _, beat_at)
   if now - beat_at < tonumber(ARGV[4]) then return {''} end
@@ -330,5 +332,5 @@ if ARGV[1] == 'restore' then return restore(now) end
 local marker = redis.call('HMGET', MARKER, 'filling', 'open_at', 'beat_at', 'copied_at')
 local filling = marker[1] or ''
 if filling == '' or filling ~= ARGV[2] then return {filling, marker[4] or '0'} end
-local does = {answer = answer, slow_down = slow_down, beat = beat, replay = replay}
+local does = {answer = answer, slow_down = slow_down, look = look, beat = beat, replay = replay}
 return {filling, does[ARGV[1]](now, tonumber(marker[2]), tonumber(marker[3]))}

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from redis.exceptions import WatchError
 
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits.copies import Copies
-from mailer.delivery.limits.filling import Filling
+from mailer.delivery.limits.exchange import Change
+from mailer.delivery.limits.filling import PREFIX, Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.limiter import PATIENCE, Answers, Ask, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits, Terms
+
+T = TypeVar("T")
+
+#: Memories that are asked for all the time end this long after the last time.
+KEPT_SECONDS = 3600
 
 
 class RedisDecider:
@@ -48,6 +58,39 @@ class RedisDecider:
     async def slow_down(self, key: str, terms: Terms, full: float, seconds: float | None) -> None:
         request = {"full": full, "seconds": seconds or 0, "terms": terms.as_json()}
         await self._filling.do("slow_down", [key], json.dumps(request))
+
+
+class RedisStore:
+    """Implements ``exchange.Store`` for what is asked for once a second: optimistic, tried until nobody
+    came between. Raises LimitsUnavailable.
+
+    The memory ``"filling"`` tells until when others have yet to say what they know of an emptied Redis.
+    """
+
+    def __init__(self, filling: Filling) -> None:
+        self._filling = filling
+
+    async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
+        open_at = float(await self._filling.do("look", []))
+        answer: T = await self._filling.guarded(self._exchange(keys, change, open_at))
+        return answer
+
+    async def _exchange(self, keys: Sequence[str], change: Change[T], open_at: float) -> T:
+        names = [f"{PREFIX}{key}" for key in keys]
+        async with self._filling.redis.pipeline(transaction=True) as pipe:
+            while True:
+                await pipe.watch(*names)
+                packed = await pipe.mget(names)
+                seconds, micros = await pipe.time()
+                found = {key: json.loads(own) for key, own in zip(keys, packed, strict=True) if own}
+                now = seconds + micros / 1e6
+                changed, result = change({**found, "filling": {"open_at": open_at}}, now)
+                pipe.multi()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+                for key, memory in changed.items():
+                    pipe.set(f"{PREFIX}{key}", json.dumps(memory), ex=KEPT_SECONDS)
+                with suppress(WatchError):
+                    await pipe.execute()
+                    return result
 
 
 class RedisLimiter(WindowLimiter):

@@ -1,0 +1,53 @@
+"""How many sessions a pool may have, when other processes have some of the same connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Messages that found no connection for so long are given back: other processes have all of them.
+STARVED_SECONDS = 5.0
+
+
+class Share:
+    """All of ``connections`` until ``begin``; after that what ``most`` is set to."""
+
+    def __init__(self, connections: int) -> None:
+        self.most = connections
+        #: Nothing is opened while it is being asked how many there may be.
+        self.frozen = False
+        self._connections = connections
+        self._wake: Callable[[], None] | None = None
+        self._hungry = False
+        self._peak = 0
+        self._starved_at: float | None = None
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self.most = 0
+
+    @property
+    def restricted(self) -> bool:
+        return self.most < self._connections
+
+    def used(self, busy: int) -> None:
+        """So many could be in use at once now. Says so at once, the first time that it is too many."""
+        self._peak = max(self._peak, min(busy, self._connections))
+        if self._peak > self.most and not self._hungry and self._wake is not None:
+            self._hungry = True
+            self._wake()
+
+    def wanted(self, busy: int) -> int:
+        """The most that could have been in use since asked last."""
+        wanted = max(self._peak, min(busy, self._connections))
+        self._peak = 0
+        self._hungry = wanted > self.most
+        return wanted
+
+    def starved(self, waiting: int, open_: int, now: float) -> bool:
+        """Whether messages have waited for the first connection for too long."""
+        if not waiting or open_ or self.most:
+            self._starved_at = None
+            return False
+        if self._starved_at is None:
+            self._starved_at = now
+        return now - self._starved_at >= STARVED_SECONDS

@@ -1,0 +1,119 @@
+"""``connections`` is a total over processes: real ones, over the ledger and over a real Redis."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from mailer.delivery.limits.shares import LEASE_SECONDS
+from mailer.ledger import open_ledger
+from tests.unit.smtp.scripted import serving
+
+#: What one worker process has of it, flooding its backend. Says so when the first batch is answered.
+FLOOD = """
+import asyncio, sys
+from mailer.backends import connect, urls
+from mailer.delivery.connections import Connections
+from mailer.delivery.limits.journal import Journal
+from mailer.delivery.limits.ledger import LedgerCopies, LedgerStore
+from mailer.delivery.limits.shares import Lot
+from mailer.ledger import open_ledger
+from mailer.ledger.writer import GroupCommit
+from mailer.message import Accepted, Outgoing
+
+BODY = b"From: a@sender.example\\r\\n\\r\\nHello\\r\\n"
+
+async def yes(message):
+    return True
+
+async def main(sink, ledger, redis, name, stream):
+    writer = GroupCommit(open_ledger(ledger))
+    if redis:
+        from mailer.delivery.limits.filling import Filling
+        from mailer.delivery.limits.redis import RedisStore
+        store = RedisStore(Filling(redis, Journal(), LedgerCopies(writer)))
+    else:
+        store = LedgerStore(writer)
+    backend = connect(urls.parse("main", sink, connections=5))
+    connections = Connections(store, {"main": backend}, {"main": Lot(5, 1)}, name=name, stream=stream)
+    connections.start()
+    while True:
+        batch = [Outgoing(n, 1, "a@x.example", (f"{n}@x.example",), BODY, f"<{n}@x>") for n in range(50)]
+        outcomes = await backend.send(batch, yes)
+        if all(isinstance(outcome, Accepted) for outcome in outcomes):
+            print(name, flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@asynccontextmanager
+async def flood(sink, ledger, redis_url, name, stream="bulk"):
+    """A process that sends without end; entered when its first batch is through."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", FLOOD, sink, ledger, redis_url, name, stream), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == f"{name}\n".encode()
+        yield process
+    finally:
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def until(true, seconds=30.0):
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    url = f"sqlite:///{tmp_path}/mailer.db"
+    open_ledger(url).close()
+    return url
+
+
+async def test_a_total_and_a_reserve_over_the_ledger(ledger):
+    async with serving() as server:
+        async with flood(server.url(), ledger, "", "bulk-1"), flood(server.url(), ledger, "", "bulk-2"):
+            await until(lambda: server.open == 4)
+            assert server.most == 4  # one is reserved
+
+            async with flood(server.url(), ledger, "", "transactional-1", "transactional"):
+                await until(lambda: server.open == 5)
+        assert server.most == 5
+
+
+@pytest.mark.slow
+async def test_over_redis_also_when_it_is_emptied_and_a_process_is_killed(redis_server, ledger):
+    redis = Redis.from_url(redis_server.url, protocol=2)
+
+    async def holders():
+        return set(json.loads(await redis.get("mailer:{limits}:connections:main") or "{}"))
+
+    async with serving() as server:
+        more = (server.url(), ledger, redis_server.url)
+        async with flood(*more, "bulk-1"), flood(*more, "bulk-2") as other:
+            await until(lambda: server.open == 4)
+            assert server.most == 4
+
+            async with flood(*more, "transactional-1", "transactional"):
+                await until(lambda: server.open == 5)
+                await redis.flushall()
+                while await holders() != {"bulk-1", "bulk-2", "transactional-1"}:
+                    await asyncio.sleep(0.05)
+                await until(lambda: server.open == 5)
+
+            os.kill(other.pid, signal.SIGKILL)
+            await until(lambda: server.open < 4, LEASE_SECONDS)
+            await until(lambda: server.open == 4, LEASE_SECONDS + 10)
+        assert server.most == 5
+    await redis.aclose()
