@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import payload, scale
+from bench import limits, payload, scale
 from bench.processes import mailer, run
 
 
@@ -20,7 +19,11 @@ def measure() -> list[tuple[str, str]]:
         ("`mailer --help` (target < 0.4 s)", f"{_help():.2f} s, of which bare Python {_python():.2f} s"),
         ("compose one message (text and HTML, 4 kB)", f"{_compose() * 1e6:.0f} µs"),
         ("`check` with strict render, whole command (target ≥ 5,000 rows/s per core)", _check(20_000)),
-        ("limits in Redis, 3 keys with 4 windows, callers at once", _takes()),
+        ("limits in Redis, 3 keys with 4 windows", limits.takes()),
+        (
+            "a limit of 200/s in Redis, 4 processes (target ≥ 196/s, never above 200 in a second)",
+            limits.four(),
+        ),
         ("open a campaign, rows only (target ≥ 100,000 rows/s)", f"{scale.opening(200_000):,.0f} rows/s"),
     ]
 
@@ -78,34 +81,3 @@ def _compose() -> float:
             composer.compose(cells, "user0@example.com", identity)
         times.append((time.perf_counter() - started) / 300)
     return statistics.median(times)
-
-
-def _takes() -> str:
-    """Takes per second through one limiter: one after the other, and 64 callers at once."""
-    from tests.servers import redis_server
-
-    with redis_server() as server:
-        one, many = (asyncio.run(_take(server.url, callers)) for callers in (1, 64))
-    return f"{one:,.0f} takes/s by one, {many:,.0f} by 64"
-
-
-async def _take(url: str, callers: int, seconds: float = 2.0) -> float:
-    from mailer.delivery.limits.plan import BackendRates, Limits
-    from mailer.delivery.limits.redis import RedisLimiter
-
-    main = BackendRates(("1000000/s", "100000000/d"), lanes={"gmail": ("1000000/s",)})
-    limits = Limits({"main": main}, {"acme.example": ("1000000/s",)})
-    keys = limits.keys_for("main", "gmail", sender="acme.example")
-    limiter = RedisLimiter(limits, url)
-    await limiter.take(keys, 1)  # connects and loads the script
-    until = time.perf_counter() + seconds
-
-    async def caller() -> int:
-        takes = 0
-        while time.perf_counter() < until:
-            takes += (await limiter.take(keys, 1)).granted
-        return takes
-
-    taken = sum(await asyncio.gather(*(caller() for _ in range(callers))))
-    await limiter.close()
-    return taken / seconds

@@ -1,9 +1,7 @@
 """One contract for every Limiter: in this process, over the ledger, and over a real Redis."""
 
 import asyncio
-import json
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.limits import grant_log
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
 from mailer.delivery.limits.memory import MemoryLimiter
@@ -288,37 +287,9 @@ async def test_memories_of_limits_end(redis_server):
 
 # --- several processes ----------------------------------------------------------------------------
 
-GREEDY = """
-import asyncio, json, sys, time
-from mailer.delivery.limits.plan import BackendRates, Limits
-from mailer.delivery.limits.redis import RedisLimiter
-
-async def main(url, start, seconds):
-    log = []
-    limiter = RedisLimiter(Limits({"main": BackendRates(rates=("400/s",))}), url,
-                           grant_log=lambda key, granted, at: log.append((at, granted)))
-    await asyncio.sleep(start - time.time())
-    while time.time() < start + seconds:
-        grant = await limiter.take(("backend:main",), 50)
-        await asyncio.sleep(grant.wait)
-    await limiter.close()
-    print(json.dumps(log))
-
-asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
-"""
-
 
 def test_four_processes_use_a_limit_to_the_full_and_never_exceed_it(redis_server):
-    seconds = 5.0
-    start = time.time() + 4.0  # importing takes that long when four do it on two cores
-    command = [sys.executable, "-c", GREEDY, redis_server.url, str(start), str(seconds)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    logs = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+    log = grant_log(redis_server.url, seconds=5.0, rate=400)
 
-    together = sorted(tuple(entry) for log in logs for entry in log)
-    granted = sum(n for _, n in together)
-    span = together[-1][0] - together[0][0]
-    assert all(child.returncode == 0 for child in children)
-    assert all(logs)
-    assert most_in_any_window(together, 1) <= 400
-    assert granted >= 0.98 * 400 * span
+    assert most_in_any_window(log, 1) <= 400
+    assert sum(granted for _, granted in log) >= 0.98 * 400 * (log[-1][0] - log[0][0])

@@ -1,0 +1,97 @@
+"""Limits in Redis: takes per second, and how near four greedy processes come to a limit.
+
+``python -m bench.limits URL START SECONDS RATE`` is one of them: it takes what it can get, and prints
+its grant log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.redis import RedisLimiter
+
+ROOT = Path(__file__).resolve().parent.parent
+KEYS = ("backend:main",)
+#: Four processes that start at once on two cores need so long to import everything.
+START_SECONDS = 4.0
+
+
+def takes() -> str:
+    """One after the other, and 64 callers at once, which share their calls."""
+    from tests.servers import redis_server
+
+    with redis_server() as server:
+        one, many = (asyncio.run(_takes(server.url, callers)) for callers in (1, 64))
+    return f"{one:,.0f} takes/s by one, {many:,.0f} by 64"
+
+
+def four(seconds: float = 60.0, rate: int = 200) -> str:
+    from tests.servers import redis_server
+
+    with redis_server() as server:
+        log = grant_log(server.url, seconds, rate)
+    span = log[-1][0] - log[0][0]
+    granted = sum(count for _, count in log)
+    return f"{granted / span:.1f}/s over {span:.0f} s; most in any second {fullest(log)}"
+
+
+def grant_log(url: str, seconds: float, rate: int) -> list[tuple[float, int]]:
+    """What four processes were granted, by Redis' time."""
+    start = time.time() + START_SECONDS
+    command = [sys.executable, "-m", "bench.limits", url, str(start), str(seconds), str(rate)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)]
+    logs = [json.loads(child.communicate(timeout=seconds + 60)[0]) for child in children]
+    return sorted((at, count) for log in logs for at, count in log)
+
+
+def fullest(log: list[tuple[float, int]], seconds: float = 1.0) -> int:
+    """Grants in the fullest window of so many seconds."""
+    most = inside = first = 0
+    for at, count in log:
+        inside += count
+        while log[first][0] <= at - seconds:
+            inside -= log[first][1]
+            first += 1
+        most = max(most, inside)
+    return most
+
+
+async def _takes(url: str, callers: int, seconds: float = 2.0) -> float:
+    main = BackendRates(("1000000/s", "100000000/d"), lanes={"gmail": ("1000000/s",)})
+    limits = Limits({"main": main}, {"acme.example": ("1000000/s",)})
+    keys = limits.keys_for("main", "gmail", sender="acme.example")
+    limiter = RedisLimiter(limits, url)
+    await limiter.take(keys, 1)  # connects and loads the script
+    until = time.perf_counter() + seconds
+
+    async def caller() -> int:
+        taken = 0
+        while time.perf_counter() < until:
+            taken += (await limiter.take(keys, 1)).granted
+        return taken
+
+    taken = sum(await asyncio.gather(*(caller() for _ in range(callers))))
+    await limiter.close()
+    return taken / seconds
+
+
+async def _greedy(url: str, start: float, seconds: float, rate: str) -> list[tuple[float, int]]:
+    log: list[tuple[float, int]] = []
+    limits = Limits({"main": BackendRates((f"{rate}/s",))})
+    limiter = RedisLimiter(limits, url, grant_log=lambda _, granted, at: log.append((at, granted)))
+    await asyncio.sleep(max(0.0, start - time.time()))
+    while time.time() < start + seconds:
+        grant = await limiter.take(KEYS, 50)
+        await asyncio.sleep(grant.wait)
+    await limiter.close()
+    return log
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_greedy(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))))
