@@ -41,6 +41,7 @@ class Killer:
     campaign: Campaign
     processes: int
     kills: int = 0
+    most_in_doubt: int = 0
 
     def run(self, more: int) -> None:
         """Until ``more`` messages have come, then ``kill -9``; or to the end, when that comes first."""
@@ -59,6 +60,8 @@ class Killer:
         run.kill()
         run.join()
         self.kills += run.exitcode == -signal.SIGKILL
+        in_doubt = self.world.states(self.campaign).get(State.SENDING, 0)
+        self.most_in_doubt = max(self.most_in_doubt, in_doubt)
         run.close()
 
     @property
@@ -85,4 +88,5 @@ async def test_nothing_is_lost_and_nothing_is_sent_twice(world, smtp_sink, proce
     assert set(copies.values()) == {1}
     assert states[State.ACCEPTED] <= len(copies) <= rows
     # On each connection one message that was marked, and whose answer did not come or was not written down.
+    assert 0 < killer.most_in_doubt <= CONNECTIONS
     assert states.get(State.UNKNOWN, 0) <= killer.kills * CONNECTIONS

@@ -171,6 +171,26 @@ async def test_limits_are_those_of_the_backend_that_carries_the_row(world: World
     assert pair.sent == (10, 1)
 
 
+async def test_a_route_rests_as_long_as_the_backend_that_is_back_first(world: World):
+    pair, campaign = Pair(world), world.campaign(10, backend="both")
+    pair.main.script = pair.spare.script = unusable()
+    await pair.engine.deliver(world.ids(campaign, 10))
+    world.clock.ahead += 1
+    await pair.engine.deliver(world.ids(campaign, 10))
+
+    resting = pair.engine.resting("both")
+    assert resting.until == pair.engine.resting("main").until < pair.engine.resting("spare").until
+    assert resting.reason == "backend 'main': connection refused; backend 'spare': connection refused"
+    assert [row.due_at for row in world.rows(campaign)] == pytest.approx([resting.until] * 10, abs=0.5)
+    assert (await pair.engine.deliver(world.ids(campaign, 10))).claimed == 0
+    pair.main.script = accepted
+    world.clock.ahead += 1.5
+    await pair.engine.deliver(world.ids(campaign, 10))
+    world.clock.ahead += 2
+    await pair.engine.deliver(world.ids(campaign, 10))
+    assert world.states(campaign) == {State.ACCEPTED: 10}
+
+
 async def test_a_backend_that_a_person_paused_is_left_out_until_it_is_resumed(world: World):
     pair, campaign = Pair(world), world.campaign(30, backend="both")
     world.ledger.backends.pause("main", "moving house")
