@@ -51,8 +51,8 @@ class Carrier:
         limits = backend.limits
         self.via = Via(name, limits.idempotency_window if limits.idempotent else 0.0)
         self.breaker = Breaker()
-        #: A person has said so.
-        self.paused = False
+        #: A person has paused it; that holds until it is looked at again, or nobody would look.
+        self.paused_until = 0.0
         self._clock = clock
         self._carry = carry
         self._probing = False
@@ -62,11 +62,15 @@ class Carrier:
         self._closing = False
 
     def resting(self, now: float) -> Resting:
-        if self.paused:
-            return Resting(now + PAUSED_SECONDS, "paused by a person")
+        if self.paused_until > now:
+            return Resting(self.paused_until, "paused by a person")
         if self.breaker.until > now:
             return Resting(self.breaker.until, self.breaker.reason)
         return WORKS
+
+    def heard(self, now: float, *, paused: bool) -> None:
+        """What the ledger said about it just now."""
+        self.paused_until = now + PAUSED_SECONDS if paused else 0.0
 
     def testing(self, now: float) -> bool:
         """Half-open, and its probe is under way or waits: one row more would only wait for it."""

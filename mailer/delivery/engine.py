@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 
 from mailer.backends.contract import Backend
@@ -63,7 +63,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._observer = observer or Silent()
-        self._keeper = Keeper(writer, lease_seconds)
+        self._keeper = Keeper(writer, lease_seconds, self._heard)
         self._carriers: dict[str, Carrier] = {}
         self._router = Router(routes or {}, self._carriers, clock)
         self._paused_until = 0.0
@@ -150,13 +150,14 @@ class Engine:
 
     async def _look_for_paused(self) -> None:
         """A person may pause a backend; that is looked for once a second."""
+        if self._clock() >= self._paused_until:
+            self._heard(await self._writer.run(lambda ledger: ledger.backends.paused()))
+
+    def _heard(self, paused: Collection[str]) -> None:
         now = self._clock()
-        if now < self._paused_until:
-            return
         self._paused_until = now + PAUSED_SECONDS
-        paused = await self._writer.run(lambda ledger: ledger.backends.paused())
         for name, carrier in self._carriers.items():
-            carrier.paused = name in paused
+            carrier.heard(now, paused=name in paused)
 
     async def _resting(self, composition: Composition) -> bool:
         """A campaign that was given another backend must not wait for this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from mailer.delivery.jobs import Job
@@ -22,8 +23,12 @@ LOOK_SECONDS = 1.0
 class Keeper:
     """One per engine; its task lives from the first job to ``close``."""
 
-    def __init__(self, writer: GroupCommit, lease_seconds: float) -> None:
+    def __init__(
+        self, writer: GroupCommit, lease_seconds: float, heard: Callable[[Collection[str]], None]
+    ) -> None:
+        """``heard`` is told which backends are paused by a person, with each look."""
         self._writer = writer
+        self._heard = heard
         self._lease_seconds = lease_seconds
         self._pause = min(LOOK_SECONDS, lease_seconds / 4)
         self._jobs: set[Job] = set()
@@ -71,12 +76,14 @@ class Keeper:
         known = {job.slice.campaign_id: job.composition.revision for job in self._jobs}
         over, self._over = self._over, []
 
-        def renew_and_look(ledger: Ledger) -> dict[int, int | None]:
+        def renew_and_look(ledger: Ledger) -> tuple[dict[int, int | None], Collection[str]]:
             ledger.slices.heartbeat(fences, self._lease_seconds)
             ledger.slices.close(over)
-            return {id_: _running(ledger, id_) for id_ in known}
+            return {id_: _running(ledger, id_) for id_ in known}, ledger.backends.paused()
 
-        for campaign_id, revision in (await self._writer.run(renew_and_look)).items():
+        running, paused = await self._writer.run(renew_and_look)
+        self._heard(paused)
+        for campaign_id, revision in running.items():
             for job in self.jobs(campaign_id):
                 if job.composition.revision != revision:
                     job.halt()

@@ -121,8 +121,9 @@ class Router:
 
     def is_left(self, name: str, without: str) -> bool:
         """Whether this route has another backend that works, or will without a person's help."""
+        now = self._clock()
         others = (self._carriers[one] for one in self.route(name).backends if one != without)
-        return any(not other.paused and not other.breaker.lasting for other in others)
+        return any(not other.breaker.lasting and other.paused_until <= now for other in others)
 
     def reasons(self, name: str) -> str:
         """What is the matter with each backend of this route."""

@@ -208,6 +208,45 @@ async def test_a_backend_that_a_person_paused_is_left_out_until_it_is_resumed(wo
     assert pair.sent == (20, 10)
 
 
+async def test_a_pause_of_the_only_backend_ends_when_it_is_resumed(world: World):
+    """The pump asks the engine whether it rests; a pause that nobody looks at again would last for ever."""
+    campaign, engine = world.campaign(3), world.engine()
+    world.ledger.backends.pause("main", "moving house")
+    assert (await engine.deliver(world.ids(campaign, 3))).claimed == 0
+    assert engine.resting("main").reason == "paused by a person"
+    world.ledger.backends.resume("main")
+
+    world.clock.ahead += 1.1
+    assert engine.resting("main").until <= world.clock()
+    await engine.deliver(world.ids(campaign, 3))
+
+    assert world.states(campaign) == {State.ACCEPTED: 3}
+
+
+async def test_rows_that_wait_for_a_paused_backend_are_given_back(world: World):
+    campaign = world.campaign(40)
+    stopped = asyncio.Event()
+
+    async def pause(_):
+        if len(world.backend.sent) == 5:
+            await world.writer.run(lambda ledger: ledger.backends.pause("main", "moving house"))
+            while not engine.resting("main").reason:
+                await asyncio.sleep(0.01)
+            stopped.set()
+        elif len(world.backend.sent) > 5:
+            await stopped.wait()
+
+    world.backend.after_mark = pause
+    engine = world.engine(lease_seconds=0.4)
+
+    await engine.deliver(world.ids(campaign, 40))
+
+    assert 5 <= len(world.backend.sent) <= 5 + 4  # as many as were under way
+    assert world.states(campaign) == {
+        State.ACCEPTED: len(world.backend.sent), State.PENDING: 40 - len(world.backend.sent)
+    }  # fmt: skip
+
+
 async def test_one_message_tests_a_backend_that_has_rested(world: World):
     campaign = world.campaign(40)
     world.backend.script = unusable()
