@@ -1,13 +1,15 @@
 """Named places at which a test can kill the process, to see what that leaves behind.
 
 ``MAILER_CRASH_AT=after_mark`` ends the process there, as ``kill -9`` would: nothing is flushed, closed
-or rolled back. ``MAILER_CRASH_AT=after_mark:20`` does so at the twentieth passage. Unset, a point costs
-one comparison.
+or rolled back. ``MAILER_CRASH_AT=after_mark:20`` does so at the twentieth passage,
+``MAILER_CRASH_AT=after_mark:20:stop`` stops it there until SIGCONT, as a frozen machine would. Unset, a point
+costs one comparison.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 #: In the order in which one message passes them.
 POINTS = (
@@ -28,7 +30,7 @@ POINTS = (
     "after_settle",
 )
 
-_name, _, _count = os.environ.get("MAILER_CRASH_AT", "").partition(":")
+_name, _count, _how = (*os.environ.get("MAILER_CRASH_AT", "").split(":"), "", "")[:3]
 _armed = _name or None
 _left = int(_count) if _count.isdigit() else 1
 
@@ -47,5 +49,9 @@ def armed(name: str) -> bool:
 def _count_down() -> None:
     global _left  # noqa: PLW0603 - one counter per process is the point
     _left -= 1
-    if _left <= 0:
+    if _left > 0:
+        return
+    if _how != "stop":
         os._exit(137)
+    if _left == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)

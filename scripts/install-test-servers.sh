@@ -6,7 +6,7 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-BINARIES="redis-server postgres smtp-sink swaks msmtp chromium"
+BINARIES="redis-server postgres smtp-sink swaks msmtp chromium faketime"
 # Debian keeps PostgreSQL's programs out of PATH, in a folder per version.
 for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
 

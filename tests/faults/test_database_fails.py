@@ -1,0 +1,142 @@
+"""PostgreSQL is restarted, frozen and cut off while workers send over it; and clocks are wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from mailer.ledger import migrate
+from mailer.message import State
+from mailer.publisher import worker_argv
+from tests.faults.works import CONNECTIONS, Works
+from tests.servers import Process, need, postgres_server, wait_until
+from tests.working import environment
+
+ROWS = 600
+WORKERS = 2
+
+
+@pytest.fixture
+def postgres(stack):
+    """A server of this test's own: it is there to be broken."""
+    return stack.enter_context(postgres_server())
+
+
+@pytest.fixture
+async def works(tmp_path, redis_server, smtp_sink, postgres):
+    url = postgres.create("mailer")
+    migrate(url)
+    works = Works(tmp_path, redis_server.url, smtp_sink(), url, lease=4.0)
+    yield works
+    await works.close()
+
+
+def restart(postgres):
+    """As an upgrade does: every connection is closed, transactions under way are rolled back."""
+    postgres.restart()
+
+
+def freeze(postgres):
+    """All of its processes, for shorter than a lease: everybody waits, nobody loses a row."""
+    command = ["pgrep", "-P", str(postgres.process.pid)]
+    children = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    processes = [postgres.process.pid, *map(int, children)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(1.5)
+    for process in reversed(processes):
+        os.kill(process, signal.SIGCONT)
+
+
+def cut(postgres):
+    with psycopg.connect(postgres.url(user="postgres"), autocommit=True) as admin:
+        for _ in range(4):
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mailer'")
+            time.sleep(0.3)
+
+
+def crowd(postgres):
+    """Nobody else gets a connection, and those that are open are closed."""
+    with psycopg.connect(postgres.url(user="postgres"), autocommit=True) as admin:
+        admin.execute("ALTER DATABASE mailer CONNECTION LIMIT 0")
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mailer'")
+        time.sleep(2)
+        admin.execute("ALTER DATABASE mailer CONNECTION LIMIT -1")
+
+
+#: What is done, and how often a connection is lost with commits under way on it.
+BREAKS = {
+    "PostgreSQL restarted": (restart, 1),
+    "PostgreSQL frozen for 1.5 s": (freeze, 0),
+    "every connection to PostgreSQL cut, four times": (cut, 4),
+    "no connection to PostgreSQL to be had for 2 s": (crowd, 1),
+}
+
+
+@pytest.mark.parametrize("injected", BREAKS)
+async def test_f29_the_database_goes_away_and_comes_back(works, postgres, judge, injected):
+    """A mark whose commit nobody confirmed was not sent, and may be in doubt all the same."""
+    break_it, lost = BREAKS[injected]
+    campaign = works.world.campaign(ROWS)
+    works.start(WORKERS)
+    works.wait_for_some(campaign, 100)
+    break_it(postgres)
+    moved = works.moves_after(campaign)
+    works.wait_for_end(campaign)
+
+    judge(
+        "F29",
+        injected,
+        works.states(campaign),
+        works.copies(),
+        rows=ROWS,
+        window=lost * WORKERS * CONNECTIONS,
+        moves_after=moved,
+    )
+
+
+async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, stack, judge):
+    """Its row is in doubt, nobody else sends it, and the sleeper's own answer still counts."""
+    campaign = works.world.campaign(ROWS)
+    asleep = {"MAILER_CRASH_AT": "after_mark:20:stop"}
+    log = works.folder / "sleeper.log"
+    sleeper = Process(worker_argv(name="sleeper"), log, cwd=works.folder, env=environment() | asleep)
+    stack.callback(sleeper.stop)
+    wait_until(lambda: _is_stopped(sleeper.pid), "asleep", 40)
+    works.start()
+    wait_until(lambda: works.states(campaign).get(State.UNKNOWN, 0), "in doubt", 40)
+    doubtful = works.states(campaign)[State.UNKNOWN]
+    sleeper.go_on()
+    works.wait_for_end(campaign)
+    wait_until(lambda: works.states(campaign).get(State.ACCEPTED, 0) == ROWS, "its answer counted", 20)
+
+    assert 1 <= doubtful <= CONNECTIONS
+    judge(
+        "F8", "a worker stopped between mark and final dot", works.states(campaign), works.copies(), rows=ROWS
+    )
+
+
+def _is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_f16_two_of_three_workers_have_a_wrong_clock(works, stack, judge):
+    """Leases compare the database's clock with itself, so an hour on one machine changes nothing."""
+    need("faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    campaign = works.world.campaign(ROWS)
+    works.start()
+    for name, off in (("ahead", "+1h"), ("behind", "-1h")):
+        faked = {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        log = works.folder / f"{name}.log"
+        process = Process(worker_argv(name=name), log, cwd=works.folder, env=environment() | faked)
+        stack.callback(process.stop)
+    works.wait_for_end(campaign)
+
+    judge("F16", "two of three workers an hour off", works.states(campaign), works.copies(), rows=ROWS)
