@@ -164,7 +164,9 @@ def _config(name: str, backend: BackendSettings) -> BackendConfig:
         options={key: _option(value) for key, value in backend.options.items()},
     )
     scheme, _, path = config.url.partition(":")
-    if scheme == "file" and not path.startswith("/"):  # relative to mailer.toml, as all its paths are
+    if (
+        scheme == "file" and path and not path.startswith("/")
+    ):  # relative to mailer.toml, as all its paths are
         return replace(config, url=f"file:{quote(str(backend.directory.absolute()))}/{path}")
     return config
 

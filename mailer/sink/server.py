@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class Sink:
             self._store = Store(config.store) if config.store else None
         except OSError as error:
             raise ConfigError(f"{config.store}: {error.strerror}") from error
+        if not 0 <= config.port <= 65535:  # uvloop would take what remains of it modulo 65536
+            raise ConfigError(f"port {config.port}: a port is a number from 0 to 65535")
         context = self.tls_context() if config.tls else None
         try:
             self._server = await asyncio.get_running_loop().create_server(
@@ -54,7 +57,8 @@ class Sink:
             )
         except OSError as error:
             await self.stop()
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)  # strerror is asyncio's own here
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

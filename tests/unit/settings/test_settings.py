@@ -8,6 +8,7 @@ import re
 import pytest
 
 from mailer import errors
+from mailer.backends.file import connect
 from mailer.errors import ConfigError, MailerError
 from mailer.settings import ENVIRONMENT, Settings
 from mailer.wiring import backend_configs
@@ -174,3 +175,10 @@ def test_errors_survive_pickling_with_everything_they_say(kind):
     copy = pickle.loads(pickle.dumps(error))
 
     assert (type(copy), str(copy), copy.args, vars(copy)) == (kind, str(error), error.args, vars(error))
+
+
+def test_a_folder_for_mail_has_a_name(write):
+    config = backend_configs(Settings.load(write('[backends.a]\nurl = "file:"\n')))["a"]
+
+    with pytest.raises(ConfigError, match="a path is expected"):
+        connect(config)

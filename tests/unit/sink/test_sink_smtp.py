@@ -11,6 +11,9 @@ import sys
 
 import pytest
 
+from mailer.errors import ConfigError
+from mailer.sink.config import SinkConfig
+from mailer.sink.server import Sink
 from tests.servers import wait_until
 
 SENDER = "news@acme.example"
@@ -339,7 +342,13 @@ def test_a_port_in_use_is_explained(mailer_sink, tmp_path):
     )
     assert second.returncode == 1
     assert second.stderr.startswith("cannot listen on 127.0.0.1:")
+    assert second.stderr.endswith(": Address already in use\n")
     assert "Traceback" not in second.stderr
+
+
+def test_a_port_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="from 0 to 65535"):
+        asyncio.run(Sink(SinkConfig(port=80_000)).start())
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
