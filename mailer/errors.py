@@ -7,7 +7,10 @@
     + RecipientsError       … the recipients, at this line and column
     + TemplateError         … the template, at this line
     + ContentError          … this one row: it cannot become a message
+      - MissingData         … because its template needs more than it was given
+    + UnknownMessage        … the id: there is no such message
   x StateConflict           the campaign is not in a state that allows this
+    + IdempotencyConflict   the key was used for another message
   x BackendUnusable         nothing was sent; let the backend rest, or stop it
   x BrokerUnavailable       no hint was published, as far as we know; the ledger keeps the rows
   x LimitsUnavailable       nobody can say what may go, so nothing goes; ask again
@@ -79,8 +82,27 @@ class ContentError(InputError):
     """One row cannot become a message; the others may."""
 
 
+class MissingData(ContentError):
+    """The template reads what it was not given; ``missing`` names all of it."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(self.column.split(", ")) if self.column else ()
+
+    def __str__(self) -> str:
+        return self.message if self.column else super().__str__()
+
+
+class UnknownMessage(InputError):
+    """No message has this id."""
+
+
 class StateConflict(MailerError):
     """``StateConflict(message)``: the ledger says no, and the message says what to do."""
+
+
+class IdempotencyConflict(StateConflict):
+    """The same key came with other content. Nothing was stored."""
 
 
 class BackendUnusable(MailerError):

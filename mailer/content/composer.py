@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mailer.address import UNSAFE, Address
 from mailer.content import headers, mime, plaintext
+from mailer.content.assembly import NOTHING, Head, Own, assembled
 from mailer.content.attachments import contents, has_markup, record, verified, with_shared
 from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
@@ -19,9 +20,6 @@ from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
 from mailer.content.rows import Context, Rows
 from mailer.errors import ContentError, TemplateError
-
-#: Octets of a finished message. Few servers take more.
-MESSAGE_LIMIT = 35_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,59 +88,54 @@ class MailComposer:
         return tuple(record(self._root(), path) for path in self._paths(context))
 
     def compose(
-        self, cells: Mapping[str, Any], to: str, identity: Identity, files: Sequence[RowFile] = ()
+        self,
+        cells: Mapping[str, Any],
+        to: str,
+        identity: Identity,
+        files: Sequence[RowFile] = (),
+        own: Own = NOTHING,
     ) -> Composed:
-        """See the contract. Raises ContentError for this row, and nothing else for any row."""
+        """See the contract. ``own`` is what this one message has beside its template. Raises ContentError
+        for this row, and nothing else for any row."""
         context = self._rows.context(cells, identity)
         try:
-            return self._composed(context, mailbox("To", to), identity, files)
+            return self._composed(context, mailbox("To", to), identity, files, own)
         except ContentError as error:
             raise _with_culprit(error, cells) from None
 
     def _composed(
-        self, context: Context, to: Address, identity: Identity, files: Sequence[RowFile]
+        self, context: Context, to: Address, identity: Identity, files: Sequence[RowFile], own: Own
     ) -> Composed:
         variant = self._chosen(context)
         wrapper = self._wrapper
         if self._name:
             to = Address(to.local, to.domain, str(context.get(self._name, "")).strip())
-        sender = variant.sender_address or mailbox("From", variant.sender.text(context))
-        cc, reply_to = mailboxes(wrapper.cc, context), mailboxes(wrapper.reply_to, context)
-        everybody = [to, *cc, *mailboxes(wrapper.bcc, context)]
-        head = [
-            headers.date(identity.date),
-            variant.sender_line or headers.addresses("From", [sender]),
-            headers.addresses("To", [to]),
-            headers.addresses("Cc", cc) if cc else b"",
-            headers.addresses("Reply-To", reply_to) if reply_to else b"",
-            headers.text("Subject", variant.subject.text(context)),
-            headers.token("Message-ID", identity.message_id),
-            b"MIME-Version: 1.0\r\n",
-            wrapper.list_lines(context),
-            wrapper.custom_lines(context),
-        ]
-        data = b"".join(head + self._body(variant, context, identity, files))
-        if len(data) > MESSAGE_LIMIT:
-            raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
-        beyond_ascii = any(one.smtputf8 for one in (sender, *everybody, *reply_to))
-        return Composed(
-            sender=sender.addr if self._return_path is None else self._return_path,
-            recipients=_once_each(everybody),
-            data=data,
-            eight_bit=beyond_ascii and not data.isascii(),
-            smtputf8=beyond_ascii,
+        head = Head(
+            sender=own.sender or variant.sender_address or mailbox("From", variant.sender.text(context)),
+            sender_line=None if own.sender else variant.sender_line,
+            to=own.to or (to,),
+            cc=(*mailboxes(wrapper.cc, context), *own.cc),
+            bcc=(*mailboxes(wrapper.bcc, context), *own.bcc),
+            reply_to=own.reply_to or mailboxes(wrapper.reply_to, context),
+            subject=variant.subject.text(context) if own.subject is None else own.subject,
+            more=(wrapper.list_lines(context), wrapper.custom_lines(context), own.lines),
+            return_path=self._return_path,
         )
+        return assembled(head, self._body(variant, context, identity, files, own), identity)
 
     def _body(
-        self, variant: Variant, context: Context, identity: Identity, files: Sequence[RowFile]
+        self, variant: Variant, context: Context, identity: Identity, files: Sequence[RowFile], own: Own
     ) -> list[bytes]:
         body = variant.body
         html = body.html.render(context) if body.html else None
         text = body.text.render(context) if body.text else None
         if text is None and body.text_from_html and html is not None:
             text = plaintext.of(html)
-        attached = self._attached(context, files) if self._row_files else ()
-        return mime.body(text, html, variant.parts, attached, mime.boundary_stem(identity.seed))
+        attached = (*self._attached(context, files), *own.files) if self._row_files else own.files
+        parts = variant.parts
+        if own.images:
+            parts = replace(parts, images=(*parts.images, *own.images))
+        return mime.body(text, html, parts, attached, mime.boundary_stem(identity.seed))
 
     def _attached(self, context: Context, files: Sequence[RowFile]) -> list[bytes]:
         paths = self._paths(context)
@@ -197,16 +190,6 @@ class MailComposer:
         for variant in self.variants.values():
             pieces += [variant.body.html, variant.body.text, variant.subject.piece, variant.sender.piece]
         return self._wrapper.names().union(*(piece.names for piece in pieces if piece))
-
-
-def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:
-    """Envelope addresses; the first spelling of each wins, so the row's own recipient stays first."""
-    if len(everybody) == 1:
-        return (everybody[0].addr,)
-    found: dict[str, str] = {}
-    for one in everybody:
-        found.setdefault(one.key, one.addr)
-    return tuple(found.values())
 
 
 def _shared(package: Package, path: str) -> bytes:

@@ -140,6 +140,11 @@ def mailboxes(lines: Sequence[Line], context: Context) -> list[Address]:
     return [mailbox(line.name, text) for line in lines if (text := line.text(context))]
 
 
+def custom_line(name: str, value: str) -> bytes:
+    """A header that is neither the mailer's nor the transport's. Raises ContentError."""
+    return _custom(_free(name), value)
+
+
 def _custom(name: str, value: str) -> bytes:
     if name.lower() in _MAILBOXES:
         return headers.addresses(name, [mailbox(name, value)])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mailer.address import Address, AddressError
 from mailer.content.contract import Identity
+from mailer.errors import ContentError
 
 #: Used when the sender is a template, so that no domain is known without a row. RFC 2606 reserves it.
 FALLBACK_DOMAIN = "mailer.invalid"
@@ -61,3 +64,10 @@ def _domain(sender: str) -> str | None:
         return Address.parse(sender).domain
     except AddressError:
         return None
+
+
+def identity_of_letter(letter: Mapping[str, Any]) -> Identity:
+    """Of a message that was handed over by itself. Raises ContentError when what it was made of is gone."""
+    if "date" not in letter:
+        raise ContentError("its content was erased after it had been accepted")
+    return Identity(letter["message_id"], letter["date"], letter["id"])

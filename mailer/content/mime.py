@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import mimetypes
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from mailer.content.encoding import encoded_octets, encoded_text
 from mailer.content.headers import parameter
+from mailer.errors import ContentError
 
+_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
+_CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
 #: These must not be base64 (RFC 2046 section 5), so they travel as what they are: files.
 _COMPOSITE = ("message/", "multipart/")
 
@@ -39,6 +43,20 @@ def inline_image(name: str, content_id: str, data: bytes) -> bytes:
     file_name = posixpath.basename(name)
     extra = f"Content-ID: <{content_id}>\r\nContent-Disposition: inline{parameter('filename', file_name)}\r\n"
     return _octets(content_type(file_name), extra, data)
+
+
+def attached(name: str, data: bytes, kind: str | None, content_id: str | None) -> bytes:
+    """One finished part of the given type; with ``content_id`` the HTML shows it. Raises ContentError."""
+    file_name = posixpath.basename(name.replace("\\", "/"))
+    kind = content_type(file_name) if kind is None else kind.lower()
+    if not _TYPE.fullmatch(kind) or kind.startswith(_COMPOSITE):
+        raise ContentError(f"not a type for an attachment: {kind[:80]!r}", column="attachments")
+    if content_id is not None and not _CONTENT_ID.fullmatch(content_id):
+        raise ContentError(f"not a Content-ID: {content_id[:80]!r}", column="attachments")
+    how = "attachment" if content_id is None else "inline"
+    shown = "" if content_id is None else f"Content-ID: <{content_id}>\r\n"
+    disposition = f"Content-Disposition: {how}{parameter('filename', file_name)}\r\n"
+    return _octets(kind, shown + disposition, data)
 
 
 def content_id(data: bytes) -> str:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError
 
-from mailer.errors import ContentError, InputError, TemplateError
+from mailer.errors import ContentError, InputError, MissingData, TemplateError
 
 _MISSING = re.compile(r"'([^']*)' is undefined|has no (?:attribute|element) '?([^']*?)'?$")
 _CSS_COMMENT = (
@@ -45,7 +45,7 @@ def in_row(error: Exception, name: str, files: Collection[str], known: Iterable[
         found = _MISSING.search(str(error))
         wanted = next((group for group in found.groups() if group), "") if found else ""
         message = f"{wanted!r} is not a column of this row" if wanted else str(error)
-        return ContentError(message, file or name, line, hint=choice(wanted, known))
+        return MissingData(message, file or name, line, None, choice(wanted, known))
     hint = "An empty cell? | default(0) gives it a value." if isinstance(error, TypeError) else None
     return ContentError(_words(error), file or name, line, hint=hint)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mailer.content.contract import Composer, Identity, MailSpec, RowFile
-from mailer.content.identity import Identities, identities, sending_domain
+from mailer.content.identity import Identities, identities, identity_of_letter, sending_domain
 from mailer.delivery.retry import RetryPolicy, policy_for
 from mailer.errors import ContentError
 from mailer.ledger.contract import Campaign, Row, ordinal_of
@@ -36,11 +36,14 @@ class Composition:
     expires_at: float | None
     rates: tuple[str, ...]
     dsn: Dsn | None = None
+    letters: bool = False  # each row is a message by itself, with an identity and an end of its own
+    sensitive: bool = False  # what it was made of is erased once it is accepted
 
     def compose(self, row: Row, fence: int) -> Outgoing:
         """The message of this row. Raises ContentError."""
-        identity = self.identity(row.id)
-        composed = self.composer.compose(_cells(row), row.address, identity, _files(row))
+        cells = _cells(row)
+        identity = identity_of_letter(cells) if self.letters else self.identity(row.id)
+        composed = self.composer.compose(cells, row.address, identity, _files(row))
         return Outgoing(
             id=row.id,
             fence=fence,
@@ -55,6 +58,17 @@ class Composition:
             # The same on every attempt, another for other content: what providers ask of such a key.
             idempotency_key=f"{identity.seed}.{self.version}",
         )
+
+    def expires(self, row: Row) -> float | None:
+        """When this row is not to be sent any more."""
+        own = _cells(row).get("expires_at") if self.letters else None
+        return self.expires_at if own is None else own
+
+    def remains(self, row: Row) -> str:
+        """What is kept of its cells once it is accepted: nothing of its content."""
+        cells = _cells(row)
+        kept = ("id", "message_id", "template", "tags", "metadata")
+        return json.dumps({name: cells[name] for name in kept if name in cells})
 
     def identity(self, message_id: int) -> Identity:
         return self.identities.of(ordinal_of(message_id))
@@ -98,6 +112,8 @@ def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Compo
         expires_at=None if lifetime is None else began + float(lifetime),
         rates=tuple(spec.get("rates") or ()),
         dsn=_dsn(mail),
+        letters=bool(spec.get("letters")),
+        sensitive=bool(spec.get("sensitive")),
     )
 
 

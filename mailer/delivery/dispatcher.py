@@ -54,6 +54,11 @@ class InProcess:
     def outstanding(self) -> frozenset[int]:
         return frozenset(self._out)
 
+    @property
+    def running(self) -> int:
+        """Hints under way. Two may hold the same rows, so this is not what ``outstanding`` tells."""
+        return len(self._running)
+
     async def dispatch(self, hint: Hint) -> None:
         task = asyncio.create_task(_deliver(self._engine, hint))
         self._running[task] = hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from random import Random
 
 from mailer.backends.contract import Backend
@@ -186,10 +187,12 @@ class Engine:
         if job.slice.revision != job.composition.revision:
             self._compositions.forget(job.slice.campaign_id)
             job.halt()
-        elif _expired(job.composition, job.slice.now):
-            for row in rows:
+        elif late := _expired(job):
+            for row in late:
                 self._sender.settle(job, Settlement(row.id, job.fence, State.EXPIRED, spent=False))
-            return {}
+            if len(late) == len(rows):
+                return {}
+            rows = [row for row in rows if row not in late]
         backends = self._router.route(job.composition.backend).backends
         return {backends[0]: rows} if len(backends) == 1 else self._routed(job, rows)
 
@@ -241,5 +244,10 @@ class Engine:
         return rows if not late else [row for row in rows if row not in late]
 
 
-def _expired(composition: Composition, now: float) -> bool:
-    return composition.expires_at is not None and now >= composition.expires_at
+def _expired(job: Job) -> Sequence[Row]:
+    """Those whose time has passed: all of a campaign, or of letters each by itself."""
+    composition, now = job.composition, job.slice.now
+    if composition.letters:
+        return [row for row in job.slice.rows if (composition.expires(row) or inf) <= now]
+    over = composition.expires_at is not None and composition.expires_at <= now
+    return job.slice.rows if over else ()

@@ -20,7 +20,7 @@ from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
 from mailer.ledger.contract import Row, Settlement
 from mailer.ledger.writer import GroupCommit
-from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
+from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply, State
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +174,8 @@ class Sender:
         said = verdicts.verdict(row, outcome, carrier.via, job.around, now=now + job.skew, rng=self._rng)
         if why := job.moved.get(row.id):
             said.reason = f"{why} {said.reason}" if said.reason else why
+        if job.composition.sensitive and said.state is State.ACCEPTED:
+            said.cells = job.composition.remains(row)
         self._router.forget(row.id)
         self.settle(job, said)
         return isinstance(outcome, Deferred) and (outcome.slow_down or verdicts.is_shut(outcome))

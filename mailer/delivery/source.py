@@ -18,6 +18,8 @@ from mailer.ledger.writer import GroupCommit
 AHEAD = 2000
 #: A dry campaign is looked at again at least this often: rows may have been added or retried.
 LOOK_AGAIN = 5.0
+#: ... and one that applications hand messages to so often: their own hints may be lost.
+LOOK_AGAIN_OPEN = 1.0
 #: How often the lanes of a campaign are read anew.
 LANES_SECONDS = 1.0
 #: ... and for so many times longer than reading them took.
@@ -68,6 +70,11 @@ class Source:
             rates = tuple(campaign.spec.get("rates") or ())
             self._throttle.set_campaign(campaign.id, rates, sender_domain(campaign))
 
+    @property
+    def _open(self) -> bool:
+        """Rows come while it runs, and it never ends."""
+        return bool(self.campaign.spec.get("letters"))
+
     async def next(self, wanted: int, outstanding: Collection[int]) -> Hint | None:
         """A hint of up to ``wanted`` due rows. None: there is none before ``look_at``."""
         now = self._clock()
@@ -90,7 +97,7 @@ class Source:
     @property
     def exhausted(self) -> bool:
         """Nothing is due, and nothing will be by the passing of time alone."""
-        return self.dry and self.next_due is None
+        return self.dry and self.next_due is None and not self._open
 
     def done(self, hint: Hint) -> None:
         """A hint was worked off, or forgotten."""
@@ -137,7 +144,7 @@ class Source:
         self.next_due = await self._writer.run(lambda ledger: ledger.schedule.next_due(self.campaign.id))
         if held is not None:  # the limits decide when something is due
             self.next_due = min(now + held, self.next_due or now + held)
-        again = now + (LOOK_AGAIN if held is None else held)
+        again = now + ((LOOK_AGAIN_OPEN if self._open else LOOK_AGAIN) if held is None else held)
         self.look_at = again if self.next_due is None else min(again, max(self.next_due, now))
 
     async def _regroup(self, throttle: Throttle, now: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from mailer.backends import connect, urls
 from mailer.backends.contract import Backend, BackendConfig
-from mailer.content.contract import MailSpec, Package
+from mailer.content.contract import Composer, MailSpec, Package
 from mailer.delivery.compositions import Composition, Compositions, composition
 from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
@@ -124,6 +124,7 @@ def _shared(limits: Limits, url: str | None, writer: GroupCommit) -> tuple[Limit
 def loader(writer: GroupCommit, files_root: str | None = None) -> Callable[[int], Awaitable[Composition]]:
     """Reads a campaign from the ledger and compiles it, off the event loop."""
     from mailer.content import compile as compile_mail
+    from mailer.content import letters
     from mailer.content.snapshot import unpack
 
     def read(ledger: Ledger, campaign_id: int) -> tuple[Campaign, Package, MailSpec]:
@@ -134,7 +135,8 @@ def loader(writer: GroupCommit, files_root: str | None = None) -> Callable[[int]
     async def load(campaign_id: int) -> Composition:
         campaign, package, spec = await writer.run(lambda ledger: read(ledger, campaign_id))
         root = files_root or campaign.spec.get("files_root")
-        composer = await asyncio.to_thread(compile_mail, package, spec, files_root=root)
+        compiled = letters.composer if campaign.spec.get("letters") else compile_mail
+        composer: Composer = await asyncio.to_thread(compiled, package, spec, files_root=root)
         return composition(campaign, spec, composer)
 
     return load

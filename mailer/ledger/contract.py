@@ -50,6 +50,7 @@ class Runner(StrEnum):
 
     EMBEDDED = "embedded"
     WORKERS = "workers"
+    APPLICATION = "application"  # whatever process has a Mailer open that delivers by itself
 
 
 class Event(StrEnum):
@@ -171,6 +172,7 @@ class Settlement:
     reference: str | None = None
     copies: str | None = None  # JSON: refused Cc and Bcc recipients
     suppress: bool = False  # add the address to the suppression list
+    cells: str | None = None  # what is left of them from now on, when the rest is secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class Result:
     due_at: float | None
     outcome: str | None
     version: int
+    phase: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

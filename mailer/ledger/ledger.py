@@ -10,6 +10,7 @@ from mailer.ledger.database import Database
 from mailer.ledger.events import Events
 from mailer.ledger.results import Results
 from mailer.ledger.schedule import Schedule
+from mailer.ledger.singles import Singles
 from mailer.ledger.slices import Slices
 from mailer.ledger.suppressions import Suppressions
 
@@ -24,6 +25,7 @@ class Ledger:
         self.campaigns = Campaigns(database)
         self.results = Results(database)
         self.blobs = Blobs(database)
+        self.singles = Singles(database)
         self.suppressions = Suppressions(database)
         self.buckets = Buckets(database)
         self.backends = Backends(database)

@@ -70,6 +70,12 @@ class Results:
                 return
             after = page[-1][0]
 
+    def one(self, message_id: int) -> tuple[Result, list[Attempt]] | None:
+        """This row, with its earlier tries."""
+        with self._database.read() as connection:
+            found = connection.execute(_RESULT.where(message.c.id == message_id)).first()
+            return None if found is None else (_result(found), _attempts(connection, message_id))
+
     def find(self, address: str) -> list[tuple[Campaign, Result, list[Attempt]]]:
         """All rows of this address, whatever its case, oldest first; with the earlier tries of each."""
         with self._database.read() as connection:

@@ -179,6 +179,35 @@ blob = Table(
     "blob", metadata, Column("sha256", Text, primary_key=True), Column("data", LargeBinary, nullable=False)
 )
 
+#: Of a message that an application handed over: the name by which it asks, and the key that keeps it from
+#: being sent twice. The row itself is one of ``message``.
+single = Table(
+    "single",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("public", Text, nullable=False, unique=True),
+    Column("scope", Text),  # whose key, and in which stream
+    Column("key", Text),
+    Column("fingerprint", Text),  # of the content: the same key must mean the same message
+)
+_HAS_A_KEY = single.c.key.is_not(None)
+Index(
+    "single_key",
+    single.c.scope,
+    single.c.key,
+    unique=True,
+    sqlite_where=_HAS_A_KEY,
+    postgresql_where=_HAS_A_KEY,
+)
+
+#: The last ordinal of a campaign whose rows come one by one.
+serial = Table(
+    "serial",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+)
+
 #: What a limit remembers, as JSON.
 bucket = Table(
     "bucket", metadata, Column("key", Text, primary_key=True), Column("memory", Text, nullable=False)

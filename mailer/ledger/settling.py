@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from mailer.ledger.contract import CampaignState, Settlement, campaign_of
 from mailer.ledger.database import Transaction
-from mailer.ledger.schema import attempt, campaign, message
+from mailer.ledger.schema import attempt, campaign, message, recipient
 from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import suppress_rows
 from mailer.message import IN_FLIGHT, WAITING, State
@@ -67,6 +67,8 @@ _GIVE_BACK = (
     )
 )
 
+_ERASE = update(recipient).where(recipient.c.id == bindparam("row")).values(cells=bindparam("left"))
+
 _TRIED = ("phase", "code", "enhanced", "reply", "backend")  # in the order of the table
 _tried_of = attrgetter(*_TRIED)
 _ADD_ATTEMPT = insert(attempt).values(
@@ -82,6 +84,7 @@ class _Work:
     given_back: list[tuple[Any, ...]]
     attempts: list[tuple[Any, ...]]
     suppress: list[tuple[int, str]]
+    erase: list[tuple[int, str]]
 
 
 def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
@@ -91,7 +94,7 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
     found = tx.rows(_HELD, ids=tx.array([one.id for one in settlements]), fences=tx.array(fences))
     rows = {row[0]: Held(*row) for row in found}
     cancelled = _cancelled(tx, settlements, rows)
-    work = _Work([], [], [], [])
+    work = _Work([], [], [], [], [])
     answers = []
     for settlement in settlements:
         row = rows.get(settlement.id)
@@ -125,6 +128,8 @@ def _decide(
     tx.moved(row.campaign_id, row.state, state)
     if settlement.suppress:
         work.suppress.append((row.id, settlement.reason or settlement.reply or ""))
+    if settlement.cells is not None:
+        work.erase.append((row.id, settlement.cells))
     due_at = settlement.due_at or tx.now
     attempts, first_tried_at = row.attempts, row.first_tried_at
     if settlement.spent:
@@ -163,3 +168,5 @@ def _write(tx: Transaction, work: _Work) -> None:
         tx.many(_ADD_ATTEMPT, work.attempts)
     if work.suppress:
         suppress_rows(tx, work.suppress)
+    for id_, left in work.erase:
+        tx.run(_ERASE, row=id_, left=left)

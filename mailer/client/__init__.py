@@ -1,0 +1,1 @@
+"""What applications call: ``from mailer import Mailer``."""

@@ -1,0 +1,160 @@
+"""One object that an application keeps: it hands over messages and says what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from mailer import wiring
+from mailer.client.background import Background
+from mailer.errors import ConfigError
+from mailer.ledger import open_ledger
+from mailer.ledger.contract import Runner
+from mailer.outbox.contract import Addresses, Box, Message, Receipt, Status
+from mailer.outbox.hints import Hints
+from mailer.outbox.kinds import Kinds
+from mailer.outbox.office import Office
+from mailer.settings import Settings
+
+#: How long ``close`` waits for what was handed over.
+CLOSE_SECONDS = 30.0
+#: ... and for hints, of which none is needed.
+HINTS_SECONDS = 2.0
+
+#: Set by ``mailer.testing``: where the messages of every Mailer go instead.
+double: Box | None = None
+
+
+class Mailer:
+    """Safe for threads, and usable after a fork. Make one per process, at import time if you like: nothing
+    is opened before the first message.
+
+    With a broker in the settings, workers deliver. Without one, this process does, on a thread of its own
+    (``deliver="background"``); what a crash leaves behind is delivered when a Mailer is started again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        deliver: str | None = None,
+        client: str = "",
+        **overrides: Any,
+    ) -> None:
+        """``overrides`` are settings (``ledger``, ``broker``, ``backend``, ``templates``, ...); the others
+        come from ``mailer.toml`` and the environment. ``client`` keeps idempotency keys of several
+        applications apart. Raises ConfigError."""
+        if deliver not in (None, "workers", "background"):
+            raise ConfigError(f"deliver is 'workers' or 'background', not {deliver!r}")
+        self._settings = settings
+        self._overrides = overrides
+        self._deliver = deliver
+        self._client = client
+        self._lock = threading.Lock()
+        self._open: _Rooms | None = None
+
+    def send(
+        self,
+        template: str | None = None,
+        *,
+        to: Addresses,
+        connection: Any = None,
+        **message: Any,
+    ) -> Receipt:
+        """Hand over one message; the keywords are the fields of ``Message``. When it returns, the message is
+        stored for good.
+
+        With ``idempotency_key`` the same message is stored once however often it is handed over, for as
+        long as its row exists; other content under the same key raises IdempotencyConflict.
+
+        Raises InputError, with nothing stored, for whatever is wrong with the message (MissingData names
+        every variable that is missing); LedgerError when it could not be stored.
+        """
+        return self.send_many([Message(template, to, **message)])[0]
+
+    def send_many(self, messages: Iterable[Message]) -> list[Receipt]:
+        """All of them or none, in one transaction. Raises as ``send``."""
+        wishes = list(messages)
+        return self._box().put(wishes) if wishes else []
+
+    async def send_async(self, template: str | None = None, **message: Any) -> Receipt:
+        """``send`` on a thread, for an event loop."""
+        return await asyncio.to_thread(partial(self.send, template, **message))
+
+    def status(self, id: str) -> Status:  # noqa: A002 - what a receipt calls it
+        """Where this message stands, with every attempt. Raises UnknownMessage."""
+        return self._box().status(id)
+
+    def cancel(self, id: str) -> bool:  # noqa: A002 - what a receipt calls it
+        """True: it will not be sent. False: it is on its way, or settled. Raises UnknownMessage."""
+        return self._box().cancel(id)
+
+    def start(self) -> Self:
+        """Deliver what an earlier process left behind, without waiting for the first message."""
+        self._box()
+        return self
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Deliver what was handed over here and is due, for so long at most; what is left is not lost.
+        Used again, it opens again."""
+        with self._lock:
+            rooms, self._open = self._open, None
+        if rooms is not None and rooms.pid == os.getpid():
+            rooms.close(seconds)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _box(self) -> Box:
+        if double is not None:
+            return double
+        with self._lock:
+            rooms = self._open
+            if rooms is None or rooms.pid != os.getpid():  # threads do not live on in a forked child
+                rooms = self._open = _Rooms(self._read(), self._deliver, self._client)
+            return rooms.office
+
+    def _read(self) -> Settings:
+        if self._settings is not None and not self._overrides:
+            return self._settings
+        return Settings.load(**self._overrides)
+
+
+class _Rooms:
+    """What a Mailer has open in one process."""
+
+    def __init__(self, settings: Settings, deliver: str | None, client: str) -> None:
+        self.pid = os.getpid()
+        broker = settings.broker_url
+        by_workers = (deliver or ("workers" if broker else "background")) == "workers"
+        self._hints = Hints(broker) if by_workers and broker else None
+        self._background = None if by_workers else Background(settings)
+        self._ledger = open_ledger(settings.ledger_url)
+        helper = self._hints or self._background
+        self.office = Office(
+            self._ledger,
+            Kinds(settings.template_root, settings.files_root),
+            runner=Runner.WORKERS if by_workers else Runner.APPLICATION,
+            backend=lambda wish: wiring.backend_name(settings, wish),
+            announce=helper.announce if helper else lambda ids, stream: None,
+            client=client,
+        )
+        if self._background is not None:
+            self._background.start()
+
+    def close(self, seconds: float) -> None:
+        if self._hints is not None:
+            self._hints.close(min(seconds, HINTS_SECONDS))
+        if self._background is not None:
+            self._background.close(seconds)
+        self._ledger.close()

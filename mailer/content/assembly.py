@@ -1,0 +1,84 @@
+"""From finished parts to one message: the head in its order, the body behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mailer.address import Address
+from mailer.content import headers
+from mailer.content.contract import Composed, Identity
+from mailer.errors import ContentError
+
+#: Octets of a finished message. Few servers take more.
+MESSAGE_LIMIT = 35_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What one message has beside its template, all of it literal and checked."""
+
+    sender: Address | None = None
+    to: tuple[Address, ...] = ()  # all of the To header, the row's own recipient first
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()  # in place of the template's
+    subject: str | None = None  # in place of the template's
+    lines: bytes = b""  # finished header lines
+    files: tuple[bytes, ...] = ()  # finished parts
+    images: tuple[bytes, ...] = ()  # finished parts that the HTML shows by ``cid:``
+
+
+NOTHING = Own()
+
+
+@dataclass(slots=True)
+class Head:
+    """Everything above the body. ``sender_line`` is the From line where it is known already."""
+
+    sender: Address
+    to: Sequence[Address]
+    subject: str
+    cc: Sequence[Address] = ()
+    bcc: Sequence[Address] = ()
+    reply_to: Sequence[Address] = ()
+    sender_line: bytes | None = None
+    more: Sequence[bytes] = ()  # finished lines
+    return_path: str | None = None  # default: the sender's address
+
+
+def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed:
+    """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
+    lines = (
+        headers.date(identity.date),
+        head.sender_line or headers.addresses("From", [head.sender]),
+        headers.addresses("To", head.to),
+        headers.addresses("Cc", head.cc) if head.cc else b"",
+        headers.addresses("Reply-To", head.reply_to) if head.reply_to else b"",
+        headers.text("Subject", head.subject),
+        headers.token("Message-ID", identity.message_id),
+        b"MIME-Version: 1.0\r\n",
+        *head.more,
+    )
+    data = b"".join((*lines, *body))
+    if len(data) > MESSAGE_LIMIT:
+        raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
+    everybody = [*head.to, *head.cc, *head.bcc]
+    beyond_ascii = any(one.smtputf8 for one in (head.sender, *everybody, *head.reply_to))
+    return Composed(
+        sender=head.sender.addr if head.return_path is None else head.return_path,
+        recipients=_once_each(everybody),
+        data=data,
+        eight_bit=beyond_ascii and not data.isascii(),
+        smtputf8=beyond_ascii,
+    )
+
+
+def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:
+    """Envelope addresses; the first spelling of each wins, so the row's own recipient stays first."""
+    if len(everybody) == 1:
+        return (everybody[0].addr,)
+    found: dict[str, str] = {}
+    for one in everybody:
+        found.setdefault(one.key, one.addr)
+    return tuple(found.values())

@@ -1,0 +1,94 @@
+"""A message that an application hands over by itself: kept as one JSON object, and made from nothing else.
+
+Attachments are kept as finished parts, encoded once; what was handed over in place of a template is
+literal text, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mailer.address import Address
+from mailer.content import mime, plaintext
+from mailer.content.assembly import Head, Own, assembled
+from mailer.content.composer import MailComposer, compile_mail
+from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
+from mailer.content.envelope import custom_line, mailbox
+from mailer.errors import ContentError
+
+#: The package of messages that have no template.
+INLINE = Package("", {})
+
+Letter = Mapping[str, Any]
+
+
+def composer(package: Package, spec: MailSpec, *, files_root: Path | str | None = None) -> LetterComposer:
+    """Raises TemplateError or ContentError, as compiling a campaign's mail does."""
+    if not package.files:
+        return LetterComposer(None)
+    root = None if files_root is None else Path(files_root)
+    return LetterComposer(compile_mail(package, spec, files_root=root))
+
+
+class LetterComposer:
+    """The Composer of the contract; its cells are the letter. Not for several threads at once."""
+
+    def __init__(self, template: MailComposer | None) -> None:
+        self._template = template
+
+    def used(self) -> frozenset[str]:
+        """What the template reads of the data."""
+        return frozenset() if self._template is None else self._template.used() - {"email", "language"}
+
+    def compose(self, cells: Letter, to: str, identity: Identity, files: Sequence[RowFile] = ()) -> Composed:
+        """Raises ContentError, and nothing else for any letter."""
+        own = _own(cells)
+        if self._template is None:
+            return _literal(cells, own, identity)
+        data = {"email": to} | cells.get("data", {})
+        return self._template.compose(data, to, identity, files, own)
+
+
+def part(name: str, data: bytes, kind: str | None = None, content_id: str | None = None) -> str:
+    """An attachment as letters keep it; with ``content_id`` it is shown by the HTML. Raises ContentError."""
+    made = mime.attached(name, data, kind, content_id)
+    return made.decode("ascii")
+
+
+def _own(letter: Letter) -> Own:
+    return Own(
+        sender=mailbox("From", letter["from"]) if "from" in letter else None,
+        to=_mailboxes("To", letter),
+        cc=_mailboxes("Cc", letter),
+        bcc=_mailboxes("Bcc", letter),
+        reply_to=_mailboxes("Reply-To", letter),
+        subject=letter.get("subject"),
+        lines=b"".join([custom_line(name, text) for name, text in letter.get("headers", {}).items()]),
+        files=tuple(text.encode("ascii") for text in letter.get("files", ())),
+        images=tuple(text.encode("ascii") for text in letter.get("images", ())),
+    )
+
+
+def _mailboxes(name: str, letter: Letter) -> tuple[Address, ...]:
+    return tuple(mailbox(name, text) for text in letter.get(name.lower(), ()))
+
+
+def _literal(letter: Letter, own: Own, identity: Identity) -> Composed:
+    if own.sender is None:
+        raise ContentError("there is no sender", column="From")
+    html, text = letter.get("html"), letter.get("text")
+    if text is None and html is not None:
+        text = plaintext.of(html)
+    body = mime.body(text, html, mime.Parts(images=own.images), own.files, mime.boundary_stem(identity.seed))
+    head = Head(
+        sender=own.sender,
+        to=own.to,
+        cc=own.cc,
+        bcc=own.bcc,
+        reply_to=own.reply_to,
+        subject=own.subject or "",
+        more=(own.lines,),
+    )
+    return assembled(head, body, identity)

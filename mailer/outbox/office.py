@@ -1,0 +1,195 @@
+"""The box that is the ledger: messages become rows of campaigns that stay open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mailer.content.identity import sending_domain
+from mailer.content.snapshot import pack
+from mailer.errors import UnknownMessage
+from mailer.ledger.contract import Attempt, NewCampaign, Result, Runner
+from mailer.ledger.ledger import Ledger
+from mailer.ledger.singles import CampaignClosed, Single
+from mailer.message import FINAL, WAITING, State
+from mailer.outbox.contract import Message, Receipt, Status, Try
+from mailer.outbox.door import Checked, checked
+from mailer.outbox.kinds import Kinds
+
+#: Rows of one hint of the pump, when many wait: bounded, because each may hold attachments.
+RECIPIENTS_PER_TASK = 10
+
+#: Told, after the commit, which rows are new, and in which stream.
+Announce = Callable[[Sequence[int], str], None]
+
+
+class Office:
+    """Implements ``Box`` over a ledger.
+
+    ``backend`` says under which name the ledger knows a wished backend. ``client`` keeps the idempotency
+    keys of several applications apart.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        kinds: Kinds,
+        *,
+        runner: Runner,
+        backend: Callable[[str | None], str],
+        announce: Announce,
+        client: str = "",
+    ) -> None:
+        self._ledger = ledger
+        self._kinds = kinds
+        self._runner = runner
+        self._backend = backend
+        self._announce = announce
+        self._client = client
+        self._campaigns: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def put(self, messages: Sequence[Message]) -> list[Receipt]:
+        """See ``Box``. Raises ConfigError for a backend that is not set up."""
+        ready = [checked(message, self._kinds) for message in messages]
+        try:
+            added = self._ledger.singles.add([self._single(one) for one in ready])
+        except CampaignClosed:  # cancelled by a person: what comes now belongs to a new one
+            self._campaigns.clear()
+            added = self._ledger.singles.add([self._single(one) for one in ready])
+        self._tell([(one.stream, row.id) for one, row in zip(ready, added, strict=True) if row.created])
+        return [Receipt(row.public, row.created) for row in added]
+
+    def status(self, id_: str) -> Status:
+        found = self._ledger.results.one(self._row(id_))
+        if found is None:
+            raise UnknownMessage(f"there is no message {id_!r}")
+        result, earlier = found
+        letter = json.loads(result.cells)
+        return Status(
+            id=id_,
+            state=result.state,
+            to=result.address,
+            attempts=_tries(result, earlier),
+            reason=result.reason,
+            outcome=result.outcome,
+            due_at=_time(result.due_at) if result.due_at and result.state in WAITING else None,
+            message_id=letter.get("message_id"),
+            template=letter.get("template"),
+            tags=tuple(letter.get("tags", ())),
+            metadata=letter.get("metadata", {}),
+        )
+
+    def cancel(self, id_: str) -> bool:
+        return self._ledger.singles.cancel(self._row(id_))
+
+    def _row(self, id_: str) -> int:
+        found = self._ledger.singles.find(id_)
+        if found is None:
+            raise UnknownMessage(f"there is no message {id_!r}")
+        return found
+
+    def _tell(self, rows: Sequence[tuple[str, int]]) -> None:
+        for stream in {stream for stream, _ in rows}:
+            now = [row for its, row in rows if its == stream]
+            self._announce(now, stream)
+
+    def _single(self, one: Checked) -> Single:
+        return Single(
+            public=one.id,
+            campaign_id=self._campaign(one),
+            address=one.to.addr,
+            lane=one.to.lane,
+            cells=one.cells,
+            due_at=one.due_at,
+            scope=f"{self._client}/{one.stream}",
+            key=one.key,
+            fingerprint=one.fingerprint,
+        )
+
+    def _campaign(self, one: Checked) -> int:
+        backend = self._backend(one.backend)
+        how = (one.sender, one.stream, backend, one.on_unknown, one.sensitive)
+        parts = (one.kind.name, one.kind.digest, *how)
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        with self._lock:
+            if digest not in self._campaigns:
+                self._campaigns[digest] = self._opened(one, backend, digest)
+            return self._campaigns[digest]
+
+    def _opened(self, one: Checked, backend: str, digest: str) -> int:
+        kind = one.kind
+        mail = kind.mail
+        if (
+            sending_domain(mail.sender) != one.sender
+        ):  # for the limits of that domain; messages name their own
+            mail = replace(mail, sender=f"mail@{one.sender}")
+        package, blobs = pack(kind.package, mail)
+        for data in blobs.values():
+            self._ledger.blobs.put(data)
+        name = kind.name or "messages"
+        new = NewCampaign(
+            slug=f"{name.replace('/', '-').lower()}-{one.sender}-{digest[:6]}",
+            name=f"{name} from {one.sender}",
+            digest=digest,
+            spec=_spec(one, backend, package, str(self._kinds.files_root)),
+            runner=self._runner,
+            stream=one.stream,
+            backend=backend,
+        )
+        return self._ledger.singles.campaign(new).id
+
+
+def _spec(one: Checked, backend: str, package: dict[str, Any], files_root: str) -> dict[str, Any]:
+    return {
+        "letters": True,  # rows come one by one, and it never finishes
+        "package": package,
+        "mail": package["spec"],
+        "backend": backend,
+        "on_unknown": one.on_unknown,
+        "sensitive": one.sensitive,
+        "files_root": files_root,
+        "recipients_per_task": RECIPIENTS_PER_TASK,
+        "recipients": {"headers": ["to"]},
+    }
+
+
+def _tries(result: Result, earlier: Sequence[Attempt]) -> tuple[Try, ...]:
+    tries = [
+        Try(
+            number=attempt.number,
+            at=_time(attempt.at),
+            state=attempt.state,
+            phase=attempt.phase,
+            code=attempt.code,
+            enhanced=attempt.enhanced,
+            text=attempt.reply,
+            backend=attempt.backend,
+        )
+        for attempt in earlier
+    ]
+    if result.state in FINAL and result.attempts > len(earlier) and result.settled_at is not None:
+        tries.append(_last(result, len(earlier) + 1, result.settled_at))
+    return tuple(tries)
+
+
+def _last(result: Result, number: int, at: float) -> Try:
+    return Try(
+        number=number,
+        at=_time(at),
+        state=State(result.state),
+        phase=result.phase,
+        code=result.code,
+        enhanced=result.enhanced,
+        text=result.reply,
+        backend=result.backend,
+    )
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
