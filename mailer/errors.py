@@ -7,7 +7,7 @@
     + RecipientsError       … the recipients, at this line and column
     + TemplateError         … the template, at this line
     + ContentError          … this one row: it cannot become a message
-      - MissingData         … because its template needs more than it was given
+      * MissingData         … because its template needs more than it was given
     + UnknownMessage        … the id: there is no such message
   x StateConflict           the campaign is not in a state that allows this
     + IdempotencyConflict   the key was used for another message
