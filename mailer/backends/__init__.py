@@ -25,6 +25,19 @@ BACKENDS = {
     "postmark": "mailer.backends.postmark:connect",
     "resend": "mailer.backends.resend:connect",
     "sendgrid": "mailer.backends.sendgrid:connect",
+    "mailtrap": "mailer.backends.mailtrap:connect",
+    "mailgun": "mailer.backends.mailgun:connect",
+    "netcore": "mailer.backends.netcore:connect",
+    "nylas": "mailer.backends.nylas:connect",
+    "ses": "mailer.backends.ses:connect",
+    "brevo": "mailer.backends.brevo:connect",
+    "mailersend": "mailer.backends.mailersend:connect",
+    "mailjet": "mailer.backends.mailjet:connect",
+    "sparkpost": "mailer.backends.sparkpost:connect",
+    "mandrill": "mailer.backends.mandrill:connect",
+    "scaleway": "mailer.backends.scaleway:connect",
+    "azure": "mailer.backends.azure:connect",
+    "postal": "mailer.backends.postal:connect",
 }
 #: Other packages add backends under this entry point group: ``scheme = "their.module:connect"``.
 GROUP = "mailer.backends"

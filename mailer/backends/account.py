@@ -18,7 +18,7 @@ _REGION = re.compile(r"[a-z0-9-]{2,40}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
 
 #: Options that every provider takes.
-COMMON = ("base", "batch", "ca_file", "region", "size", "timeout")
+COMMON = ("base", "batch", "ca_file", "size", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,20 @@ class Account:
 
 
 def account(
-    config: BackendConfig, facts: Facts, more: tuple[str, ...] = (), *, pair: bool = False, domain: str = ""
+    config: BackendConfig,
+    facts: Facts,
+    more: tuple[str, ...] = (),
+    *,
+    pair: bool = False,
+    domain: str = "",
+    choice: str = "region",
 ) -> Account:
     """Read and check. ``more`` are the provider's own options, ``pair`` asks for KEY:SECRET@.
 
-    ``domain`` says what must stand behind the @-sign, where something must. Raises ConfigError.
+    ``domain`` says what must stand behind the @-sign, where something must.
+    ``choice`` is the option that picks the base address. Raises ConfigError.
     """
-    options.check(config, (*COMMON, *more))
+    options.check(config, {*COMMON, *more, *([choice] if len(facts.bases) > 1 or "*" in facts.bases else [])})
     scheme = urlsplit(config.url).scheme
     key, secret = _keys(config, pair)
     host = unquote(urlsplit(config.url).netloc)
@@ -94,7 +101,7 @@ def account(
         raise _wrong(config, f"{host!r} is no {domain or 'domain'}")
     if host and not domain:
         raise _wrong(config, f"nothing stands behind the @-sign: {scheme}://KEY@")
-    region = _region(config, facts)
+    region = _region(config, facts, choice)
     batch = options.whole(config, "batch", None)
     if batch is not None and batch > facts.batch:
         raise _wrong(config, f"option 'batch' is at most {facts.batch} for {facts.title}")
@@ -136,14 +143,14 @@ def _keys(config: BackendConfig, pair: bool) -> tuple[str, str]:
     return key, ""
 
 
-def _region(config: BackendConfig, facts: Facts) -> str:
+def _region(config: BackendConfig, facts: Facts, choice: str) -> str:
     first = next(iter(facts.bases))
     if first == "*":  # any that looks like one; the error of a wrong one is the provider's
-        region = config.options.get("region", "")
+        region = config.options.get(choice, "")
         if not _REGION.fullmatch(region):
-            raise _wrong(config, f"option 'region' is needed, as {facts.title} names it")
+            raise _wrong(config, f"option {choice!r} is needed, as {facts.title} names it")
         return region
-    return options.choice(config, "region", tuple(facts.bases), first)
+    return options.choice(config, choice, tuple(facts.bases), first)
 
 
 def _base(config: BackendConfig, default: str) -> str:

@@ -64,16 +64,19 @@ class HttpBackend:
 
     async def probe(self) -> str:
         """One request that needs the key and sends nothing."""
-        try:
-            answer = await self._channel.exchange(self.provider.check())
-        except Lost as lost:
-            raise BackendUnusable(self._name, str(lost)) from None
-        if answer.ok:
-            return f"{self.provider.facts.title}: key valid{self._checked(answer)}"
-        outcome = self._judged(answer)
-        reply = outcome.reply
+        verdict: Verdict | None = None
+        for check in self.provider.check():
+            try:
+                answer = await self._channel.exchange(check)
+            except Lost as lost:
+                raise BackendUnusable(self._name, str(lost)) from None
+            good = answer.ok or answer.status in check.fine
+            if good and (told := self._checked(answer)) is not None:
+                return f"{self.provider.facts.title}: key valid{told and '; '}{told}"
+            verdict = self._judged(answer)
+        reply = verdict.reply if verdict else Reply("nothing to check")
         raise BackendUnusable(
-            self._name, f"{reply.reason} ({reply.code} {reply.text})", isinstance(outcome, Blocked)
+            self._name, f"{reply.reason} ({reply.code} {reply.text})", isinstance(verdict, Blocked)
         )
 
     def complaints(self, message: Outgoing) -> list[str]:
@@ -181,12 +184,11 @@ class HttpBackend:
         wait = said.wait if said.wait is not None else answer.wait(self.provider.facts.reset, now())
         return Said(said.status, said.code, said.text, wait).verdict(self.provider.facts.rules)
 
-    def _checked(self, answer: Answer) -> str:
+    def _checked(self, answer: Answer) -> str | None:
         try:
-            told = self.provider.checked(answer)
+            return self.provider.checked(answer)
         except _NOT_UNDERSTOOD:
-            told = "but its answer cannot be understood"
-        return f"; {told}" if told else ""
+            return "but its answer cannot be understood"
 
 
 def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:

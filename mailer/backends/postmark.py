@@ -83,8 +83,8 @@ class Postmark:
         body = answer.record()
         return Said(answer.status, str(body.get("ErrorCode", "")), str(body.get("Message", answer.text)))
 
-    def check(self) -> Request:
-        return Request("/server", headers={"Accept": "application/json", **self._headers}, method="GET")
+    def check(self) -> tuple[Request, ...]:
+        return (Request("/server", headers={"Accept": "application/json", **self._headers}, method="GET"),)
 
     def checked(self, answer: Answer) -> str:
         return f"server {answer.json()['Name']!r}"

@@ -32,6 +32,10 @@ class Features:
     both_bodies: bool = True  # a text part beside the HTML
     utf8_local: bool = False  # ü@example.org
     return_path: bool = False  # an envelope sender other than From
+    bcc: bool = True  # recipients that no header names
+    ascii_headers: bool = False  # custom headers hold ASCII only
+    eight_bit: bool = True  # MIME may hold octets over 127
+    sender_name: bool = True  # a display name in From
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, complete but for its base address. ``repeatable``: it carries an idempotency key."""
+    """One HTTP request, complete but for its base address. ``repeatable``: it carries an idempotency key.
+
+    ``fine`` are statuses that also count as a good answer to ``check``.
+    """
 
     path: str
-    content: bytes = b""
+    content: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "POST"
     repeatable: bool = False
+    fine: tuple[int, ...] = ()
 
 
 class Letter:
@@ -114,12 +122,12 @@ class Provider(Protocol):
         """Code and text of an answer that is not about single letters."""
         ...
 
-    def check(self) -> Request:
-        """The cheapest authenticated request, which sends nothing."""
+    def check(self) -> tuple[Request, ...]:
+        """Authenticated requests that send nothing, the telling ones first: a key may be allowed few."""
         ...
 
-    def checked(self, answer: Answer) -> str:
-        """What a good answer to ``check`` tells, in a few words."""
+    def checked(self, answer: Answer) -> str | None:
+        """What a good answer to ``check`` tells, in a few words; None: it is an error after all."""
         ...
 
 
@@ -130,6 +138,25 @@ def as_json(
     content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     json_headers = {"Content-Type": "application/json", "Accept": "application/json", **headers}
     return Request(path, content, json_headers, method, repeatable)
+
+
+def as_form(
+    path: str,
+    fields: Sequence[tuple[str, str]],
+    file: tuple[str, bytes],
+    headers: Mapping[str, str],
+    *,
+    boundary: str,
+    repeatable: bool = False,
+) -> Request:
+    """``multipart/form-data`` with text fields and one message. ``boundary`` occurs in none of them."""
+    part = 'Content-Disposition: form-data; name="{}"'
+    pieces = [f"--{boundary}\r\n{part.format(name)}\r\n\r\n{value}\r\n".encode() for name, value in fields]
+    name, octets = file
+    head = f'--{boundary}\r\n{part.format(name)}; filename="message.eml"\r\nContent-Type: message/rfc822'
+    content = b"".join([*pieces, head.encode(), b"\r\n\r\n", octets, f"\r\n--{boundary}--\r\n".encode()])
+    form = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": "application/json"}
+    return Request(path, content, {**form, **headers}, repeatable=repeatable)
 
 
 def verdict(facts: Facts, status: int, code: object = "", text: str = "") -> Verdict:
@@ -146,16 +173,28 @@ def complaints(facts: Facts, letter: Letter) -> list[str]:
     found = []
     if facts.recipients is not None and len(recipients) > facts.recipients:
         found.append(f"{len(recipients)} recipients, the limit is {facts.recipients}")
-    if not facts.features.utf8_local and not "".join(recipients).isascii():
+    beyond_ascii = letter.message.smtputf8 or not "".join(recipients).isascii()
+    if beyond_ascii and not facts.features.utf8_local:
         found.append("characters beyond ASCII before the @-sign")
+    elif facts.raw and not facts.features.eight_bit and not letter.message.data.isascii():
+        found.append("octets over 127")
+    if not facts.features.return_path and not from_its_sender(letter.message):
+        found.append("an envelope sender other than From")
+    if not facts.features.bcc and letter.fields.bcc:
+        found.append("Bcc copies")
     return found if facts.raw else found + _inexpressible(facts.features, letter)
+
+
+def from_its_sender(message: Outgoing) -> bool:
+    """Whether bounces go to From, as far as can be told without taking the message apart."""
+    head = message.data.partition(b"\r\n\r\n")[0]
+    return bool(message.sender) and message.sender.lower().encode() in head.lower()
 
 
 def _inexpressible(features: Features, letter: Letter) -> list[str]:
     content = letter.fields
     refused = features.headers
     headers = [name for name in content.headers if refused is None or name.lower() in refused]
-    sender = letter.message.sender.casefold()
     tests = (
         (bool(headers), f"the header {', '.join(headers)}"),
         (len(content.reply_to) > features.reply_to, f"more than {features.reply_to} Reply-To address"),
@@ -164,9 +203,13 @@ def _inexpressible(features: Features, letter: Letter) -> list[str]:
         (content.html is None and not features.text_only, "text without HTML"),
         (bool(content.text and content.html) and not features.both_bodies, "a text part beside the HTML"),
         (
-            not features.return_path and sender != content.sender.addr.casefold(),
-            "an envelope sender other than From",
+            features.ascii_headers and not "".join(content.headers.values()).isascii(),
+            "a custom header beyond ASCII",
         ),
-        (not content.sender.addr.isascii(), "characters beyond ASCII in the sender's address"),
+        (bool(content.sender.name) and not features.sender_name, "a name beside the sender's address"),
+        (
+            not content.sender.addr.isascii() and not features.utf8_local,
+            "characters beyond ASCII in the sender's address",
+        ),
     )
     return [text for wrong, text in tests if wrong]

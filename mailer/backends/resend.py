@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -101,10 +102,14 @@ class Resend:
         body = answer.record()
         return Said(answer.status, str(body.get("name", "")), str(body.get("message", answer.text)))
 
-    def check(self) -> Request:
-        return Request("/domains", headers=self._headers, method="GET")
+    def check(self) -> tuple[Request, ...]:
+        domains = Request("/domains", headers=self._headers, method="GET")
+        # A sending key may do nothing but send: an empty message is refused for what is missing.
+        return (domains, replace(as_json("/emails", {}, self._headers), fine=(422,)))
 
     def checked(self, answer: Answer) -> str:
+        if not answer.ok:
+            return "may send, and nothing else"
         domains = answer.json()["data"]
         return ", ".join(f"{domain['name']} {domain['status']}" for domain in domains) or "no domain yet"
 
@@ -137,12 +142,9 @@ def _joint(keys: Sequence[str]) -> str:
 def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:
     """``data`` may keep holes for what was refused, or close them; both are told apart by its length."""
     closed = iter(data) if len(data) == count - len(wrong) else None
-    results: list[Outcome] = []
-    for index in range(count):
-        if index in wrong:
-            results.append(verdict(FACTS, 422, "validation_error", wrong[index]))
-        elif closed is not None:
-            results.append(accepted(200, next(closed)["id"]))
-        else:
-            results.append(accepted(200, data[index]["id"]))
-    return results
+    return [
+        verdict(FACTS, 422, "validation_error", wrong[index])
+        if index in wrong
+        else accepted(200, (next(closed) if closed else data[index])["id"])
+        for index in range(count)
+    ]

@@ -104,8 +104,8 @@ class SendGrid:
         text = "; ".join(described(error.get("message")) for error in errors)
         return Said(answer.status, code, text or answer.text)
 
-    def check(self) -> Request:
-        return Request("/v3/scopes", headers=self._headers, method="GET")
+    def check(self) -> tuple[Request, ...]:
+        return (Request("/v3/scopes", headers=self._headers, method="GET"),)
 
     def checked(self, answer: Answer) -> str:
         return "may send" if "mail.send" in answer.json()["scopes"] else "but it may not send (mail.send)"

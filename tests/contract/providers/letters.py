@@ -63,15 +63,17 @@ def letter(
 
 def rich(number: int, features: Features) -> Outgoing:
     """Everything that a provider with these features can express, in one message."""
-    custom = {"X-Campaign": "Spätherbst", "X-Entity": "7"} if features.headers is not None else {}
+    season = "autumn" if features.ascii_headers else "Spätherbst"
+    custom = {"X-Campaign": season, "X-Entity": "7"} if features.headers is not None else {}
     return letter(
         number,
         cc=["Charles <c@example.net>"],
-        bcc=["hidden@example.net"],
+        bcc=["hidden@example.net"] if features.bcc else [],
         reply_to=["Help, Desk <help@acme.example>", "b@acme.example"][: features.reply_to],
         subject="Grüße: 50 % off, “today”",
         text="Hello Ada,\nhow are you?\n" if features.both_bodies else None,
         more=custom,
         image=features.inline,
         file=features.attachments,
+        sender=SENDER if features.sender_name else "news@acme.example",
     )

@@ -1,5 +1,23 @@
 """All providers that the contract suite plays; a new one is one line here."""
 
-from tests.contract.providers.roles import postmark, resend, sendgrid
+from importlib import import_module
 
-ROLES = {role.scheme: role for role in (postmark.ROLE, resend.ROLE, sendgrid.ROLE)}
+NAMES = (
+    "postmark",
+    "resend",
+    "sendgrid",
+    "mailtrap",
+    "mailgun",
+    "netcore",
+    "nylas",
+    "ses",
+    "brevo",
+    "mailersend",
+    "mailjet",
+    "sparkpost",
+    "mandrill",
+    "scaleway",
+    "azure",
+    "postal",
+)
+ROLES = {name: import_module(f"tests.contract.providers.roles.{name}").ROLE for name in NAMES}

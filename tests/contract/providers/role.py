@@ -9,7 +9,7 @@ from typing import Any
 from tests.contract.providers.fake import Play, Recorded, Response
 
 #: What the fakes take for a key.
-KEY = "key-0123456789abcdef"
+KEY = "key0123456789abcdefX"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Role:
     is_sandboxed: Callable[[Recorded], bool] = lambda request: False
     ids: bool = True  # every message gets an id of its own
     html_only: bool = False  # it takes no message without HTML
+    plain: Mapping[str, Any] = field(default_factory=dict)  # what makes the least that it takes
     raw: bool = False  # it takes MIME as it is
 
     def address(self, base: str, more: str = "", key: str = KEY) -> str:

@@ -49,7 +49,7 @@ async def send(role: Role, fake: Fake, *messages: Outgoing, more: str = "", mark
 
 def plain(role: Role, number: int = 1, **more) -> Outgoing:
     """The least that this provider takes."""
-    return letter(number, **{"text": None} | more) if role.html_only else letter(number, **more)
+    return letter(number, **{**role.plain, **more})
 
 
 async def test_a_message_with_everything_arrives(role, fake):
@@ -192,14 +192,22 @@ async def test_the_envelope_decides_who_gets_it(role, fake):
     assert [one for one in taken.recipients if "staging@acme.example" not in one] == []
 
 
+#: What a provider that takes MIME may still not be able to do.
+OF_THE_ENVELOPE = {"before the @-sign", "an envelope sender", "Bcc"}
+
+
 async def test_what_cannot_be_expressed_is_refused_by_name_and_not_sent(role, fake):
     backend = backend_of(role, fake.base)
     facts, title = backend.provider.facts, backend.provider.facts.title
     features = facts.features
-    html = {"text": None} if not features.both_bodies else {}
+    html = dict(role.plain)
     impossible = {
         "before the @-sign": letter(to="ü@example.org", **html) if not features.utf8_local else None,
-        "text without HTML": letter(html=None) if not features.text_only else None,
+        "text without HTML": letter(**{**html, "html": None, "text": "x"})
+        if not features.text_only
+        else None,
+        "a name beside": letter() if not features.sender_name else None,
+        "a custom header beyond": letter(more={"X-A": "ä"}, **html) if features.ascii_headers else None,
         "a text part beside": letter() if not features.both_bodies else None,
         "inline images": letter(image=True, **html) if not features.inline else None,
         "attachments": letter(file=True, **html) if not features.attachments else None,
@@ -207,10 +215,11 @@ async def test_what_cannot_be_expressed_is_refused_by_name_and_not_sent(role, fa
         "Reply-To": letter(reply_to=["a@b.example", "c@b.example"], **html)
         if features.reply_to < 2
         else None,
+        "Bcc": letter(bcc=["hidden@example.net"], **html) if not features.bcc else None,
         "an envelope sender": bounced(html) if not features.return_path else None,
     }
     for words, message in impossible.items():
-        if message is None or (facts.raw and words != "before the @-sign"):
+        if message is None or (facts.raw and words not in OF_THE_ENVELOPE):
             continue
         (complaint,) = backend.complaints(message)
         assert complaint.startswith(f"{title} cannot send ")
@@ -248,7 +257,7 @@ async def test_the_test_mode_is_the_providers_own(role, fake):
 
 
 async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
-    good, bad = backend_of(role, fake.base), backend_of(role, fake.base, key="wrong-key-0123")
+    good, bad = backend_of(role, fake.base), backend_of(role, fake.base, key="wrongkey01234567")
     answer = await good.probe()
     with pytest.raises(BackendUnusable) as caught:
         await bad.probe()

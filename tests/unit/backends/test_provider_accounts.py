@@ -39,7 +39,7 @@ def test_a_key_may_stand_in_a_file(tmp_path):
     config = backend_configs(Settings.load(tmp_path))["main"]
     backend = connect(config)
     assert isinstance(backend, HttpBackend)
-    assert backend.provider.check().headers["Authorization"] == "Bearer from-a-file"
+    assert backend.provider.check()[0].headers["Authorization"] == "Bearer from-a-file"
     assert "from-a-file" not in repr(config)
 
 

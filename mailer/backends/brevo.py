@@ -1,0 +1,103 @@
+"""Brevo: ``brevo://KEY@``. One message per request, which an idempotency key makes safe to repeat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from mailer.backends.account import Account, account
+from mailer.backends.answers import Answer, Rule, Said, accepted, ambiguous, bad_address, our_fault, refused
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json
+from mailer.message import Outcome
+
+_DOC = "developers.brevo.com/reference/sendtransacemail"
+# fmt: off
+RULES = (
+    # How a repeated key is answered is not documented: whatever this is, the first may have been sent.
+    Rule("4..", "", "idempot|duplicate", ambiguous, "Brevo has seen this message before.", _DOC),
+    Rule("400", "", r"sender", our_fault, "Brevo does not accept the sender.", _DOC),
+    Rule("400", "invalid_parameter", r"\bto\b|recipient", bad_address,
+         "The address is not written correctly.", _DOC),
+    Rule("400|406", "", "", refused, "Brevo refused this message.", _DOC),
+    Rule("401", "", "", our_fault, "Brevo does not know this key, or this machine's address.", _DOC),
+)
+# fmt: on
+FACTS = Facts(
+    title="Brevo",
+    bases={"": "https://api.brevo.com/v3"},
+    rules=RULES,
+    features=Features(
+        headers=frozenset({"x-mailin-custom", "x-sib-sandbox", "sender.ip", "idempotencykey"}),
+        reply_to=1,
+        inline=False,
+        text_only=False,
+        ascii_headers=True,
+    ),
+    size=20_000_000,
+    recipients=99,
+    requests="1000/s",
+    key_seconds=900.0,
+    reset=("x-sib-ratelimit-reset", "either"),
+)
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``tags``, ``metadata`` (which recipients can see), ``sandbox``."""
+    own = account(config, FACTS, ("tags", "metadata", "sandbox"))
+    return HttpBackend(own, Brevo(own))
+
+
+class Brevo:
+    """Implements ``mailer.backends.provider.Provider``."""
+
+    facts = FACTS
+
+    def __init__(self, own: Account) -> None:
+        self._headers = {"api-key": own.key}
+        self._special = {"X-Sib-Sandbox": "drop"} if own.flag("sandbox") else {}
+        if own.metadata:
+            self._special["X-Mailin-custom"] = json.dumps(own.metadata, sort_keys=True)
+        self._fixed = {"tags": own.tags} if own.tags else {}
+
+    def group(self, letter: Letter) -> Hashable:
+        return letter
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        mail, key = letters[0].fields, letters[0].message.idempotency_key
+        special = dict(self._special)
+        if key:  # in the body, and a UUID: docs call it a header
+            special["idempotencyKey"] = str(uuid5(NAMESPACE_URL, key))
+        message: dict[str, Any] = {
+            "sender": mail.sender.pair(),
+            "to": [one.pair() for one in mail.to],
+            "cc": [one.pair() for one in mail.cc],
+            "bcc": [one.pair() for one in mail.bcc],
+            "replyTo": mail.reply_to[0].pair() if mail.reply_to else None,
+            "subject": mail.subject,
+            "htmlContent": mail.html,
+            "textContent": mail.text,
+            "headers": {**mail.headers, **special},
+            "attachment": [{"name": file.name, "content": file.data} for file in mail.attachments],
+        }
+        filled = {name: value for name, value in message.items() if value} | self._fixed
+        return as_json("/smtp/email", filled, self._headers, repeatable=bool(key))
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        return [accepted(answer.status, answer.json()["messageId"])] if answer.ok else None
+
+    def said(self, answer: Answer) -> Said:
+        body = answer.record()
+        return Said(answer.status, str(body.get("code", "")), str(body.get("message", answer.text)))
+
+    def check(self) -> tuple[Request, ...]:
+        paths = ("/senders/domains", "/account")
+        return tuple(Request(path, headers=self._headers, method="GET") for path in paths)
+
+    def checked(self, answer: Answer) -> str:
+        domains = answer.record().get("domains") or []
+        states = {True: "verified", False: "not verified"}
+        return ", ".join(f"{one['domain_name']} {states[bool(one['authenticated'])]}" for one in domains)

@@ -1,0 +1,106 @@
+"""Mandrill, Mailchimp Transactional: ``mandrill://KEY@``. Takes our MIME as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from mailer.backends.account import Account, account
+from mailer.backends.answers import (
+    Answer,
+    Rule,
+    Said,
+    accepted,
+    bad_address,
+    later,
+    our_fault,
+    refused,
+    slower,
+)
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
+from mailer.message import Outcome
+
+_DOC = "mailchimp.com/developer/transactional/api/messages, transactional.openapi.json"
+# fmt: off
+#: Errors of the API by their name, since most of them have come with status 500; then results by reason.
+RULES = (
+    Rule("...", "Invalid_Key", "", our_fault, "Mandrill does not know this key.", _DOC),
+    Rule("...", "PaymentRequired", "", our_fault, "The account must be paid for first.", _DOC),
+    Rule("...", "Unknown_(Subaccount|Template)", "", our_fault,
+         "Mandrill does not know this subaccount.", _DOC),
+    Rule("...", "ValidationError", "", refused, "Mandrill refused this message.", _DOC),
+    Rule("...", "RequestLimitExceeded", "", slower, "Mandrill asks us to send more slowly.", _DOC),
+    Rule("...", "GeneralError|ServiceUnavailable", "", later, "Mandrill has a fault of its own.", _DOC),
+    Rule("200", "hard-bounce|invalid|spam|unsub|custom", "", bad_address,
+         "The address is bad, or on Mandrill's rejection list.", _DOC),
+    Rule("200", "invalid-sender|unsigned|test-mode-limit", "", our_fault,
+         "Mandrill does not accept the sender, or the key is for tests.", _DOC),
+    Rule("200", "soft-bounce|rule|[a-z-]+", "", refused, "Mandrill rejected this message.", _DOC),
+)
+# fmt: on
+FACTS = Facts(
+    title="Mandrill",
+    bases={"": "https://mandrillapp.com/api/1.0"},
+    rules=RULES,
+    features=Features(eight_bit=False),
+    raw=True,
+    size=25_000_000,
+)
+_TAKEN = frozenset({"sent", "queued", "scheduled"})
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``pool``."""
+    own = account(config, FACTS, ("pool",))
+    return HttpBackend(own, Mandrill(own))
+
+
+class Mandrill:
+    """Implements ``mailer.backends.provider.Provider``."""
+
+    facts = FACTS
+
+    def __init__(self, own: Account) -> None:
+        self._key = {"key": own.key}
+        self._fixed = {"ip_pool": own.options["pool"]} if "pool" in own.options else {}
+
+    def group(self, letter: Letter) -> Hashable:
+        return letter
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        message = letters[0].message
+        body = {
+            **self._key,
+            "raw_message": message.data.decode("ascii"),
+            "to": list(message.recipients),
+            "async": False,
+            **self._fixed,
+        }
+        return as_json("/messages/send-raw.json", body, {})
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        if not answer.ok:
+            return None
+        recipient = letters[0].message.recipients[0].lower()
+        own = [item for item in answer.json() if str(item["email"]).lower() == recipient]
+        return [_result(own[0])]
+
+    def said(self, answer: Answer) -> Said:
+        body = answer.record()
+        return Said(answer.status, str(body.get("name", "")), str(body.get("message", answer.text)))
+
+    def check(self) -> tuple[Request, ...]:
+        return (as_json("/users/ping2.json", self._key, {}),)
+
+    def checked(self, answer: Answer) -> str | None:
+        return "" if answer.json().get("PING") else None
+
+
+def _result(item: dict[str, Any]) -> Outcome:
+    status = str(item["status"])
+    if status in _TAKEN:
+        return accepted(200, item["_id"], str(item.get("queued_reason") or status))
+    reason = "invalid" if status == "invalid" else str(item.get("reject_reason") or status)
+    return verdict(FACTS, 200, reason, f"{status}: {reason}")

@@ -1,0 +1,133 @@
+"""Netcore Email API, once Pepipost: ``netcore://KEY@?region=eu&version=v6``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mailer.backends import options
+from mailer.backends.account import Account, account
+from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, described, our_fault, refused
+from mailer.backends.contract import BackendConfig
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json
+from mailer.message import Outcome
+
+_DOC = "emaildocs.netcorecloud.net status codes; bodies as callers of the API report them"
+# fmt: off
+RULES = (
+    Rule("400|422", "", r"\bfrom\b|sender|domain", our_fault, "Netcore does not accept the sender.", _DOC),
+    Rule("400|422", "", r"\bto\b|recipient|email.{0,20}(invalid|valid)", bad_address,
+         "The address is not written correctly.", _DOC),
+    Rule("400|422", "", "", refused, "Netcore refused this message.", _DOC),
+)
+# fmt: on
+#: v5.1: HTML only, and one Reply-To address as text.
+FACTS = Facts(
+    title="Netcore",
+    bases={
+        "global": "https://emailapi.netcorecloud.net",
+        "eu": "https://apieu.netcorecloud.net",
+        "pepipost": "https://api.pepipost.com",
+    },
+    rules=RULES,
+    features=Features(reply_to=1, inline=False, text_only=False, both_bodies=False),
+)
+V6 = replace(FACTS, features=Features(inline=False))
+AUTHS = ("api_key", "bearer", "x-api-key")
+
+
+def connect(config: BackendConfig) -> HttpBackend:
+    """Options: ``version``, ``auth``, ``text``, ``tags``, ``metadata``, ``track_opens``, ``track_clicks``,
+    ``pool``."""
+    more = ("version", "auth", "text", "tags", "metadata", "track_opens", "track_clicks", "pool")
+    own = account(config, FACTS, more)
+    version = options.choice(config, "version", ("v5.1", "v5", "v6"), "v5.1")
+    auth = options.choice(config, "auth", AUTHS, "bearer" if version == "v6" else "api_key")
+    drop = options.choice(config, "text", ("refuse", "drop"), "refuse") == "drop"
+    return HttpBackend(own, Netcore(own, version, auth, drop_text=drop))
+
+
+class Netcore:
+    """Implements ``mailer.backends.provider.Provider``. One message per request, so each has its own id."""
+
+    def __init__(self, own: Account, version: str, auth: str, *, drop_text: bool) -> None:
+        facts = V6 if version == "v6" else FACTS
+        if drop_text:
+            facts = replace(facts, features=replace(facts.features, both_bodies=True))
+        self.facts = facts
+        self._v6 = version == "v6"
+        self._text = self._v6 and not drop_text
+        schemes = {
+            "api_key": ("api_key", own.key),
+            "bearer": ("Authorization", f"Bearer {own.key}"),
+            "x-api-key": ("Authorization", f"x-api-key {own.key}"),
+        }
+        self._headers = dict([schemes[auth]])
+        self._path = f"/{version}/mail/send"
+        self._metadata = own.metadata
+        self._fixed: dict[str, Any] = {"tags": own.tags} if own.tags else {}
+        switches = {"open_track": own.flag("track_opens"), "click_track": own.flag("track_clicks")}
+        settings: dict[str, Any] = {name: on for name, on in switches.items() if on is not None}
+        if "pool" in own.options:
+            settings["ip_pool"] = own.options["pool"]
+        if settings:
+            self._fixed["settings"] = settings
+
+    def group(self, letter: Letter) -> Hashable:
+        return letter
+
+    def request(self, letters: Sequence[Letter]) -> Request:
+        return as_json(self._path, self._message(letters[0]), self._headers)
+
+    def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        """Errors come with any status, as lists too: only ``data.message_id`` says that it was taken."""
+        body = answer.json()
+        if not answer.ok or isinstance(body, list) or body.get("error"):
+            return None
+        return [accepted(answer.status, body["data"]["message_id"], str(body.get("message", "taken")))]
+
+    def said(self, answer: Answer) -> Said:
+        try:
+            body = answer.json()
+        except ValueError:
+            return Said(answer.status, "", answer.text)
+        reported = bool(body) and (isinstance(body, list) or bool(body.get("error")))
+        status = 400 if answer.ok and reported else answer.status
+        return Said(status, "", described(body))
+
+    def check(self) -> tuple[Request, ...]:
+        """An empty message: refused for what is missing when the key is good."""
+        return (replace(as_json(self._path, {}, self._headers), fine=(400, 422)),)
+
+    def checked(self, answer: Answer) -> str:
+        return ""
+
+    def _message(self, letter: Letter) -> dict[str, Any]:
+        mail = letter.fields
+        person = {
+            "to": [one.pair() for one in mail.to],
+            "cc": [{"email": one.addr} for one in mail.cc],
+            "bcc": [{"email": one.addr} for one in mail.bcc],
+            "headers": mail.headers,
+            # A text, although it holds JSON; it comes back in webhooks as X-APIHEADER.
+            "token_to": json.dumps({"message_id": letter.identity, **self._metadata}, sort_keys=True),
+        }
+        reply_to: Any = [one.pair() for one in mail.reply_to]
+        whole = {
+            "from": mail.sender.pair(),
+            "reply_to": reply_to if self._v6 else "".join(one.addr for one in mail.reply_to),
+            "subject": mail.subject,
+            "content": self._content(mail.text, mail.html),
+            "personalizations": [{name: value for name, value in person.items() if value}],
+            "attachments": [{"name": file.name, "content": file.data} for file in mail.attachments],
+        }
+        return {name: value for name, value in whole.items() if value} | self._fixed
+
+    def _content(self, text: str | None, html: str | None) -> list[dict[str, str]]:
+        if not self._v6:
+            return [{"type": "html", "value": html or ""}]
+        kinds = {"text/plain": text if self._text else None, "text/html": html}
+        return [{"type": kind, "value": value} for kind, value in kinds.items() if value]
