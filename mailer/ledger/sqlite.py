@@ -67,8 +67,13 @@ class SQLite:
         return self.path.exists() and self.path.stat().st_size > 0
 
     def create(self) -> None:
-        """Before SQLite does, which would let others read it; its log gets the same mode as the file."""
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        """Before SQLite does, which would let others read it; its log gets the same mode as the file.
+
+        One that is there is not opened: to close any descriptor of it would let go of the locks of all
+        connections of this process (POSIX), and the next process to leave would delete the log under them.
+        """
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
 
     def writer(self) -> Engine:
         """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""

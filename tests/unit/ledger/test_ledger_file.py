@@ -360,3 +360,21 @@ print(ledger.schedule.epoch() - born)
         first.close()
         second.close()
         assert os.stat(path).st_size == 0
+
+
+def test_a_process_that_comes_and_goes_leaves_the_log_to_those_that_stay(url):
+    """SQLite deletes the log when the last process leaves, which it knows by locks on the file. Those of a
+    process are gone as soon as it closes any descriptor of the file: nothing may open it beside SQLite."""
+    open_ledger(url).close()
+    staying = open_ledger(url)
+    staying.campaigns.list()  # a reader is there when the writer opens
+    staying.schedule.raise_epoch()
+
+    visit = "import sys; from mailer.ledger import open_ledger; ledger = open_ledger(sys.argv[1])\n"
+    come_and_go = visit + "ledger.campaigns.list(); print(ledger.schedule.epoch()); ledger.close()"
+    subprocess.run([sys.executable, "-c", come_and_go, url], check=True, stdout=subprocess.DEVNULL)
+    raised = staying.schedule.raise_epoch()
+    seen = subprocess.run([sys.executable, "-c", come_and_go, url], check=True, stdout=subprocess.PIPE)
+
+    assert int(seen.stdout) == raised
+    staying.close()
