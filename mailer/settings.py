@@ -50,8 +50,12 @@ ENVIRONMENT = {
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-#: Plain enough for a header and an envelope; nothing else comes from this setting.
-_ADDRESS = re.compile(r"[^\s<>@,;:\"()\\]+@[A-Za-z0-9.-]+")
+def _bare_address(text: str | None) -> str | None:
+    """Without a name: it goes into envelopes."""
+    try:
+        return text and Address.parse(text).addr
+    except AddressError as error:
+        raise ValueError(f"not an address: {error.reason}") from None
 
 
 def _share(value: Any) -> Any:
@@ -207,11 +211,7 @@ class SafetySettings(_Table):
     @field_validator("redirect_to")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        """The bare address: it goes into envelopes."""
-        try:
-            return value and Address.parse(value).addr
-        except AddressError as error:
-            raise ValueError(f"not an address: {error.reason}") from None
+        return _bare_address(value)
 
     @field_validator("allow_recipients")
     @classmethod
@@ -234,14 +234,17 @@ class NotifySettings(_Table):
         None, description="backend that carries it, a name from below; default: the settings' `backend`"
     )
 
-    @model_validator(mode="after")
-    def _addresses(self) -> NotifySettings:
-        for name, address in (("email", self.email), ("sender", self.sender)):
-            if address is not None and not _ADDRESS.fullmatch(address):
-                raise ValueError(f"{name} is not a plain address such as ops@acme.example")
-        if self.webhook and not self.webhook.get_secret_value().startswith(("https://", "http://")):
-            raise ValueError("webhook must be a URL: https://…")
-        return self
+    @field_validator("email", "sender")
+    @classmethod
+    def _bare(cls, value: str | None) -> str | None:
+        return _bare_address(value)
+
+    @field_validator("webhook")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("write a URL: https://…")
+        return value
 
 
 class Settings(_Table):
