@@ -14,6 +14,25 @@ if TYPE_CHECKING:
 
     from mailer.backends.contract import Backend, BackendConfig
 
+#: Providers with an HTTP API; each is a module of its name.
+PROVIDERS = (
+    "postmark",
+    "resend",
+    "sendgrid",
+    "mailtrap",
+    "mailgun",
+    "netcore",
+    "nylas",
+    "ses",
+    "brevo",
+    "mailersend",
+    "mailjet",
+    "sparkpost",
+    "mandrill",
+    "scaleway",
+    "azure",
+    "postal",
+)
 #: Scheme of the URL, and the ``module:factory`` that builds the backend. Imported when first used.
 BACKENDS = {
     "smtp": "mailer.backends.smtp.backend:connect",
@@ -22,22 +41,7 @@ BACKENDS = {
     "console": "mailer.backends.console:connect",
     "memory": "mailer.backends.memory:connect",
     "sendmail": "mailer.backends.sendmail:connect",
-    "postmark": "mailer.backends.postmark:connect",
-    "resend": "mailer.backends.resend:connect",
-    "sendgrid": "mailer.backends.sendgrid:connect",
-    "mailtrap": "mailer.backends.mailtrap:connect",
-    "mailgun": "mailer.backends.mailgun:connect",
-    "netcore": "mailer.backends.netcore:connect",
-    "nylas": "mailer.backends.nylas:connect",
-    "ses": "mailer.backends.ses:connect",
-    "brevo": "mailer.backends.brevo:connect",
-    "mailersend": "mailer.backends.mailersend:connect",
-    "mailjet": "mailer.backends.mailjet:connect",
-    "sparkpost": "mailer.backends.sparkpost:connect",
-    "mandrill": "mailer.backends.mandrill:connect",
-    "scaleway": "mailer.backends.scaleway:connect",
-    "azure": "mailer.backends.azure:connect",
-    "postal": "mailer.backends.postal:connect",
+    **{name: f"mailer.backends.{name}:connect" for name in PROVIDERS},
 }
 #: Other packages add backends under this entry point group: ``scheme = "their.module:connect"``.
 GROUP = "mailer.backends"
@@ -66,9 +70,11 @@ def known(scheme: str) -> bool:
 
 def default_rates(config: BackendConfig) -> tuple[str, ...]:
     """What the provider itself allows, in messages; empty where it says nothing or is no provider."""
-    place = BACKENDS.get(config.url.partition(":")[0].lower(), "")
-    facts = getattr(importlib.import_module(place.partition(":")[0]), "FACTS", None) if place else None
-    if facts is None or facts.requests is None:
+    scheme = config.url.partition(":")[0].lower()
+    if scheme not in PROVIDERS:
+        return ()
+    facts = importlib.import_module(f"mailer.backends.{scheme}").FACTS
+    if facts.requests is None:
         return ()
     number, _, unit = facts.requests.partition("/")
     batch = config.options.get("batch", "")

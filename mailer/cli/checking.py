@@ -83,7 +83,7 @@ def examine(
     ledger = open_ledger(settings.ledger_url)
     try:
         with progress("checking", quiet=quiet) as show:
-            return prove(
+            report = prove(
                 prepared,
                 processes=processes,
                 suppressions=ledger.suppressions,
@@ -93,6 +93,35 @@ def examine(
             )
     finally:
         ledger.close()
+    try:
+        _refuse_what_no_backend_can(report, prepared, settings, backend)
+    except BaseException:
+        report.close()
+        raise
+    return report
+
+
+def _refuse_what_no_backend_can(
+    report: Report, prepared: Prepared, settings: Settings, backend: str | None
+) -> None:
+    """A provider that takes fields cannot express everything that a message may be. Raises InputError."""
+    from mailer.backends.complaints import complaints
+    from mailer.wiring import backends_of
+
+    wish = backend or prepared.spec.backend or settings.backend
+    if report.sample is None or (wish is None and len(settings.backends) != 1):
+        return
+    mail = prepared.mail
+    hidden = ["copy@example.org"] if mail.bcc else []
+    found = [
+        complaint
+        for config in backends_of(settings, wish)
+        for complaint in complaints(config, report.sample, return_path=mail.envelope_sender, hidden=hidden)
+    ]
+    if found:
+        raise InputError(
+            "\n".join(found), hint="Change the mail, or choose another backend: docs/reference/providers.md"
+        )
 
 
 def _estimate(prepared: Prepared, settings: Settings, backend: str | None) -> Any:

@@ -53,7 +53,7 @@ def open_or_go_on(
                 again=again,
                 start_at=spec.start_at,
                 recipients_per_task=settings.recipients_per_task,
-                knows_keys=knows_keys(settings, name),
+                knows_keys=knows_keys(settings, wish),  # the name has no login any more
             )
         finally:
             report.close()

@@ -1,0 +1,69 @@
+"""A campaign through a provider's API, played by a fake."""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import ExitStack
+
+from tests.contract.providers.fake import DROP, Response, serving
+from tests.contract.providers.registry import ROLES
+
+
+def test_what_the_provider_cannot_express_is_refused_by_check_and_send(folder, stack: ExitStack):
+    fake = stack.enter_context(serving(ROLES["brevo"].play))
+    url = ROLES["brevo"].address(fake.base)
+
+    for command in (("check", "campaign.toml"), ("send", "campaign.toml", "--yes")):
+        done = folder.mailer(*command, "--backend", url)
+        assert done.code == 2
+        assert "Brevo cannot send text without HTML" in done.err
+        assert "key0123" not in done.err
+    assert fake.taken == []
+
+
+def test_a_campaign_goes_out_in_batches_and_everybody_has_an_id(folder, stack: ExitStack):
+    fake = stack.enter_context(serving(ROLES["postmark"].play))
+    folder.people([f"person{n}@example.com,Person {n}" for n in range(1, 41)])
+    folder.write(
+        "mailer.toml", '[backends.main]\nurl = "postmark:"\nkey_file = "key"\noptions.base = "BASE"\n'
+    )
+    folder.write("mailer.toml", folder.read("mailer.toml").replace("BASE", fake.base))
+    folder.write("key", "key0123456789abcdefX\n")
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--json")
+
+    assert done.code == 0, done.err
+    assert done.json()["counts"]["accepted"] == 40
+    assert len(fake.taken) == 40
+    assert len(fake.sends) < 40
+    table = folder.mailer("results", "campaign.toml")
+    rows = list(csv.DictReader(io.StringIO(table.out)))
+    assert {row["mail_state"] for row in rows} == {"accepted"}
+    assert all(row["mail_backend"] == "main" for row in rows)
+
+
+def test_a_bad_key_pauses_the_campaign_and_blames_nobody(folder, stack: ExitStack):
+    fake = stack.enter_context(serving(ROLES["postmark"].play))
+    url = ROLES["postmark"].address(fake.base, key="wrong-token")
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--json", "--backend", url)
+
+    assert done.code == 2
+    assert "Postmark does not know this server token" in done.err
+    assert fake.taken == []
+
+
+def test_an_answer_that_is_lost_is_asked_for_again_under_the_same_key(folder, stack: ExitStack):
+    fake = stack.enter_context(serving(ROLES["resend"].play))
+    url = ROLES["resend"].address(fake.base, "batch=1")
+    folder.people(["ada@example.com,Ada"])
+    # The empty message of the probe is not among them: it asks for the domains first.
+    fake.script = [DROP, Response(429, {"name": "rate_limit_exceeded"}, {"retry-after": "0"})]
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--json", "--backend", url)
+
+    assert done.code == 0, done.err
+    assert len(fake.sends) == 3
+    assert len({(one.headers["idempotency-key"], one.body) for one in fake.sends}) == 1
+    assert len(fake.taken) == 1
