@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mailer.campaigns import preflight, recipients
-from mailer.campaigns.prepared import Prepared
+from mailer.campaigns.prepared import Prepared, excluded
 from mailer.campaigns.recipients import Chunk, Reader, Recipient, RecipientSource
 from mailer.campaigns.report import Report
 from mailer.campaigns.spec import CampaignSpec
@@ -58,13 +58,15 @@ def add(
     """Add the rows of ``file`` that the campaign does not have yet; a finished campaign runs again.
 
     The file needs the campaign's columns, in any order; the first three of a file of invalid rows are
-    passed over. Every row is rendered first, with the campaign's own snapshot. Interrupted and run again,
+    passed over; its rows that are in now no longer count as invalid. Every row is rendered first, with
+    the campaign's own snapshot. Interrupted and run again,
     rows that are in already are duplicates. Raises StateConflict, RecipientsError or TemplateError.
     """
     if campaign.state in _CLOSED:
         raise StateConflict(f"{campaign.slug} {_CLOSED[campaign.state]}")
     prepared = reopened(ledger, campaign, file)
     reader = recipients.open(prepared.source)
+    corrected = reader.corrected
     _same_columns(reader, campaign, file)
     report = preflight.check(
         prepared,
@@ -77,7 +79,7 @@ def add(
     try:
         if report.spool is not None and report.valid:
             ledger.campaigns.add_rows(campaign.id, report.spool)
-            campaign = ledger.campaigns.opened(campaign.id, campaign.invalid_rows)
+            campaign = ledger.campaigns.opened(campaign.id, _still_missing(campaign, report, corrected))
     finally:
         report.close()
     return Added(campaign, report.valid, report)
@@ -97,10 +99,15 @@ def reopened(ledger: Ledger, campaign: Campaign, file: Path) -> Prepared:
         required=reading["required"],
         unique=tuple(reading["unique"]) or False,
         where=reading["where"],
-        exclude=tuple(map(Path, reading["exclude"])),
+        exclude=excluded(ledger, reading["exclude"]),
         first_ordinal=ledger.campaigns.max_ordinal(campaign.id) + 1,
     )
     return Prepared(spec, package, mail, manifest(package), source, Path(campaign.spec["files_root"]))
+
+
+def _still_missing(campaign: Campaign, report: Report, corrected: bool) -> int:
+    """What came back corrected is no longer invalid; rows of another file never were."""
+    return max(0, campaign.invalid_rows - report.valid) if corrected else campaign.invalid_rows
 
 
 def _same_columns(reader: Reader, campaign: Campaign, file: Path) -> None:

@@ -48,8 +48,8 @@ def match(ledger: Ledger, prepared: Prepared, *, again: bool = False) -> Match:
     """
     last: Campaign | None = None
     for run in range(1 << 16):
-        digest = _identity(prepared.digest, run)
-        found = ledger.campaigns.by_digest(digest)
+        digest = identity(prepared.digest, run)
+        found = ledger.campaigns.by_digest(digest) or _updated_to(ledger, digest)
         if not found:
             if last is not None and not again:
                 raise StateConflict(_already(last))
@@ -177,7 +177,13 @@ class _Rows:
             yield NewRow(entry.ordinal, entry.line, entry.address.addr, entry.address.lane, cells)
 
 
-def _identity(digest: str, run: int) -> str:
+def _updated_to(ledger: Ledger, digest: str) -> list[Campaign]:
+    """Campaigns that were opened with other content, and have had this one since."""
+    return [one for one in ledger.campaigns.list() if one.spec.get("content_digest") == digest]
+
+
+def identity(digest: str, run: int) -> str:
+    """Of the first sending (run 0), or of a deliberate repetition."""
     return digest if run == 0 else hashlib.sha256(f"{digest} again {run}".encode()).hexdigest()
 
 

@@ -6,14 +6,16 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mailer.campaigns import earlier
 from mailer.campaigns.recipients import RecipientSource, spool
+from mailer.campaigns.recipients.contract import Excluded
 from mailer.campaigns.spec import CampaignSpec
 from mailer.content.attachments import with_shared
 from mailer.content.columns import identifier
@@ -22,6 +24,8 @@ from mailer.content.manifest import Manifest, manifest
 from mailer.content.packages import load
 from mailer.content.snapshot import digest as content_digest
 from mailer.errors import CampaignError, StateConflict
+from mailer.ledger import open_ledger
+from mailer.ledger.ledger import Ledger
 
 #: Raise it when the same input has to become another identity.
 _IDENTITY_VERSION = 1
@@ -54,8 +58,10 @@ class Prepared:
             "version": _IDENTITY_VERSION,
             "name": self.spec.title,
             "content": content_digest(self.package, self.mail),
-            "recipients": _file_digest(source.path),
-            "exclude": [_file_digest(path) for path in source.exclude],
+            "recipients": source.table.identity if source.table else _file_digest(source.path),
+            "exclude": [
+                _file_digest(one) if isinstance(one, Path) else one.identity for one in source.exclude
+            ],
             "read": [source.format, source.delimiter, source.encoding, sorted(source.columns.items())],
             "unique": list(source.unique) if not isinstance(source.unique, bool) else source.unique,
             "where": source.where,
@@ -68,13 +74,16 @@ class Prepared:
 
     @cached_property
     def _stamp(self) -> tuple[int, int, int]:
+        if self.source.table is not None:
+            return 0, 0, 0
         found = self.source.path.stat()
         return found.st_size, found.st_mtime_ns, found.st_ino
 
     def unchanged(self) -> None:
         """Raises StateConflict when the recipients file has changed since ``prepare`` looked at it."""
-        found = self.source.path.stat()
-        if (found.st_size, found.st_mtime_ns, found.st_ino) != self._stamp:
+        before = self._stamp
+        del self.__dict__["_stamp"]
+        if self._stamp != before:
             raise StateConflict(
                 f"{self.source.path} changed while it was read, and nothing was opened: run the command again"
             )
@@ -82,12 +91,18 @@ class Prepared:
 
 @contextmanager
 def prepare(
-    spec: CampaignSpec, *, template_root: Path, files_root: Path | None = None, stdin: BinaryIO | None = None
+    spec: CampaignSpec,
+    *,
+    template_root: Path,
+    files_root: Path | None = None,
+    stdin: BinaryIO | None = None,
+    ledger_url: str | None = None,
 ) -> Iterator[Prepared]:
     """Read the template and find the recipients; standard input is spooled to a private file first.
 
-    ``template_root`` is used unless ``templates/`` beside the campaign file holds the template. Raises
-    CampaignError, TemplateError or ContentError.
+    ``template_root`` is used unless ``templates/`` beside the campaign file holds the template. People of
+    earlier campaigns are read from the ledger at ``ledger_url``. Raises CampaignError, TemplateError or
+    ContentError.
     """
     root = templates_of(spec, template_root)
     package = load(root, spec.template)
@@ -95,8 +110,8 @@ def prepare(
     mail = mail_spec(spec, about)
     files = (files_root or spec.directory).absolute()
     package = with_shared(package, mail, files)
-    with _recipients(spec, stdin) as path:
-        prepared = Prepared(spec, package, mail, about, recipient_source(spec, path), files)
+    with _recipients(spec, stdin) as path, _ledger(spec, ledger_url) as ledger:
+        prepared = Prepared(spec, package, mail, about, recipient_source(spec, path, ledger), files)
         prepared._stamp  # noqa: B018 - remembers what the file looks like now
         yield prepared
 
@@ -134,9 +149,14 @@ def mail_spec(spec: CampaignSpec, about: Manifest) -> MailSpec:
     )
 
 
-def recipient_source(spec: CampaignSpec, path: Path, *, first_ordinal: int = 1) -> RecipientSource:
+def recipient_source(
+    spec: CampaignSpec, path: Path, ledger: Ledger | None = None, *, first_ordinal: int = 1
+) -> RecipientSource:
     """How the recipients are read."""
     roles = {"email": spec.columns.email, "name": spec.columns.name}
+    table = earlier.rows(ledger, spec.recipients) if ledger and spec.follows else None
+    if table is not None:
+        roles["email"] = roles["email"] or table.campaign.spec["recipients"]["email"]
     return RecipientSource(
         path=path,
         format=spec.format,
@@ -147,13 +167,34 @@ def recipient_source(spec: CampaignSpec, path: Path, *, first_ordinal: int = 1) 
         required=spec.required,
         unique=spec.unique or False,
         where=spec.where,
-        exclude=tuple(Path(file) for file in spec.exclude),
+        exclude=excluded(ledger, spec.exclude),
         first_ordinal=first_ordinal,
+        table=table,
+    )
+
+
+def excluded(ledger: Ledger | None, names: Sequence[str]) -> tuple[Path | Excluded, ...]:
+    """Files, and people of earlier campaigns."""
+    return tuple(
+        earlier.left_out(ledger, name) if ledger and name.startswith(earlier.PREFIX) else Path(name)
+        for name in names
     )
 
 
 @contextmanager
+def _ledger(spec: CampaignSpec, url: str | None) -> Iterator[Ledger | None]:
+    if url is None or not any(name.startswith(earlier.PREFIX) for name in (spec.recipients, *spec.exclude)):
+        yield None
+        return
+    with closing(open_ledger(url)) as ledger:
+        yield ledger
+
+
+@contextmanager
 def _recipients(spec: CampaignSpec, stdin: BinaryIO | None) -> Iterator[Path]:
+    if spec.follows:
+        yield Path(spec.recipients)
+        return
     if not spec.reads_stdin:
         path = Path(spec.recipients)
         if not path.is_file():

@@ -58,7 +58,7 @@ def export(
     if isinstance(out, Path):
         with private(out) as file:
             return export(ledger, campaign, file, format=format, states=states, formula_guard=formula_guard)
-    headers = (*campaign.spec["recipients"]["headers"], *COLUMNS)
+    headers = (*campaign.spec["recipients"]["headers"], *columns(campaign))
     write = _jsonl(out) if format == "jsonl" else _csv(out, headers, formula_guard)
     count = 0
     for line in lines(ledger, campaign, states):
@@ -77,10 +77,15 @@ def lines(
     ledger: Ledger, campaign: Campaign, states: Collection[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """One dictionary per row, in input order: its cells as text, then ``COLUMNS``. Memory stays flat."""
-    known = message_ids(campaign)
+    known, names = message_ids(campaign), columns(campaign)
     for result in ledger.results.rows(campaign.id):
         if not states or result.state in states:
-            yield json.loads(result.cells) | _outcome(result, known)
+            yield json.loads(result.cells) | dict(zip(names, _outcome(result, known), strict=False))
+
+
+def columns(campaign: Campaign) -> tuple[str, ...]:
+    """What is appended to the cells: ``COLUMNS``, and the version of a campaign that was updated."""
+    return COLUMNS if campaign.version == 1 else (*COLUMNS, "mail_version")
 
 
 def message_ids(campaign: Campaign) -> Identities:
@@ -95,8 +100,9 @@ def message_ids(campaign: Campaign) -> Identities:
     )
 
 
-def _outcome(result: Result, known: Identities) -> dict[str, Any]:
-    values = (
+def _outcome(result: Result, known: Identities) -> tuple[Any, ...]:
+    """In the order of ``columns``."""
+    return (
         str(result.state),
         result.attempts,
         result.code,
@@ -106,8 +112,8 @@ def _outcome(result: Result, known: Identities) -> dict[str, Any]:
         result.backend,
         _iso(result.settled_at),
         result.outcome,
+        result.version,
     )
-    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _csv(out: IO[str], headers: tuple[str, ...], formula_guard: bool) -> Write:

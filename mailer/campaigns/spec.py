@@ -71,7 +71,9 @@ class CampaignSpec(BaseModel):
         min_length=1, description="folder below `templates/`, or one `.html` or `.txt` file there"
     )
     recipients: str = Field(
-        min_length=1, description="CSV, TSV, JSON Lines or `.xlsx` file; `-` is standard input"
+        min_length=1,
+        description="CSV, TSV, JSON Lines or `.xlsx` file; `-` is standard input; "
+        "`campaign:ID?state=accepted` are people of an earlier campaign",
     )
 
     columns: Annotated[Columns, BeforeValidator(table)] = Field(
@@ -90,7 +92,10 @@ class CampaignSpec(BaseModel):
         description="what tells recipients apart, the first one wins; `false`: every row is sent",
     )
     where: str | None = Field(None, description="send to a part of the list: `plan == 'pro'`")
-    exclude: Strings = Field((), description="files with addresses that get nothing")
+    exclude: Strings = Field(
+        (),
+        description="who gets nothing: files with addresses, or `campaign:ID`, `campaign:ID?state=accepted`",
+    )
     format: Literal["csv", "tsv", "txt", "jsonl", "ndjson", "xlsx"] | None = Field(
         None, description="of the recipients file; default: by its name, else by its content"
     )
@@ -103,7 +108,7 @@ class CampaignSpec(BaseModel):
     )
 
     backend: BackendName | None = Field(
-        None, description="a name from mailer.toml, or a URL without a password"
+        None, description="a name from mailer.toml, of a backend or a route, or a URL without a password"
     )
     rate: Rates = Field(
         (), description='limits of this campaign, all must allow: `"50/s"` or `["50/s", "20000/d"]`'
@@ -186,6 +191,11 @@ class CampaignSpec(BaseModel):
     def title(self) -> str:
         """The name, or what stands in for it."""
         return self.name or Path(self.template).stem
+
+    @property
+    def follows(self) -> bool:
+        """Its recipients are people of an earlier campaign."""
+        return self.recipients.startswith("campaign:")
 
     @property
     def reads_stdin(self) -> bool:
@@ -302,4 +312,6 @@ def _rooted(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(path: str, folder: Path) -> str:
+    if path.startswith("campaign:"):
+        return path
     return path if path in {"", STDIN} else str((folder / Path(path).expanduser()).absolute())

@@ -29,6 +29,7 @@ COMMANDS = {
     "pause": ("control", "Stop a campaign; only what is in flight finishes."),
     "resume": ("sending", "Go on with a campaign that was paused or interrupted."),
     "set": ("changing", "Change how a campaign is sent, also while it runs."),
+    "update": ("changing", "Correct the template or subject of a paused campaign for those who wait."),
     "cancel": ("control", "Give up what a campaign has not sent yet."),
     "retry": ("control", "Try rows again that failed, were refused or are unknown."),
     "add": ("control", "Add recipients to a campaign, such as corrected rows."),

@@ -1,7 +1,8 @@
-"""Commands that change what or how a campaign sends: ``set``."""
+"""Commands that change what or how a campaign sends: ``set`` and ``update``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,8 @@ from mailer.campaigns import control
 from mailer.campaigns.times import moment, shown
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import CampaignName, Json, Ledger
-from mailer.cli.output import say, say_json
+from mailer.cli.output import count, say, say_json
+from mailer.cli.progress import progress
 from mailer.delivery.limits.rates import parse_all
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Campaign
@@ -65,6 +67,44 @@ def set(  # noqa: A001 - what the command is called
         if priority is not None:
             rooms.campaigns.set_priority(found.id, priority)
         _told(rooms, rooms.campaigns.by_id(found.id), as_json=as_json)
+
+
+def update(
+    campaign: CampaignName,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Campaign file; default: that it was opened from."),
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Instead of the file's.")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="Instead of the file's.")] = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Correct the template or subject of a paused campaign for those who wait.
+
+    The rows that are not sent yet are checked again with the new content; when one of them fails, nothing
+    changes. Recipients stay as they are. `results` then shows which version each row was sent with.
+
+    Example: mailer update november-newsletter-7f3a
+    """
+    from mailer.campaigns.updating import update as correct
+
+    settings = Settings.load(ledger=ledger)
+    changes = {key: value for key, value in (("subject", subject), ("template", template)) if value}
+    with open_ledger(settings) as rooms, progress("checking", quiet=as_json) as show:
+        made = correct(
+            rooms,
+            control.find(rooms, campaign),
+            template_root=settings.template_root,
+            file=file,
+            changes=changes,
+            on_progress=lambda rows: show(rows, 0, ""),
+        )
+        if as_json:
+            say_json(control.status(rooms, made.campaign))
+            return
+    slug, version = made.campaign.slug, made.campaign.version
+    say(f"{slug}: version {version} for {count(made.rows, 'recipient')}; go on with: mailer resume {slug}")
 
 
 def _rates(given: list[str] | None, *, none: bool) -> list[str] | None:

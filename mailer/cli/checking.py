@@ -64,7 +64,12 @@ def settings_for(spec: CampaignSpec, ledger: str | None, **overrides: Any) -> Se
 
 def prepared_campaign(spec: CampaignSpec, settings: Settings) -> Any:
     """``prepare`` with what the settings say."""
-    return prepare(spec, template_root=settings.template_root, files_root=settings.files_root)
+    return prepare(
+        spec,
+        template_root=settings.template_root,
+        files_root=settings.files_root,
+        ledger_url=settings.ledger_url,
+    )
 
 
 def examine(

@@ -147,6 +147,7 @@ def test_invalid_rows_are_named_and_come_back_corrected(folder, mailer_sink):
     resumed = folder.mailer("resume", sent.json()["id"], "--backend", sink.url, "--json")
 
     assert resumed.json()["counts"]["accepted"] == 3
+    assert resumed.json()["invalid_rows"] == 1  # the duplicate
     assert sorted(sink.recipients()) == ["ada@example.com", "bob@example.com", "eve@example.com"]
 
 

@@ -35,9 +35,22 @@ class Limits:
     columns: int = 2_000
 
 
+class Excluded(Protocol):
+    """Addresses that get nothing, and do not stand in a file."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def keys(self) -> Iterator[str]:
+        """As ``Address.key``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientSource:
     """What to read and how; plain arguments, nothing is opened yet.
+
+    ``table`` stands in place of the file; ``path`` is then only what it is called.
 
     Columns are named by header or by identifier; ``email`` is also the address column, whatever its
     header. ``columns`` maps ``email``, ``name`` and ``language`` to headers. ``unique`` False or empty
@@ -53,9 +66,10 @@ class RecipientSource:
     required: Sequence[str] = ()
     unique: Sequence[str] | bool = ("email",)  # True is ("email",)
     where: str | None = None  # see the module where
-    exclude: Sequence[Path] = ()
+    exclude: Sequence[Path | Excluded] = ()
     first_ordinal: int = 1  # of the first row; larger when rows are added to a campaign
     limits: Limits = Limits()
+    table: NamedTable | None = None
 
 
 #: One record as read: ordinal, line, cells, and what is wrong with it already.
@@ -145,3 +159,10 @@ class Table(Protocol):
         ...
 
     def rows(self) -> Iterator[tuple[int, Sequence[str], str | None]]: ...
+
+
+class NamedTable(Table, Protocol):
+    """One that is no file; ``identity`` tells it from others."""
+
+    @property
+    def identity(self) -> str: ...

@@ -25,21 +25,21 @@ from mailer.errors import RecipientsError
 
 def open_source(source: RecipientSource) -> Reader:
     """Reads the header and checks that every column named in ``source`` exists. Raises RecipientsError."""
-    return Reader(source, open_table(source))
+    return Reader(source, source.table or open_table(source))
 
 
 class Reader:
     """A list of recipients; see the contract for its stages. May be iterated again, from the start.
 
-    ``tally`` is that of the latest iteration.
+    ``tally`` is that of the latest iteration; ``corrected`` says that this is a file of invalid rows.
     """
 
     def __init__(self, source: RecipientSource, table: Table) -> None:
         self._source = source
         self._table = table
         # A report of invalid rows comes back corrected: what we wrote in front of each row is passed over.
-        reported = tuple(table.headers[:3]) == REPORT_HEADERS and len(table.headers) > 3
-        self._skipped = len(REPORT_HEADERS) if reported else 0
+        self.corrected = tuple(table.headers[:3]) == REPORT_HEADERS and len(table.headers) > 3
+        self._skipped = len(REPORT_HEADERS) if self.corrected else 0
         headers = table.headers[self._skipped :]
         self.columns = understand(headers, source.columns, str(source.path), table.header_line)
         self.described = table.described

@@ -13,6 +13,7 @@ from mailer.campaigns.recipients.contract import (
     CHUNK_ROWS,
     Entry,
     Examined,
+    Excluded,
     Invalid,
     Recipient,
     RecipientSource,
@@ -34,7 +35,7 @@ class Sieve:
     The first row with a key wins; filtered, excluded and invalid rows do not count as first.
     """
 
-    def __init__(self, columns: Columns, unique: bool, exclude: Sequence[Path]) -> None:
+    def __init__(self, columns: Columns, unique: bool, exclude: Sequence[Path | Excluded]) -> None:
         self.tally = Tally()
         self._columns = columns
         self._stack = ExitStack()
@@ -99,7 +100,7 @@ class Sieve:
         )
 
 
-def _excluded(paths: Sequence[Path], columns: Columns) -> SeenKeys:
+def _excluded(paths: Sequence[Path | Excluded], columns: Columns) -> SeenKeys:
     keys = chain.from_iterable(_keys(path, columns) for path in paths)
     excluded = SeenKeys()
     try:
@@ -116,8 +117,11 @@ def _enter(seen: SeenKeys, keys_with_lines: Iterable[tuple[str, int]]) -> None:
         seen.first_line(batch)
 
 
-def _keys(path: Path, columns: Columns) -> Iterator[str]:
+def _keys(path: Path | Excluded, columns: Columns) -> Iterator[str]:
     """The addresses of another list. What is no address cannot be written to anyway, and is passed over."""
+    if not isinstance(path, Path):
+        yield from path.keys()
+        return
     table = open_table(RecipientSource(path))
     index = _address_column(table.headers, columns, str(path))
     for _, cells, _ in table.rows():

@@ -295,6 +295,7 @@ def test_corrected_rows_go_in(desk, ledger):
     assert [row.address for row in rows] == ["a@example.com", "bea@example.com"]
     assert json.loads(rows[1].cells) == {"email": "bea@example.com", "First Name": "Bea"}
     assert control.status(ledger, added.campaign)["total"] == 2
+    assert control.status(ledger, added.campaign)["invalid_rows"] == 1
     # Once more: everything is there already.
     assert (add(ledger, added.campaign, invalid).rows, len(list(ledger.results.rows(campaign.id)))) == (0, 2)
 
