@@ -10,11 +10,10 @@ from typing import Self
 
 from mailer import wiring
 from mailer.delivery import epoch
-from mailer.delivery.epoch import SidecarEpoch
+from mailer.delivery.epoch import epoch_copy
 from mailer.delivery.hints import CeleryDispatcher
 from mailer.delivery.limits.shares import BULK
 from mailer.delivery.pump import Pump
-from mailer.delivery.runner import beside
 from mailer.delivery.station import Station, StationConfig
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
@@ -49,8 +48,8 @@ class Rooms:
             writer = GroupCommit(ledger)
             self._open.push_async_callback(writer.close)
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
-            epoch_copy = SidecarEpoch(beside(self._settings.ledger_url, ".epoch"))
-            await writer.run(lambda ledger: epoch.guard(ledger, epoch_copy, Runner.WORKERS))
+            copy = epoch_copy(self._settings.ledger_url, wiring.limits_url(self._settings))
+            await writer.run(lambda ledger: epoch.guard(ledger, copy, Runner.WORKERS))
             station = Station(self._config(), writer)
             self.engine = station.engine
             self._open.push_async_callback(station.throttle.close)
@@ -66,7 +65,7 @@ class Rooms:
                 worker=self._worker,
                 throttle=station.throttle,
                 rests=station.engine.resting,
-                epoch_copy=epoch_copy,
+                epoch_copy=copy,
                 recipients_per_task=self._settings.recipients_per_task,
                 care=wiring.care(self._settings),
             )

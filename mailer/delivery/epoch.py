@@ -6,13 +6,20 @@ below the copy is older than what has happened.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from mailer.ledger.contract import CampaignState, Runner
 from mailer.ledger.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 #: Why campaigns are paused then.
 RESTORED = (
@@ -31,7 +38,7 @@ class EpochCopy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SidecarEpoch:
-    """A small file beside an SQLite ledger; restoring the database alone leaves it as it was."""
+    """A small file; beside an SQLite ledger, restoring the database alone leaves it as it was."""
 
     path: Path
 
@@ -48,6 +55,61 @@ class SidecarEpoch:
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         fresh.write_text(str(epoch), encoding="ascii")
         fresh.replace(self.path)
+
+
+#: After Redis did not answer, it is left alone for so long: the pump must not wait for it each second.
+REDIS_REST_SECONDS = 30.0
+
+
+class RedisEpoch:
+    """A key in Redis, for workers on several machines. A Redis that is away, or was emptied, is no copy: the
+    pump goes on, and what was restored meanwhile is not noticed."""
+
+    def __init__(self, url: str, name: str) -> None:
+        from redis import Redis
+
+        self._redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        self._key = f"mailer:epoch:{name}"
+        self._rests_until = 0.0
+
+    def read(self) -> int:
+        found = self._ask(lambda: self._redis.get(self._key))
+        return int(found) if isinstance(found, bytes) and found.isdigit() else 0
+
+    def write(self, epoch: int) -> None:
+        self._ask(lambda: self._redis.set(self._key, epoch))
+
+    def _ask(self, command: Callable[[], object]) -> object:
+        from redis import RedisError
+
+        if time.monotonic() < self._rests_until:
+            return None
+        try:
+            return command()
+        except RedisError as error:
+            self._rests_until = time.monotonic() + REDIS_REST_SECONDS
+            log.warning("no copy of the ledger's epoch in Redis (%s)", type(error).__name__)
+            return None
+
+
+def epoch_copy(ledger_url: str, redis_url: str | None = None) -> EpochCopy:
+    """Beside an SQLite ledger; for PostgreSQL in Redis if there is one, else in this user's folder for
+    state (``XDG_STATE_HOME``), so that each machine that sends has one."""
+    if ledger_url.startswith("sqlite"):
+        return SidecarEpoch(beside(ledger_url, ".epoch"))
+    place = urlsplit(ledger_url)
+    name = f"{place.hostname or ''}:{place.port or 5432}{place.path}"  # without the login
+    if redis_url:
+        return RedisEpoch(redis_url, name)
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "mailer")
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SidecarEpoch(home / f"{sha256(name.encode()).hexdigest()[:16]}.epoch")
+
+
+def beside(ledger_url: str, ending: str) -> Path:
+    """A file beside an SQLite ledger: its path with another ending."""
+    path = ledger_url.partition(":///")[2].partition("?")[0]
+    return Path(f"{path}{ending}")
 
 
 def is_restored(ledger: Ledger, copy: EpochCopy) -> bool:

@@ -6,11 +6,32 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
 from mailer.errors import StateConflict
+from mailer.ledger.ledger import Ledger
+
+
+def run_lock(
+    ledger: Ledger, campaign_id: int, workers: tuple[str, ...]
+) -> AbstractContextManager[tuple[str, ...]]:
+    """Held while this process runs the campaign. Gives the names of workers that may still hold rows of it,
+    and are dead. Raises StateConflict while another process, on whatever machine, holds it."""
+    file = _file(ledger, campaign_id)
+    return ledger.runs.hold(campaign_id) if file is None else campaign_lock(file, workers)
+
+
+def is_run(ledger: Ledger, campaign_id: int) -> bool:
+    """Some process holds its lock."""
+    file = _file(ledger, campaign_id)
+    return ledger.runs.holder(campaign_id) is not None if file is None else is_locked(file)
+
+
+def _file(ledger: Ledger, campaign_id: int) -> Path | None:
+    path = ledger.database.path
+    return None if path is None else path.with_name(f"{path.name}.{campaign_id}.lock")
 
 
 @contextmanager

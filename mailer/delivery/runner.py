@@ -8,15 +8,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from pathlib import Path
 
 from mailer.backends.contract import BackendConfig
 from mailer.delivery import epoch
 from mailer.delivery.crew import Crew, Solo, Team
 from mailer.delivery.dispatcher import Done
-from mailer.delivery.epoch import SidecarEpoch
+from mailer.delivery.epoch import epoch_copy
 from mailer.delivery.limits.plan import BackendRates
-from mailer.delivery.lock import campaign_lock, is_locked
+from mailer.delivery.lock import is_run, run_lock
 from mailer.delivery.orders import ENDED, LIMIT_REACHED, Orders, Reason, RunResult
 from mailer.delivery.oversight import Care
 from mailer.delivery.progress import Pace
@@ -95,7 +94,7 @@ class _Run:
         self._config = config
         self._orders = orders
         self._writer = writer
-        self._epoch = SidecarEpoch(beside(config.ledger_url, ".epoch"))
+        self._epoch = epoch_copy(config.ledger_url)
         self._allowance = None if orders.limit is None else Allowance(orders.limit)
         self._crew: Crew = (
             Solo(config, writer, self._done)
@@ -121,8 +120,9 @@ class _Run:
 
     async def through(self, *, accept_epoch: bool) -> RunResult:
         began = time.monotonic()
-        path = beside(self._config.ledger_url, f".{self._orders.campaign_id}.lock")
-        with campaign_lock(path, self._names) as former:
+        id_, names = self._orders.campaign_id, self._names
+        with ExitStack() as held:
+            former = await self._writer.run(lambda ledger: held.enter_context(run_lock(ledger, id_, names)))
             await self._writer.run(lambda ledger: self._take_over(ledger, former, accept_epoch=accept_epoch))
             await self._crew.start()
             try:
@@ -245,10 +245,4 @@ def is_interrupted(ledger: Ledger, campaign: Campaign) -> bool:
     """It should be running in some process, and no process holds its lock: that one was killed."""
     if campaign.runner is not Runner.EMBEDDED or campaign.state is not CampaignState.RUNNING:
         return False
-    return not is_locked(beside(ledger.database.url, f".{campaign.id}.lock"))
-
-
-def beside(ledger_url: str, ending: str) -> Path:
-    """A file beside an SQLite ledger: its path with another ending."""
-    path = ledger_url.partition(":///")[2].partition("?")[0]
-    return Path(f"{path}{ending}")
+    return not is_run(ledger, campaign.id)

@@ -24,7 +24,11 @@ def open_ledger(url: str, *, clock: Callable[[], float] | None = None) -> Ledger
     from mailer.ledger.upgrade import bring_up
 
     database = Database(url, clock)
-    bring_up(database)
+    try:
+        bring_up(database)
+    except BaseException:
+        database.close()
+        raise
     return Ledger(database)
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -205,9 +206,9 @@ class Database:
         _all.add(self)
 
     @property
-    def url(self) -> str:
-        """With its login, if it has one."""
-        return self._url.render_as_string(hide_password=False)
+    def path(self) -> Path | None:
+        """The file, if it is one."""
+        return self.dialect.file
 
     @property
     def dialect(self) -> Dialect:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine
@@ -37,6 +38,10 @@ class Dialect(Protocol):
     slots: int
     #: Seconds for which a database that has answered before is waited for when it has gone.
     patience: float
+
+    @property
+    def file(self) -> Path | None:
+        """Where it lies, if it is a file: its processes then lock files beside it instead of ``hold``."""
 
     def exists(self) -> bool: ...
 
@@ -82,9 +87,11 @@ class Dialect(Protocol):
     def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
         """Until the transaction ends. ``numbers`` are sorted."""
 
-    def hold(self, room: Room, number: int) -> AbstractContextManager[str | None] | None:
-        """Held until it is left, or this process or its connection dies; it gives the name of another
-        holder, if there is one. None: all processes are on one machine, so a file can be locked."""
+    def hold(self, room: Room, number: int) -> AbstractContextManager[bool]:
+        """Held until it is left, or this process or its connection dies. False: somebody else has it."""
+
+    def holder(self, connection: Connection, room: Room, number: int) -> str | None:
+        """Who has it: ``host:pid``."""
 
     def translated(self) -> AbstractContextManager[None]: ...
 

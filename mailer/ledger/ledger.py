@@ -9,6 +9,7 @@ from mailer.ledger.campaigns import Campaigns
 from mailer.ledger.database import Database
 from mailer.ledger.events import Events
 from mailer.ledger.results import Results
+from mailer.ledger.runs import Runs
 from mailer.ledger.schedule import Schedule
 from mailer.ledger.singles import Singles
 from mailer.ledger.slices import Slices
@@ -21,6 +22,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.slices = Slices(database)
+        self.runs = Runs(database)
         self.schedule = Schedule(database)
         self.campaigns = Campaigns(database)
         self.results = Results(database)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -49,6 +50,7 @@ SET idle_in_transaction_session_timeout = '{PATIENCE_SECONDS:.0f}s';
 SET jit = off;
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
+SET enable_sort = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
 
@@ -76,8 +78,10 @@ _ENROL = "INSERT INTO meta (key, value) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, k) FROM unnest(%s::int4[]) AS k"
 _SHARE = "SELECT pg_advisory_xact_lock_shared(%s, k) FROM unnest(%s::int4[]) AS k"
+_TRY = "SELECT pg_try_advisory_lock(%s::int4, %s::int4)"
 _HOLDER = """
 SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
 """
 
@@ -99,6 +103,15 @@ _BUSY = {
     "53300": "{place} has no connection left ({error}): raise max_connections, or run fewer processes",
     "57P": "{place} is starting or going down ({error}): try again",
 }
+#: Who is not let in gets no SQLSTATE from the driver, only the server's words, without any value.
+_REFUSED = {
+    "password": _ADVICE["28"],
+    "pg_hba.conf": _ADVICE["28"],
+    "role ": _ADVICE["28"],
+    "does not exist": _ADVICE["3D"],
+    "too many": _BUSY["53300"],
+    "remaining connection slots": _BUSY["53300"],
+}
 _AWAY = "{place} cannot be reached ({error}): is the server running?"
 
 
@@ -110,6 +123,7 @@ class Postgres:
     #: docs/performance.md.
     slots = 8
     patience = PATIENCE_SECONDS
+    file: Path | None = None
 
     def __init__(self, url: URL) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
@@ -140,6 +154,7 @@ class Postgres:
             if known:  # not before the first migration
                 found = driver.execute(_NUMBER, (_WRITERS - 1, Room.WRITER.value)).fetchone()
                 if found is None:
+                    driver.close()
                     raise LedgerBusy(f"{_WRITERS} processes write to {self._place}: end some of them")
                 self._number = int(found[0])
                 driver.execute(_ENROL, (f"writer-{self._number}",))
@@ -177,6 +192,7 @@ class Postgres:
     def _session(self, driver: Any, _: object) -> None:
         encoding = driver.info.parameter_status("server_encoding")
         if encoding != "UTF8":
+            driver.close()
             raise ConfigError(f"{self._place} is in {encoding}: the ledger needs a database in UTF8")
         before, driver.autocommit = driver.autocommit, True
         driver.execute(_SESSION)
@@ -259,23 +275,20 @@ class Postgres:
         cursor.execute(_SHARE if shared else _LOCK, (room.value, list(numbers)))
 
     @contextmanager
-    def hold(self, room: Room, number: int) -> Iterator[str | None]:
+    def hold(self, room: Room, number: int) -> Iterator[bool]:
         """On a connection of its own. When the server restarts the lock is gone; leases and the pump's
         election still keep two owners apart."""
         with self.translated():
             driver = self._connect()
-        try:
-            with self.translated():
-                key = (room.value, number)
-                got = driver.execute("SELECT pg_try_advisory_lock(%s::int4, %s::int4)", key).fetchone()
-                other = None if got and got[0] else self._holder(driver, key)
-            yield other
-        finally:
-            driver.close()
+            try:
+                found = driver.execute(_TRY, (room.value, number)).fetchone()
+                yield bool(found and found[0])
+            finally:
+                driver.close()
 
-    def _holder(self, driver: psycopg.Connection[Any], key: tuple[int, int]) -> str:
-        found = driver.execute(_HOLDER, key).fetchone()
-        return str(found[0]).removeprefix("mailer ") if found else "another process"
+    def holder(self, connection: Connection, room: Room, number: int) -> str | None:
+        found = connection.exec_driver_sql(_HOLDER, (room.value, number)).scalar()
+        return None if found is None else str(found).removeprefix("mailer ")
 
     # Rows.
 
@@ -339,14 +352,11 @@ class Postgres:
                 if state.startswith(begin):
                     return kind(advice.format(place=self._place, error=said))
         if isinstance(exc, psycopg.OperationalError) and not state:
-            return LedgerError(_AWAY.format(place=self._place, error=_first_line(exc)))
+            error = str(exc).partition("\n")[0]
+            away = next((advice for part, advice in _REFUSED.items() if part in error), _AWAY)
+            return LedgerError(away.format(place=self._place, error=error))
         return LedgerError(f"{self._place} cannot be used: {said or type(exc).__name__} {state}".rstrip())
 
 
 def _me() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _first_line(exc: BaseException) -> str:
-    """Of the driver's own words; without an answer of the server there is no value in them."""
-    return str(exc).partition("\n")[0]

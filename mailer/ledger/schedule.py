@@ -47,10 +47,10 @@ _LATER_IN_LANE = (
     .order_by(message.c.due_at)
     .limit(bindparam("limit"))
 )
+#: As the index has them, which is the order in which they came; to ask for it would sort the whole lane.
 _FRESH_IN_LANE = (
     select(message.c.id)
     .where(_OWN, WAITING, message.c.lane == bindparam("lane"), _AT_ONCE)
-    .order_by(message.c.id)
     .limit(bindparam("limit"))
 )
 #: In the order of the input.

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class SQLite:
         self.path = Path(url.database).expanduser().absolute()
         self._url = URL.create("sqlite", database=str(self.path))
         self._queue = WriteQueue(self.path.with_name(self.path.name + "-lock"))
+
+    @property
+    def file(self) -> Path:
+        return self.path
 
     def exists(self) -> bool:
         return self.path.exists() and self.path.stat().st_size > 0
@@ -134,8 +138,11 @@ class SQLite:
     def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
         """Nothing: who may write, writes alone."""
 
-    def hold(self, room: Room, number: int) -> None:
-        return None
+    def hold(self, room: Room, number: int) -> AbstractContextManager[bool]:
+        raise NotImplementedError("a file beside this one is locked instead")
+
+    def holder(self, connection: Connection, room: Room, number: int) -> str | None:
+        raise NotImplementedError("a file beside this one is locked instead")
 
     def prepare(self, cursor: Any) -> None:
         """Nothing: a new file is ready."""

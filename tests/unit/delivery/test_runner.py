@@ -10,10 +10,10 @@ import pytest
 
 from mailer.backends.contract import BackendConfig
 from mailer.backends.memory import MemoryBackend
-from mailer.delivery.epoch import RESTORED, SidecarEpoch
+from mailer.delivery.epoch import RESTORED, SidecarEpoch, beside
 from mailer.delivery.lock import campaign_lock
 from mailer.delivery.orders import LIMIT_REACHED, Reason, RunResult
-from mailer.delivery.runner import beside, run_embedded
+from mailer.delivery.runner import run_embedded
 from mailer.delivery.stop import Stop
 from mailer.errors import BackendUnusable, StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, Runner
