@@ -17,10 +17,8 @@ from mailer import wiring
 from mailer.delivery import epoch, loop
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
-from mailer.delivery.epoch import SidecarEpoch
 from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.pump import Pump
-from mailer.delivery.runner import beside
 from mailer.delivery.station import Station, StationConfig
 from mailer.errors import LedgerError
 from mailer.ledger import open_ledger
@@ -99,8 +97,8 @@ class Background:
             writer = GroupCommit(ledger)
             rooms.push_async_callback(writer.close)
             rooms.push_async_callback(writer.run, self._abandon)
-            epoch_copy = SidecarEpoch(beside(self._config.ledger_url, ".epoch"))
-            await writer.run(lambda ledger: epoch.guard(ledger, epoch_copy, Runner.APPLICATION))
+            copy = epoch.epoch_copy(self._config.ledger_url, self._config.limits_url)
+            await writer.run(lambda ledger: epoch.guard(ledger, copy, Runner.APPLICATION))
             station = Station(self._config, writer)
             rooms.push_async_callback(station.throttle.close)
             rooms.push_async_callback(station.connections.close)
@@ -115,7 +113,7 @@ class Background:
                 worker=self._config.worker,
                 throttle=station.throttle,
                 rests=station.engine.resting,
-                epoch_copy=epoch_copy,
+                epoch_copy=copy,
                 care=self._care,
             )
             rooms.push_async_callback(self._pump.close, TELL_SECONDS)
