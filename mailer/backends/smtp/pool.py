@@ -32,10 +32,10 @@ class Pool:
     """
 
     def __init__(
-        self, options: Options, open_session: Callable[[], Awaitable[Session]], share: Share | None = None
+        self, options: Options, open_session: Callable[[], Awaitable[Session]], share: Share
     ) -> None:
         self._options = options
-        self._share = share or Share(options.connections)
+        self._share = share
         self._open_session = open_session
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Job] = deque()
@@ -69,12 +69,11 @@ class Pool:
         self._share.frozen = False
         self._wake(self._surplus())
         self._hand_out()
-        waiting = len(self._queue) + len(self._again)
-        if self._share.starved(waiting, len(self._tasks), self._loop.time()):
-            jobs = [*self._again, *self._queue]
+        waiting = [*self._again, *self._queue]
+        if self._share.starved(len(waiting), len(self._tasks), self._loop.time()):
             self._again.clear()
             self._queue.clear()
-            for job in jobs:  # whoever has connections may send them
+            for job in waiting:  # whoever has connections may send them
                 job.settle(Fenced())
 
     async def close(self, patience: float) -> None:
@@ -151,8 +150,7 @@ class Pool:
     def _hand_out(self, spoken_for: int = 0) -> None:
         """There is work: for those that rest, and for more sessions if these are too few."""
         room = self._room()
-        limited = self._grow is not None or self._share.restricted
-        if limited and room <= 0:  # no fresh ones to be had, so any will do
+        if room <= 0 and (self._grow is not None or self._share.short):  # no fresh ones: any will do
             self._queue.extendleft(reversed(self._again))
             self._again.clear()
         waiting = len(self._again) + len(self._queue) - spoken_for

@@ -26,8 +26,9 @@ class Share:
         self.most = 0
 
     @property
-    def restricted(self) -> bool:
-        return self.most < self._connections
+    def short(self) -> bool:
+        """Others have some of the connections."""
+        return self.most < self._connections and not self.frozen
 
     def used(self, busy: int) -> None:
         """So many could be in use at once now. Says so at once, the first time that it is too many."""
