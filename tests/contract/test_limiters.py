@@ -19,7 +19,7 @@ from mailer.errors import LimitsUnavailable
 from mailer.ledger import open_ledger
 from mailer.ledger.writer import GroupCommit
 from tests import servers
-from tests.ledgers import Clock
+from tests.ledgers import Clock, postgres_database
 from tests.unit.limits.windows_seen import most_in_any_window
 
 BACKEND, GMAIL = ("backend:main",), ("backend:main", "lane:main:gmail")
@@ -35,8 +35,8 @@ def redis():
 class Place:
     """Where limits are shared: ``limiter`` is what one more process has of them."""
 
-    def __init__(self, kind, folder, redis, clock):
-        self.kind, self.folder, self.redis, self.clock = kind, folder, redis, clock
+    def __init__(self, kind, url, clock):
+        self.kind, self.url, self.clock = kind, url, clock
         self.closing = []
         self.memory = None
 
@@ -53,28 +53,29 @@ class Place:
         limiter._decider = self.memory
         return limiter
 
-    def writer(self):
-        ledger = open_ledger(f"sqlite:///{self.folder}/mailer.db", clock=self.clock)
-        writer = GroupCommit(ledger)
-        self.closing += [writer.close]
-        return writer
-
     def _ledger(self, limits, **more):
-        return LedgerLimiter(limits, self.writer(), **more)
+        writer = GroupCommit(open_ledger(self.url, clock=self.clock))
+        self.closing += [writer.close]
+        return LedgerLimiter(limits, writer, **more)
+
+    _postgresql = _ledger
 
     def _redis(self, limits, **more):
-        limiter = RedisLimiter(limits, self.redis.url, clock=self.clock, **more)
+        limiter = RedisLimiter(limits, self.url, clock=self.clock, **more)
         self.closing += [limiter.close]
         return limiter
 
 
-@pytest.fixture(params=["memory", "ledger", "redis"])
-async def place(request, tmp_path):
-    server = None
+@pytest.fixture(params=["memory", "ledger", "postgresql", "redis"])
+async def place(request, stack, tmp_path):
+    url = f"sqlite:///{tmp_path}/mailer.db"
+    if request.param == "postgresql":
+        url = stack.enter_context(postgres_database())
     if request.param == "redis":
         server = request.getfixturevalue("redis")
         subprocess.run(["redis-cli", "-p", str(server.port), "flushall"], check=True, capture_output=True)
-    place = Place(request.param, tmp_path, server, Clock())
+        url = server.url
+    place = Place(request.param, url, Clock())
     yield place
     for close in reversed(place.closing):
         await close()
