@@ -208,7 +208,9 @@ class Bodies:
         return "".join([*pieces, source[done:]])
 
     def _images(self) -> Iterable[str]:
-        return [posixpath.basename(name) for name in self.package.files if not is_template(name)]
+        """As ``src`` may name them: from the mail's folder, or else from the root."""
+        folder = f"{folder_of(self.package)}/"
+        return [name.removeprefix(folder) for name in self.package.files if not is_template(name)]
 
     def _environment(self, sources: Mapping[str, str], autoescape: bool) -> Sandbox:
         environment = Sandbox(sources, autoescape, folder_of(self.package))

@@ -112,7 +112,8 @@ def find_address_column(headers: Sequence[str], file: str | None, line: int | No
             "no column looks like the e-mail address",
             file,
             line,
-            hint=f'Columns: {listed(headers)}. Say which it is:\n  [columns]\n  email = "{headers[0]}"',
+            hint=f"Columns: {listed(headers)}. If one of them holds addresses, name it in the campaign file:"
+            '\n  [columns]\n  email = "its name"',
         )
     (best, index), *others = ranked
     if others and others[0][0] == best:

@@ -374,3 +374,10 @@ def test_what_is_wrong_in_every_message_names_the_header(given, complaint):
         mail({"body.txt": "x"}, **given)
 
     assert str(caught.value).startswith(complaint)
+
+
+def test_an_image_elsewhere_is_named_as_it_can_be_written():
+    with pytest.raises(TemplateError, match=r"'header.png' does not exist\n  .*img/header.png"):
+        mail({"body.html": "<img src='header.png' alt=''>", "img/header.png": "x"})
+
+    mail({"body.html": "<img src='img/header.png' alt=''>", "img/header.png": "x"})

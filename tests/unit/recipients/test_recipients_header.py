@@ -45,7 +45,10 @@ def test_without_an_address_column_the_error_shows_what_to_write(stopped):
     error = stopped("Kunde,Telefon\nAnn,123\n")
 
     assert (error.line, error.message) == (1, "no column looks like the e-mail address")
-    assert error.hint == "Columns: 'Kunde', 'Telefon'. Say which it is:\n  [columns]\n  email = \"Kunde\""
+    assert error.hint == (
+        "Columns: 'Kunde', 'Telefon'. If one of them holds addresses, name it in the campaign file:"
+        '\n  [columns]\n  email = "its name"'
+    )
 
 
 def test_a_mapped_column_is_the_address(opened):
