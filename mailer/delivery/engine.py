@@ -10,6 +10,7 @@ from random import Random
 
 from mailer.backends.contract import Backend
 from mailer.crash import point
+from mailer.delivery.breaker import Circuit
 from mailer.delivery.carrier import PAUSED_SECONDS, Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
@@ -113,6 +114,11 @@ class Engine:
     def resting(self, backend: str) -> Resting:
         """Until when this backend is left alone, and why; of a route the backend that rests least."""
         return self._router.resting(backend)
+
+    def circuits(self) -> Mapping[str, Circuit]:
+        """Of each backend that is open in this process: whether it works, rests, or is being tested."""
+        now = self._clock()
+        return {name: carrier.breaker.circuit(now) for name, carrier in self._carriers.items()}
 
     def drain(self) -> None:
         """Take no more, give back what has not been started; what is under way finishes."""

@@ -81,7 +81,7 @@ def may_be_resent(row: Row, via: Via, around: Circumstances, now: float) -> bool
 
 def held(row: Row, fence: int) -> Settlement:
     """It may have been sent, and it is too late to send it again under the same key."""
-    reason = "It may have been sent, and the provider no longer knows its idempotency key."
+    reason = "It may have been sent, and cannot be sent again under the same idempotency key."
     return Settlement(
         row.id,
         fence,

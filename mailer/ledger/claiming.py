@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal, select, update
+from sqlalchemy import bindparam, case, insert, literal, select, update
 
 from mailer.ledger.contract import CampaignState, Row, Slice, campaign_of
 from mailer.ledger.database import Transaction
@@ -37,6 +37,7 @@ _DUE = (
         message.c.first_tried_at,
         message.c.backend,
         message.c.phase,
+        message.c.version,
         message.c.state,
     )
     .join(recipient, recipient.c.id == message.c.id)
@@ -58,7 +59,11 @@ _LEASE = (
 _TAKE = (
     update(message)
     .where(one_of(message.c.id, "ids"))
-    .values(state=literal(State.CLAIMED.value), fence=bindparam("fence"), version=bindparam("version"))
+    .values(
+        state=literal(State.CLAIMED.value),
+        fence=bindparam("fence"),
+        version=case((message.c.phase == literal(_ANSWER), message.c.version), else_=bindparam("version")),
+    )
 )
 
 _SUPPRESS = (
@@ -93,8 +98,15 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     tx.run(_TAKE, ids=ids, fence=fence, version=version)
     for row in due:
         tx.moved(campaign_id, row[-1], State.CLAIMED.value)
-    rows = [Row(*(*cells, version, backend, phase == _ANSWER)) for *cells, backend, phase, _ in due]
-    return replace(nothing, fence=fence, rows=rows)
+    return replace(nothing, fence=fence, rows=[_row(found, version) for found in due])
+
+
+def _row(found: Sequence[Any], version: int) -> Row:
+    *cells, backend, phase, sent_version, _ = found
+    unsure = phase == _ANSWER
+    # Corrected meanwhile it is another message, with another key: no backend knows it as what it had.
+    known = backend if not unsure or sent_version == version else None
+    return Row(*(*cells, version, known, unsure))
 
 
 def _without_suppressed(

@@ -129,7 +129,7 @@ class Row:
     attempts: int  # finished attempts that were spent before this one
     first_tried_at: float | None
     version: int
-    backend: str | None = None  # of the last attempt
+    backend: str | None = None  # of the last attempt; None if that was unsure and of another version
     unsure: bool = False  # the last attempt may have been sent, and is made again on purpose
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mailer.backends.contract import BackendLimits
+from mailer.delivery.breaker import Circuit
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.routes import Route
@@ -66,6 +67,7 @@ async def test_rows_of_a_backend_that_cannot_be_reached_go_over_the_next(world: 
     assert {row.attempts for row in world.rows(campaign)} == {1}
     assert pair.engine.resting("both").until == 0.0
     assert pair.engine.resting("main").until > world.clock()
+    assert pair.engine.circuits() == {"main": Circuit.OPEN, "spare": Circuit.CLOSED}
 
 
 async def test_a_row_that_a_broken_connection_did_not_take_goes_over_the_next_unspent(world: World):
@@ -369,7 +371,26 @@ async def test_a_key_that_the_provider_has_forgotten_is_not_used(world: World):
 
     [row] = world.rows(campaign)
     assert (row.state, row.attempts) == (State.UNKNOWN, 1)
-    assert "no longer knows its idempotency key" in row.reason
+    assert row.reason == "It may have been sent, and cannot be sent again under the same idempotency key."
+    assert len(world.backend.sent) == 1
+
+
+async def test_a_corrected_message_has_another_key_and_is_not_sent_for_the_one_in_doubt(world: World):
+    world.backend.limits = KEYS
+    world.backend.script = lambda _: Unknown(SILENCE)
+    campaign = world.campaign(1)
+    engine = world.engine()
+    await engine.deliver(world.ids(campaign, 1))
+    world.ledger.campaigns.pause(campaign.id, "to correct it")
+    world.ledger.campaigns.correct(campaign.id, {"mail": {"subject": "Corrected"}})
+    world.ledger.campaigns.resume(campaign.id)
+    world.clock.ahead += 200
+
+    for _ in range(2):  # the first finds that the campaign has changed
+        await engine.deliver(world.ids(campaign, 1))
+
+    assert world.now(campaign).version == campaign.version + 1
+    assert world.states(campaign) == {State.UNKNOWN: 1}
     assert len(world.backend.sent) == 1
 
 
