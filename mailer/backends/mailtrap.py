@@ -84,8 +84,10 @@ class Mailtrap:
         return None
 
     def request(self, letters: Sequence[Letter]) -> Request:
-        body = {"base": {}, "requests": [self._message(letter) for letter in letters]}
-        return as_json(f"/api/batch{self._place}", body, self._headers)
+        messages = [self._message(letter) for letter in letters]
+        # Their library and their schema ask for these two; what a message says itself goes before them.
+        base = {name: messages[0][name] for name in ("from", "subject") if name in messages[0]}
+        return as_json(f"/api/batch{self._place}", {"base": base, "requests": messages}, self._headers)
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         body = answer.json()

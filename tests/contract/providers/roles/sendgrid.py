@@ -11,7 +11,7 @@ from tests.contract.providers.role import KEY, Role, Row, unknown_keys
 
 _KNOWN = (
     "from personalizations content reply_to_list attachments categories ip_pool_name mail_settings "
-    "tracking_settings"
+    "tracking_settings subject reply_to"
 )
 
 
