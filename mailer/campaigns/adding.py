@@ -64,6 +64,8 @@ def add(
     """
     if campaign.state in _CLOSED:
         raise StateConflict(f"{campaign.slug} {_CLOSED[campaign.state]}")
+    if campaign.pruned_at is not None:
+        raise StateConflict(f"the recipients of {campaign.slug} were removed by `mailer prune`")
     prepared = reopened(ledger, campaign, file)
     reader = recipients.open(prepared.source)
     corrected = reader.corrected

@@ -84,7 +84,10 @@ def lines(
 
 
 def columns(campaign: Campaign) -> tuple[str, ...]:
-    """What is appended to the cells: ``COLUMNS``, and the version of a campaign that was updated."""
+    """What is appended to the cells: ``COLUMNS``, and the version of a campaign that was updated. Raises
+    InputError for one whose recipients are gone."""
+    if campaign.pruned_at is not None:
+        raise InputError(f"the recipients of {campaign.slug} were removed by `mailer prune`; counts are kept")
     return COLUMNS if campaign.version == 1 else (*COLUMNS, "mail_version")
 
 

@@ -61,7 +61,9 @@ def _one(rooms: LedgerRooms, campaign_id: int, *, as_json: bool) -> None:
 
 
 def _remark(rooms: LedgerRooms, campaign: Campaign) -> str | None:
-    """Why it stands still, if it does."""
+    """Why it stands still, if it does, and what else is worth a word."""
+    if campaign.pruned_at is not None:
+        return f"recipients removed {shown(campaign.pruned_at)}"
     if campaign.state is CampaignState.PAUSED:
         return campaign.reason
     if campaign.state is CampaignState.SCHEDULED and campaign.start_at is not None:

@@ -8,6 +8,7 @@ from mailer.ledger.buckets import Buckets
 from mailer.ledger.campaigns import Campaigns
 from mailer.ledger.database import Database
 from mailer.ledger.events import Events
+from mailer.ledger.pruning import Pruning
 from mailer.ledger.results import Results
 from mailer.ledger.runs import Runs
 from mailer.ledger.schedule import Schedule
@@ -32,6 +33,7 @@ class Ledger:
         self.buckets = Buckets(database)
         self.backends = Backends(database)
         self.events = Events(database)
+        self.pruning = Pruning(database)
 
     def close(self) -> None:
         """Close its connections and files. Used again, it opens them again."""

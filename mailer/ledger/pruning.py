@@ -1,0 +1,75 @@
+"""Recipients of campaigns that are long over, removed: who they were, not how many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import delete, exists, func, select, update
+
+from mailer.errors import StateConflict
+from mailer.ledger.contract import Campaign, CampaignState, row_id
+from mailer.ledger.database import Database
+from mailer.ledger.reading import campaign_by_id, campaigns_where
+from mailer.ledger.schema import attempt, campaign, message, recipient, tally
+
+#: Rows removed in one transaction: whoever else writes waits for some milliseconds.
+PAGE = 2000
+
+_OVER = (CampaignState.FINISHED.value, CampaignState.CANCELLED.value)
+_FIRST = campaign.c.id * (1 << 32)
+_HAS_ROWS = exists().where(recipient.c.id >= _FIRST, recipient.c.id < _FIRST + (1 << 32))
+
+
+class Pruning:
+    """Interrupted, it is gone on with by the next call."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def over_before(self, moment: float) -> list[Campaign]:
+        """Those that ended before then and whose recipients are still there, oldest first."""
+        ended = (campaign.c.state.in_(_OVER), campaign.c.finished_at < moment, _HAS_ROWS)
+        with self._database.read() as connection:
+            return campaigns_where(connection, *ended)
+
+    def prune(self, campaign_id: int, told: Callable[[int], None] = lambda _: None) -> int:
+        """Remove its recipients: addresses, cells, replies, tries. What stays is the campaign and its counts.
+
+        ``told`` how many rows are gone, after each page. Raises StateConflict unless it is over.
+        """
+        self._begin(campaign_id)
+        gone = 0
+        while page := self._page(campaign_id):
+            gone += page
+            told(gone)
+        return gone
+
+    def forget(self, campaign_id: int) -> None:
+        """The campaign itself, after its recipients: the same ``send`` would open it anew."""
+        self.prune(campaign_id)
+        with self._database.write(campaign_id) as tx:
+            tx.execute(delete(tally).where(tally.c.campaign_id == campaign_id))
+            tx.execute(delete(campaign).where(campaign.c.id == campaign_id))
+
+    def _begin(self, campaign_id: int) -> None:
+        """Nobody adds to it, retries it or reads it as a list from here on."""
+        with self._database.write(campaign_id) as tx:
+            found = campaign_by_id(tx.connection, campaign_id)
+            if found.state.value not in _OVER:
+                raise StateConflict(f"cannot prune {found.slug}: it is {found.state}")
+            when = func.coalesce(campaign.c.pruned_at, tx.now)
+            tx.execute(
+                update(campaign).where(campaign.c.id == campaign_id).values(pruned_at=when, event=None)
+            )
+
+    def _page(self, campaign_id: int) -> int:
+        own = recipient.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1)
+        ids = select(recipient.c.id).where(own).order_by(recipient.c.id).limit(PAGE)
+        with self._database.write(campaign_id) as tx:
+            found = list(tx.execute(ids).scalars())
+            if found:
+                first, last = found[0], found[-1]
+                tx.execute(delete(attempt).where(attempt.c.message_id.between(first, last)))
+                tx.execute(delete(message).where(message.c.id.between(first, last)))
+                tx.execute(delete(recipient).where(recipient.c.id.between(first, last)))
+        return len(found)
