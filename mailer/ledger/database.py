@@ -277,8 +277,8 @@ class Database:
             return self._opened
 
     def after_fork(self) -> None:
-        """In the child. What the parent opened is neither used nor closed: an SQLite connection must not be
-        carried across a fork, and a lock on an open file would be held by both."""
+        """In the child. What the parent had in use is neither used nor closed: an SQLite connection must not
+        be carried across a fork, and a lock on an open file would be held by both."""
         self._opening = threading.Lock()
         self._parents.append(self._opened)
         self._opened = None
@@ -302,9 +302,16 @@ def _parsed(url: str) -> URL:
 _all: WeakSet[Database] = WeakSet()
 
 
+def _before_fork() -> None:
+    # SQLite remembers per file which locks its process holds. A child would inherit that, and take none of
+    # its own: another process could then remove the log under its feet.
+    for database in _all:
+        database.close()
+
+
 def _after_fork() -> None:
     for database in _all:
         database.after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

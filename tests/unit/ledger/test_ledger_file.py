@@ -310,6 +310,37 @@ print(ledger.schedule.epoch() - born)
 """
         assert finish(start(program, url)) == "100\n"
 
+    def test_who_ends_leaves_the_log_of_the_others_alone(self, url, tmp_path):
+        """SQLite removes its log when it takes itself for the last one that has the file open."""
+        migrate(url)
+        ledger = open_ledger(url)
+        born = ledger.schedule.epoch()
+        ledger.schedule.raise_epoch()
+        finish(start("open_ledger(url).close()", url))
+
+        assert (tmp_path / "mailer.db-wal").exists()
+        ledger.schedule.raise_epoch()
+        assert finish(start("print(open_ledger(url).schedule.epoch())", url)) == f"{born + 2}\n"
+        ledger.close()
+
+    def test_after_a_fork_too(self, url, tmp_path):
+        program = """
+ledger = open_ledger(url)
+ledger.schedule.raise_epoch()
+come, go = os.pipe(), os.pipe()
+if not os.fork():
+    ledger.schedule.raise_epoch()
+    os.write(come[1], b"x")
+    os.read(go[0], 1)
+    print(os.path.exists(url.removeprefix("sqlite:///") + "-wal"), flush=True)
+    os._exit(0)
+os.read(come[0], 1)
+ledger.close()
+os.write(go[1], b"x")
+os.wait()
+"""
+        assert finish(start(program, url)) == "True\n"
+
     def test_readers_do_not_wait(self, url):
         ledger = open_ledger(url)
         with ledger.database.write():
