@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Part of the wire format, like the argument: one list of row ids of one campaign.
 TASK = "mailer.deliver"
-QUEUES = ("bulk", "transactional", "control")
+QUEUES = ("bulk", "transactional")
 #: Everything of ours in Redis begins with this: who shares a database shares the shortest visibility timeout.
 PREFIX = "mailer:"
 #: A publisher gives up after about this many seconds per attempt, whatever the broker does.
@@ -26,6 +26,8 @@ PATIENCE = 2.0
 #: Recipients that one worker process has claimed at once: enough to keep its connections busy, and no
 #: more than it can give back quickly.
 CLAIMED_AT_ONCE = 800
+#: Names the pipe to the supervisor: a JSON line a second. Its other end closed, the supervisor has died.
+REPORT_FD = "MAILER_REPORT_FD"
 
 
 class Publisher:
@@ -49,8 +51,22 @@ class Publisher:
                 kwargsrepr="",
             )
 
+    def waiting(self, queues: Sequence[str]) -> int:
+        """Hints in these queues that no worker has fetched. Raises BrokerUnavailable."""
+        with _translated(self._url), self._app.connection_for_read() as connection:
+            return sum(_waiting(connection, queue) for queue in queues)
+
     def close(self) -> None:
         self._app.close()
+
+
+def _waiting(connection: Any, queue: str) -> int:
+    """Redis forgets an empty queue; RabbitMQ has none before the first worker."""
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
 
 
 def ping(broker_url: str) -> None:

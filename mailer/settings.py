@@ -291,6 +291,12 @@ class Settings(_Table):
     lease_seconds: float = Field(
         60.0, gt=0, le=3600, description="how long a claimed slice may go without a sign of life"
     )
+    stalled_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="a worker that fetches nothing for so long although hints wait is replaced",
+    )
     recipients_per_task: int = Field(200, ge=1, le=10_000, description="recipients per hint and Celery task")
 
     @model_validator(mode="after")

@@ -11,7 +11,9 @@ from mailer.backends import connect, default_rates, known, presets, urls
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
 from mailer.campaigns.durations import seconds
+from mailer.delivery import epoch
 from mailer.delivery.brake import BrakeLimits
+from mailer.delivery.epoch import EpochCopy
 from mailer.delivery.limits.plan import BackendRates, WarmupPlan
 from mailer.delivery.limits.shares import Lot
 from mailer.delivery.notices import NotifyConfig
@@ -103,6 +105,11 @@ def limits_url(settings: Settings) -> str | None:
     if not wish.startswith(REDIS):
         raise ConfigError('limits: write "redis://HOST:6379/0", or "ledger"')
     return wish
+
+
+def epoch_copy(settings: Settings) -> EpochCopy:
+    """Where the copy of the ledger's epoch lies that tells a restored ledger (I9)."""
+    return epoch.epoch_copy(settings.ledger_url, limits_url(settings))
 
 
 def safety(settings: Settings) -> Safety:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -21,6 +23,8 @@ from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
 STOP_SECONDS = 25.0
+#: From the end of the engine to that of the process, at most.
+END_SECONDS = 5.0
 
 #: What only workers need. Everything that publishers must know too is in ``mailer.publisher``.
 WORKER = {
@@ -57,17 +61,20 @@ class RuntimeStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         _assert_configuration(worker.app)
+        queues = tuple(worker.app.amqp.queues.consume_from)
         runtime = Runtime(
             worker.app.settings,
             worker=worker_name(worker.hostname),
             on_death=_end,
-            stream=stream_of(worker.app.amqp.queues.consume_from),
+            queues=queues,
+            stream=stream_of(queues),
         )
         try:
             runtime.start()
         except MailerError as error:
             _refuse(str(error))
         self._runtime = worker.app.runtime = runtime
+        signal.signal(signal.SIGUSR2, lambda *_: runtime.abandon())
 
     def stop(self, worker: Any) -> None:
         if self._runtime is not None:
@@ -109,8 +116,11 @@ def _assert_configuration(app: Celery) -> None:
 
 
 def _end() -> None:
-    """Celery looks at this once a second, and ends the process in good order."""
+    """Celery looks at this once a second, and ends the process in good order; unless it is what hangs."""
     state.should_stop = 1
+    last = threading.Timer(END_SECONDS, os._exit, [1])
+    last.daemon = True
+    last.start()
 
 
 def _refuse(reason: str) -> NoReturn:

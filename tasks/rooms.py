@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from mailer import wiring
 from mailer.delivery import epoch
-from mailer.delivery.epoch import epoch_copy
+from mailer.delivery.counters import Counters
 from mailer.delivery.hints import CeleryDispatcher
 from mailer.delivery.limits.shares import BULK
 from mailer.delivery.pump import Pump
 from mailer.delivery.station import Station, StationConfig
+from mailer.errors import BrokerUnavailable
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
-from mailer.publisher import Publisher
+from mailer.publisher import QUEUES, Publisher
 from mailer.settings import Settings
+from tasks.reports import Signature
+from tasks.watch import Watch
 
 #: What is being told to people may hold up the end of a worker for so long.
 TELL_SECONDS = 3.0
@@ -33,11 +37,15 @@ class Rooms:
     becomes unknown at once, not when its lease ends. ``stream``: whose connections it may use.
     """
 
-    def __init__(self, settings: Settings, worker: str, stream: str = BULK) -> None:
+    def __init__(
+        self, settings: Settings, worker: str, queues: Sequence[str] = QUEUES, stream: str = BULK
+    ) -> None:
         self.clean = True
+        self.counters = Counters()
         self._settings = settings
         self._worker = worker
         self._stream = stream
+        self._queues = queues
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -48,14 +56,15 @@ class Rooms:
             writer = GroupCommit(ledger)
             self._open.push_async_callback(writer.close)
             self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
-            copy = epoch_copy(self._settings.ledger_url, wiring.limits_url(self._settings))
-            await writer.run(lambda ledger: epoch.guard(ledger, copy, Runner.WORKERS))
-            station = Station(self._config(), writer)
+            epoch_copy = wiring.epoch_copy(self._settings)
+            await writer.run(lambda ledger: epoch.guard(ledger, epoch_copy, Runner.WORKERS))
+            station = Station(self._config(), writer, self.counters)
             self.engine = station.engine
             self._open.push_async_callback(station.throttle.close)
             self._open.push_async_callback(station.connections.close)
             self._open.push_async_callback(self._let_go)
             station.connections.start()
+            self.signature = Signature(writer, _lasting(self._worker), self._settings.files_root)
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
             self.pump = Pump(
@@ -65,7 +74,7 @@ class Rooms:
                 worker=self._worker,
                 throttle=station.throttle,
                 rests=station.engine.resting,
-                epoch_copy=copy,
+                epoch_copy=epoch_copy,
                 recipients_per_task=self._settings.recipients_per_task,
                 care=wiring.care(self._settings),
             )
@@ -107,8 +116,23 @@ class Rooms:
         """Else attachments are read from where the campaign was opened."""
         return "files" in self._settings.model_fields_set
 
-    def _dispatcher(self, ledger: Ledger) -> CeleryDispatcher:
+    def gauges(self) -> dict[str, float]:
+        """What is true of this process right now."""
+        now = time.time()
+        resting = {name: self.engine.resting(name).until - now for name in self._settings.backends}
+        return {
+            "commit": self.signature.commit_seconds,
+            **{f"resting:{name}": max(0.0, left) for name, left in resting.items()},
+        }
+
+    def watch(self, taken: Callable[[], tuple[int, bool]]) -> Watch:
+        """Over a connection of its own."""
         publisher = Publisher(self._settings.broker_url or "")
+        self._open.callback(publisher.close)
+        return Watch(publisher, self._queues, taken, self._settings.stalled_seconds)
+
+    def _dispatcher(self, ledger: Ledger) -> CeleryDispatcher:
+        publisher = Counted(self._settings.broker_url or "", self.counters)
         self._open.callback(publisher.close)
 
         async def waiting_for(ids: Sequence[int]) -> Mapping[int, float]:
@@ -117,3 +141,24 @@ class Rooms:
         return CeleryDispatcher(
             publisher, waiting_for, recipients_per_task=self._settings.recipients_per_task
         )
+
+
+class Counted(Publisher):
+    """Counts what it publishes, and what it could not."""
+
+    def __init__(self, broker_url: str, counters: Counters) -> None:
+        super().__init__(broker_url)
+        self._counters = counters
+
+    def publish(self, ids: Sequence[int], queue: str = "bulk") -> None:
+        try:
+            super().publish(ids, queue)
+        except BrokerUnavailable:
+            self._counters.add("publish_failures")
+            raise
+        self._counters.add("hints", "published")
+
+
+def _lasting(worker: str) -> str:
+    """The part of a worker's name that its successor has too."""
+    return worker.partition(":")[0]

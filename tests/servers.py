@@ -80,6 +80,11 @@ class Process:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
+
     def wait_for_port(self, port: int) -> None:
         def up() -> bool:
             if not self.running:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mailer.publisher import worker_argv
@@ -38,6 +39,27 @@ def write_settings(
 def environment() -> dict[str, str]:
     """Warnings of other people's packages are not errors of a worker."""
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+
+
+@contextmanager
+def supervised(folder: Path, *options: str) -> Iterator[Process]:
+    """``mailer worker`` in this folder; its log is ``supervisor.log`` there."""
+    command = [sys.executable, "-m", "mailer", "worker", *options]
+    process = Process(command, folder / "supervisor.log", cwd=folder, env=environment())
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def children(process: Process) -> dict[str, int]:
+    """The workers of a supervisor: their name, such as ``bulk-1``, and their process id."""
+    found = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with suppress(OSError, ValueError):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            found[words[words.index("--hostname") + 1].removesuffix("@%h")] = int(pid)
+    return found
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mailer.backends import urls
 from mailer.campaigns import control
 from mailer.campaigns.times import shown
 from mailer.cli.checking import settings_for
@@ -25,9 +26,11 @@ from mailer.cli.output import note
 from mailer.cli.probing import probe
 from mailer.cli.reports import all_went
 from mailer.cli.running import conclude, patience, run_here, show, watched
+from mailer.delivery import epoch
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import CampaignState, Runner
 from mailer.settings import Settings
+from mailer.wiring import epoch_copy
 
 Wait = Annotated[
     str,
@@ -105,7 +108,12 @@ def resume(
     seconds = patience(wait)
     settings = Settings.load(ledger=ledger, processes=processes)
     with open_ledger(settings) as rooms:
-        found = awake(rooms, control.find(rooms, campaign), settings, backend)
+        found = control.find(rooms, campaign)
+        if found.runner is Runner.WORKERS:
+            _refuse_login(backend)
+            if accept_epoch:
+                epoch.accept(rooms, epoch_copy(settings))
+        found = awake(rooms, found, settings, backend)
     if found.runner is Runner.WORKERS:
         note(f"{found.slug} goes on with the workers")
         return
@@ -144,6 +152,7 @@ def enqueue(
         raise ConfigError(NO_BROKER)
     if spec.reads_stdin and not yes:
         raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
+    _refuse_login(backend or spec.backend)
     ping(settings.broker_url)
     with open_ledger(settings) as rooms:
         opened = open_or_go_on(
@@ -153,3 +162,15 @@ def enqueue(
     show(status, as_json=as_json)
     if watch and not all_went(status):
         raise typer.Exit(1)
+
+
+def _refuse_login(wish: str | None) -> None:
+    """Workers know a backend by its name or by its URL without the login: they could not log in."""
+    if wish is None or ":" not in wish:
+        return
+    config = urls.parse("--backend", wish)
+    if config.user or config.password:
+        raise InputError(
+            "workers do not get the login of a backend that is given as a URL",
+            hint='Write it into their mailer.toml: [backends.main] with url = "…", and give --backend main.',
+        )

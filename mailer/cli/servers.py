@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mailer.cli.options import Ledger
-from mailer.cli.output import note
-from mailer.errors import ConfigError
+from mailer.errors import ConfigError, InputError
 from mailer.settings import Settings
 
 #: What a command says that needs Celery and has no broker.
@@ -32,40 +29,34 @@ def worker(
     """Run Celery workers that deliver what was enqueued.
 
     Needs `broker` in mailer.toml or MAILER_BROKER_URL. Each queue has its own processes, so bulk mail never
-    delays transactional mail. SIGTERM finishes what is in flight and gives back the rest.
+    delays transactional mail, and one that dies is replaced. SIGTERM or Ctrl-C finishes what is in flight and
+    gives back the rest, within 30 s; a second one abandons it.
 
     Example: mailer worker --processes 2
     """
+    from mailer.cli.supervisor import Supervisor
     from mailer.publisher import worker_argv
 
     if Settings.load(ledger=ledger).broker_url is None:
         raise ConfigError(NO_BROKER)
     if ledger:
         os.environ["MAILER_LEDGER_URL"] = ledger  # the workers read their settings themselves
-    commands = [
-        worker_argv([queue.strip()], f"{queue.strip()}-{number}")
-        for queue in queues.split(",")
+    commands = {
+        f"{queue}-{number}": worker_argv([queue], f"{queue}-{number}")
+        for queue in _queues(queues)
         for number in range(1, processes + 1)
-    ]
-    raise typer.Exit(_supervise(commands))
+    }
+    raise typer.Exit(Supervisor(commands).run())
 
 
-def _supervise(commands: list[list[str]]) -> int:
-    """Run the processes until one ends or we are told to stop; the first failure is our exit code."""
-    children = [subprocess.Popen(command) for command in commands]  # noqa: S603 - our own command lines
+def _queues(text: str) -> list[str]:
+    from mailer.publisher import QUEUES
 
-    def stop(*_: object) -> None:
-        for child in children:
-            if child.poll() is None:
-                child.terminate()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    note(f"{len(children)} worker processes; Ctrl-C stops them")
-    pid, status = os.wait()
-    stop()
-    codes = [os.waitstatus_to_exitcode(status), *(c.wait() for c in children if c.pid != pid)]
-    return next((abs(code) for code in codes if code not in (0, -signal.SIGTERM, -signal.SIGINT)), 0)
+    wanted = [queue.strip() for queue in text.split(",")]
+    for queue in wanted:
+        if queue not in QUEUES:
+            raise InputError(f"no queue {queue!r}", hint=f"There are {' and '.join(QUEUES)}.")
+    return list(dict.fromkeys(wanted))
 
 
 def sink(

@@ -15,6 +15,7 @@ from mailer.ledger.schedule import Schedule
 from mailer.ledger.singles import Singles
 from mailer.ledger.slices import Slices
 from mailer.ledger.suppressions import Suppressions
+from mailer.ledger.workers import Workers
 
 
 class Ledger:
@@ -34,6 +35,7 @@ class Ledger:
         self.backends = Backends(database)
         self.events = Events(database)
         self.pruning = Pruning(database)
+        self.workers = Workers(database)
 
     def close(self) -> None:
         """Close its connections and files. Used again, it opens them again."""
