@@ -69,13 +69,13 @@ async def _pages(
     config: SinkConfig, port: int, watchers: list[Callable[[Taken], None]], report: _Report
 ) -> AsyncIterator[None]:
     from mailer.sink.mailbox import Mailbox
-    from mailer.sink.web import Bell, app, serving
+    from mailer.sink.web import Bell, Pages, app, serving
 
     if config.store is None:
         raise ConfigError("--web shows what is stored, and nothing is: give --store FOLDER")
     bell = Bell()
     watchers.append(lambda _: bell.ring())
-    async with serving(app(Mailbox(config.store), bell), config.host, port) as real:
+    async with serving(app(Pages(Mailbox(config.store), bell)), config.host, port) as real:
         report.pages(config.host, real)
         yield
 

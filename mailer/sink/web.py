@@ -60,54 +60,46 @@ class Bell:
         await self._news.wait()
 
 
-def app(mailbox: Mailbox, bell: Bell) -> FastAPI:
-    """The pages over one folder. Arrivals ring the bell."""
-    api = FastAPI(title="mailer sink", docs_url=None, redoc_url=None, openapi_url=None)
-    api.middleware("http")(_only_this_machine)
+class Pages:
+    """What the browser asks for, over one folder. Arrivals ring the bell."""
 
-    @api.get("/")
-    def page() -> Response:
+    def __init__(self, mailbox: Mailbox, bell: Bell) -> None:
+        self._mailbox = mailbox
+        self._bell = bell
+
+    def page(self) -> Response:
         headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
         return Response((PAGES / "index.html").read_bytes(), media_type="text/html", headers=headers)
 
-    @api.get("/pages/{name}")
-    def file(name: str) -> Response:
+    def file(self, name: str) -> Response:
         if name not in _FILES:
             raise HTTPException(404)
         return Response((PAGES / name).read_bytes(), media_type=_FILES[name])
 
-    @api.get("/messages")
-    def messages(search: str = "", before: int | None = None) -> list[dict[str, Any]]:
-        return mailbox.newest(MOST, search, before)
+    def messages(self, search: str = "", before: int | None = None) -> list[dict[str, Any]]:
+        return self._mailbox.newest(MOST, search, before)
 
-    @api.get("/messages/{number}")
-    def message(number: int) -> dict[str, Any]:
+    def message(self, number: int) -> dict[str, Any]:
         with _there():
-            return _shown(mailbox, number)
+            return _shown(self._mailbox, number)
 
-    @api.get("/messages/{number}/html")
-    def html(number: int) -> Response:
+    def html(self, number: int) -> Response:
         with _there():
-            letter = mailbox.letter(number)
+            letter = self._mailbox.letter(number)
         headers = {"Content-Security-Policy": _MAIL_POLICY, "Referrer-Policy": "no-referrer"}
         return Response(_with_pictures(letter, number), media_type="text/html", headers=headers)
 
-    @api.get("/messages/{number}/source")
-    def source(number: int, download: bool = False) -> Response:
+    def source(self, number: int) -> Response:
         with _there():
-            data = mailbox.source(number)
-        headers = {"Content-Disposition": f'attachment; filename="{number}.eml"'} if download else {}
-        return Response(
-            data, media_type="text/plain", headers=headers | {"X-Content-Type-Options": "nosniff"}
-        )
+            data = self._mailbox.source(number)
+        return Response(data, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
-    @api.get("/messages/{number}/parts/{part}")
-    def content(number: int, part: int) -> Response:
+    def content(self, number: int, part: int) -> Response:
         with _there():
-            about, data = mailbox.content(number, part)
+            about, data = self._mailbox.content(number, part)
         picture = about.kind in _PICTURES
-        name = quote(about.name or f"part-{part}", safe="")
         how = "inline" if picture else "attachment"
+        name = quote(about.name or f"part-{part}", safe="")
         return Response(
             data,
             media_type=about.kind if picture else "application/octet-stream",
@@ -118,10 +110,24 @@ def app(mailbox: Mailbox, bell: Bell) -> FastAPI:
             },
         )
 
-    @api.get("/live")
-    def live() -> StreamingResponse:
-        return StreamingResponse(_arrivals(bell), media_type="text/event-stream")
+    def live(self) -> StreamingResponse:
+        return StreamingResponse(_arrivals(self._bell), media_type="text/event-stream")
 
+
+def app(pages: Pages) -> FastAPI:
+    api = FastAPI(title="mailer sink", docs_url=None, redoc_url=None, openapi_url=None)
+    api.middleware("http")(_only_this_machine)
+    for path, answer in (
+        ("/", pages.page),
+        ("/pages/{name}", pages.file),
+        ("/messages", pages.messages),
+        ("/messages/{number}", pages.message),
+        ("/messages/{number}/html", pages.html),
+        ("/messages/{number}/source", pages.source),
+        ("/messages/{number}/parts/{part}", pages.content),
+        ("/live", pages.live),
+    ):
+        api.add_api_route(path, answer, response_model=None)
     return api
 
 
