@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mailer.campaigns.results import message_ids
+from mailer.campaigns.results import message_id
 from mailer.errors import CampaignError
-from mailer.ledger.contract import Attempt, Campaign, CampaignState, ordinal_of
+from mailer.ledger.contract import Attempt, Campaign, CampaignState
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.status import iso, status
 from mailer.message import State
@@ -113,7 +113,7 @@ def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
             "code": result.code,
             "reply": result.reply,
             "reason": result.reason,
-            "message_id": message_ids(campaign).message_id(ordinal_of(result.id)),
+            "message_id": message_id(campaign, result),
             "backend": result.backend,
             "at": iso(result.settled_at),
             "outcome": result.outcome,

@@ -80,7 +80,8 @@ def lines(
     known, names = message_ids(campaign), columns(campaign)
     for result in ledger.results.rows(campaign.id):
         if not states or result.state in states:
-            yield json.loads(result.cells) | dict(zip(names, _outcome(result, known), strict=False))
+            cells, message_id = _written(campaign, result, known)
+            yield cells | dict(zip(names, _outcome(result, message_id), strict=False))
 
 
 def columns(campaign: Campaign) -> tuple[str, ...]:
@@ -103,7 +104,21 @@ def message_ids(campaign: Campaign) -> Identities:
     )
 
 
-def _outcome(result: Result, known: Identities) -> tuple[Any, ...]:
+def message_id(campaign: Campaign, result: Result) -> str | None:
+    """The Message-ID of one row."""
+    return _written(campaign, result, message_ids(campaign))[1]
+
+
+def _written(campaign: Campaign, result: Result, known: Identities) -> tuple[dict[str, Any], str | None]:
+    """The cells as they came, and the Message-ID. What an application handed over is not shown in full."""
+    cells = json.loads(result.cells)
+    if not campaign.spec.get("letters"):
+        return cells, known.message_id(ordinal_of(result.id))
+    own = {"id": cells.get("id"), "to": result.address, "template": cells.get("template")}
+    return own, cells.get("message_id")
+
+
+def _outcome(result: Result, message_id: str | None) -> tuple[Any, ...]:
     """In the order of ``columns``."""
     return (
         str(result.state),
@@ -111,7 +126,7 @@ def _outcome(result: Result, known: Identities) -> tuple[Any, ...]:
         result.code,
         result.reply,
         result.reason,
-        known.message_id(ordinal_of(result.id)),
+        message_id,
         result.backend,
         _iso(result.settled_at),
         result.outcome,

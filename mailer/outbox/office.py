@@ -155,7 +155,7 @@ def _spec(one: Checked, backend: str, package: dict[str, Any], files_root: str) 
         "sensitive": one.sensitive,
         "files_root": files_root,
         "recipients_per_task": RECIPIENTS_PER_TASK,
-        "recipients": {"headers": ["to"]},
+        "recipients": {"headers": ["id", "to", "template"]},
     }
 
 
