@@ -155,7 +155,7 @@ class _Opening:
 
     async def _login(self, peer: str) -> str | None:
         options = self._options
-        if options.user is None or options.password is None:
+        if options.user is None or (options.password is None and options.tokens is None):
             return None
         self.phase = Phase.AUTH
         encrypted = self._client.get_transport_info("sslcontext") is not None
@@ -163,13 +163,20 @@ class _Opening:
             raise Fault("the connection is not encrypted, so the password is not sent", True)
         mechanism = self._choose(encrypted)
         method = getattr(self._client, f"auth_{mechanism.replace('-', '')}")
-        await method(options.user, options.password, timeout=options.timeouts.auth)
+        secret = await options.tokens.token() if options.tokens else options.password
+        try:
+            await method(options.user, secret, timeout=options.timeouts.auth)
+        except aiosmtplib.SMTPAuthenticationError:
+            if options.tokens:
+                options.tokens.forget()
+            raise
         return mechanism
 
     def _choose(self, encrypted: bool) -> str:
         """One mechanism, tried once: several failed logins in a row lock accounts."""
         offered = self._client.server_auth_methods
-        wanted = (self._options.auth,) if self._options.auth else _UNDER_TLS if encrypted else _IN_CLEAR
+        only = "xoauth2" if self._options.tokens else self._options.auth
+        wanted = (only,) if only else _UNDER_TLS if encrypted else _IN_CLEAR
         for mechanism in wanted:
             if mechanism in offered:
                 return mechanism

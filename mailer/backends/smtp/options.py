@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailer.backends.contract import BackendConfig
 from mailer.backends.options import check
+from mailer.backends.smtp.oauth import Grant, TokenSource
 from mailer.errors import ConfigError
 from mailer.message import Phase
 
@@ -71,6 +72,7 @@ class Options:
     idle: float = 30.0  # seconds until an idle connection is closed
     max_messages: int = 0  # per connection; 0: any number
     size: int | None = None  # octets per message, besides what the server says
+    tokens: TokenSource | None = field(default=None, repr=False, compare=False)  # in place of a password
     timeouts: Timeouts = Timeouts()
 
     @classmethod
@@ -133,7 +135,7 @@ def _parse(config: BackendConfig, given: Mapping[str, str]) -> Options:
 def _read_options(config: BackendConfig, given: Mapping[str, str]) -> dict[str, Any]:
     phases = {f"timeout_{each.name}": each.name for each in fields(Timeouts)}
     check(replace(config, options=given), [*READERS, *phases])
-    options = {key: _read(key, READERS[key], given[key]) for key in READERS if key in given}
+    options = {_FIELDS.get(key, key): _read(key, READERS[key], given[key]) for key in READERS if key in given}
     limits = {phases[key]: _read(key, _duration, given[key]) for key in phases if key in given}
     return options | {"timeouts": Timeouts(**limits)}
 
@@ -148,7 +150,9 @@ def _read(key: str, reader: Callable[[str], Any], text: str) -> Any:
 def _check(options: Options) -> None:
     """What no option alone can tell."""
     secured = options.implicit_tls or options.tls == "required"
-    if options.user and not options.password:
+    if options.tokens and (options.password or not options.user or options.auth not in (None, "xoauth2")):
+        raise ValueError("oauth_file goes with a user, without a password, and with no auth but xoauth2")
+    if options.user and not (options.password or options.tokens):
         raise ValueError("there is a user but no password")
     if options.password and not options.user:
         raise ValueError("there is a password but no user")
@@ -206,6 +210,12 @@ def _file(text: str) -> str:
     return text
 
 
+def _tokens(text: str) -> TokenSource:
+    return TokenSource(Grant.parse(_file(text)))
+
+
+#: Options that have another name as a field.
+_FIELDS = {"oauth_file": "tokens"}
 #: Every option but the timeouts, and how it is read. The names are those of the fields of Options.
 READERS: Mapping[str, Callable[[str], Any]] = {
     "tls": _one_of(*TLS_MODES),
@@ -217,4 +227,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "idle": _duration,
     "max_messages": _count,
     "size": _count,
+    "oauth_file": _tokens,
 }

@@ -1,0 +1,141 @@
+"""XOAUTH2 with a token that is fetched: from a real HTTP server, into a real SMTP login."""
+
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+
+from mailer.backends import connect, urls
+from mailer.backends.smtp.faults import Fault
+from mailer.backends.smtp.oauth import GOOGLE, Grant, TokenSource
+from mailer.errors import BackendUnusable, ConfigError
+from tests.contract.providers.fake import Fake, Response, serving
+
+APPLICATION = {"tenant": "acme", "client_id": "id-1", "client_secret": "secret-1"}
+MAILBOX = {"client_id": "id-1", "client_secret": "secret-1", "refresh_token": "refresh-1"}
+
+
+@pytest.fixture
+def issuer(stack) -> Fake:
+    """Gives token-1, token-2, … for an hour each."""
+
+    def play(request) -> Response:
+        number = len(issuer.requests)
+        return Response(200, {"access_token": f"token-{number}", "expires_in": 3600, "token_type": "Bearer"})
+
+    issuer = stack.enter_context(serving(play))
+    return issuer
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(**content: str) -> str:
+        file = tmp_path / "oauth.json"
+        file.write_text(json.dumps(content))
+        return str(file)
+
+    return write
+
+
+def form(issuer: Fake, number: int = -1) -> dict[str, str]:
+    request = issuer.requests[number]
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    return dict(parse_qsl(request.body.decode()))
+
+
+async def test_a_login_with_a_fetched_token(issuer, written, mailer_sink):
+    sink = mailer_sink(auth=True, user="news@acme.example", password="token-1")
+    file = written(**APPLICATION, token_uri=f"{issuer.base}/token")
+    url = f"smtp://news%40acme.example@127.0.0.1:{sink.port}?tls=none&oauth_file={file}"
+    backend = connect(urls.parse("main", url))
+
+    assert "logged in by XOAUTH2" in await backend.probe()
+    assert "logged in by XOAUTH2" in await backend.probe()
+    await backend.close()
+
+    assert len(issuer.requests) == 1
+    assert form(issuer) == {
+        "grant_type": "client_credentials",
+        "client_id": "id-1",
+        "client_secret": "secret-1",
+        "scope": "https://outlook.office365.com/.default",
+    }
+
+
+async def test_a_token_that_the_server_refuses_is_not_used_again(issuer, written, mailer_sink):
+    sink = mailer_sink(auth=True, user="news@acme.example", password="token-2")
+    file = written(**APPLICATION, token_uri=f"{issuer.base}/token")
+    url = f"smtp://news%40acme.example@127.0.0.1:{sink.port}?tls=none&oauth_file={file}"
+    backend = connect(urls.parse("main", url))
+
+    with pytest.raises(BackendUnusable) as caught:
+        await backend.probe()
+    assert "logged in by XOAUTH2" in await backend.probe()
+    await backend.close()
+
+    assert caught.value.lasting
+    assert "535" in str(caught.value)
+    assert "token-1" not in str(caught.value)
+
+
+async def test_a_token_is_fetched_again_before_it_expires(issuer, written):
+    now = 100.0
+    grant = Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token"))
+    source = TokenSource(grant, clock=lambda: now)
+
+    assert [await source.token(), await source.token()] == ["token-1", "token-1"]
+    now += 3600 - 61
+    assert await source.token() == "token-1"
+    now += 1
+    assert await source.token() == "token-2"
+    assert form(issuer) == {"grant_type": "refresh_token"} | MAILBOX
+
+
+async def test_a_new_refresh_token_is_used_from_then_on(issuer, written):
+    issuer.script = [Response(200, {"access_token": "a", "expires_in": 0, "refresh_token": "refresh-2"})]
+    source = TokenSource(Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token")))
+    await source.token()
+    await source.token()
+    assert [form(issuer, number)["refresh_token"] for number in (0, 1)] == ["refresh-1", "refresh-2"]
+
+
+REFUSALS = [
+    (Response(400, {"error": "invalid_grant", "error_description": "refresh-1 was revoked"}), True),
+    (Response(401, {"error": "invalid_client"}), True),
+    (Response(400, {"error": "temporarily_unavailable"}), False),
+    (Response(503, "<html>not now</html>"), False),
+    (Response(200, {"token": "x"}), False),
+    ("drop", False),
+]
+
+
+@pytest.mark.parametrize(("answer", "lasting"), REFUSALS)
+async def test_without_a_token_it_is_said_who_must_mend_it(issuer, written, answer, lasting):
+    issuer.script = [answer]
+    source = TokenSource(Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token")))
+    with pytest.raises(Fault) as caught:
+        await source.token()
+    assert caught.value.lasting is lasting
+    assert "127.0.0.1" in caught.value.reason
+    assert "refresh-1" not in caught.value.reason
+
+
+def test_google_is_asked_unless_there_is_a_tenant(written):
+    assert Grant.parse(written(**MAILBOX)).url == GOOGLE
+    assert "/acme/" in Grant.parse(written(**APPLICATION)).url
+    assert "secret-1" not in repr(Grant.parse(written(**APPLICATION)))
+
+
+WRONG = [
+    ({"client_id": "x", "client_secret": "y"}, "", "needs a refresh_token, or the tenant"),
+    ({"tenant": "x", "client_id": "y"}, "", "lacks client_secret"),
+    ({**MAILBOX, "token_uri": "http://token.example"}, "", "token_uri must be https://"),
+    (MAILBOX, "&auth=plain", "no auth but xoauth2"),
+]
+
+
+@pytest.mark.parametrize(("content", "more", "words"), WRONG)
+def test_a_file_that_cannot_work_is_refused_without_its_content(written, content, more, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        connect(urls.parse("main", f"smtp://me@smtp.example.com?oauth_file={written(**content)}{more}"))
+    assert "secret-1" not in str(caught.value)
