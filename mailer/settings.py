@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from dotenv import dotenv_values
@@ -45,6 +45,10 @@ ENVIRONMENT = {
     "backend": "MAILER_BACKEND",
     "processes": "MAILER_PROCESSES",
     "recipients_per_task": "MAILER_RECIPIENTS_PER_TASK",
+    "metrics_port": "MAILER_METRICS_PORT",
+    "metrics_host": "MAILER_METRICS_HOST",
+    "log_format": "MAILER_LOG_FORMAT",
+    "log_level": "MAILER_LOG_LEVEL",
 }
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -296,6 +300,14 @@ class Settings(_Table):
         ge=1,
         le=3600,
         description="a worker that fetches nothing for so long although hints wait is replaced",
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="`mailer worker` serves `/metrics` and `/healthz` on this port"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address of `metrics_port`; `0.0.0.0`: all")
+    log_format: Literal["text", "json"] = Field("text", description="logs of workers: `text` or `json`")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="what workers log: `debug`, `info`, `warning` or `error`"
     )
     recipients_per_task: int = Field(200, ge=1, le=10_000, description="recipients per hint and Celery task")
 

@@ -14,8 +14,10 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from celery import Celery, bootsteps
+from celery.signals import setup_logging
 from celery.worker import state
 
+from mailer import logs
 from mailer.errors import ConfigError, MailerError
 from mailer.publisher import configuration, hints_at_once
 from mailer.settings import Settings
@@ -94,7 +96,13 @@ def make_app(settings: Settings) -> Celery:
     app.conf.update(WORKER, worker_concurrency=hints_at_once(settings.recipients_per_task))
     app.steps["worker"].add(RuntimeStep)
     app.settings = settings
+    setup_logging.connect(_set_up_logs, weak=False)
     return app
+
+
+def _set_up_logs(**_: Any) -> None:
+    """In place of Celery's own; ``--loglevel`` has no say."""
+    logs.set_up(app.settings.log_format, app.settings.log_level)
 
 
 def worker_name(hostname: str) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mailer.cli.options import Ledger
+from mailer.cli.output import note
 from mailer.errors import ConfigError, InputError
 from mailer.settings import Settings
+
+if TYPE_CHECKING:
+    from mailer.cli.supervisor import Supervisor
 
 #: What a command says that needs Celery and has no broker.
 NO_BROKER = (
@@ -24,6 +28,10 @@ def worker(
     queues: Annotated[
         str, typer.Option("--queues", help="Queues to serve; each gets processes of its own.")
     ] = "bulk,transactional",
+    metrics: Annotated[
+        int | None,
+        typer.Option("--metrics", metavar="PORT", help="Serve /metrics and /healthz here; 0: any free port."),
+    ] = None,
     ledger: Ledger = None,
 ) -> None:
     """Run Celery workers that deliver what was enqueued.
@@ -34,10 +42,10 @@ def worker(
 
     Example: mailer worker --processes 2
     """
-    from mailer.cli.supervisor import Supervisor
     from mailer.publisher import worker_argv
 
-    if Settings.load(ledger=ledger).broker_url is None:
+    settings = Settings.load(ledger=ledger, metrics_port=metrics)
+    if settings.broker_url is None:
         raise ConfigError(NO_BROKER)
     if ledger:
         os.environ["MAILER_LEDGER_URL"] = ledger  # the workers read their settings themselves
@@ -46,7 +54,22 @@ def worker(
         for queue in _queues(queues)
         for number in range(1, processes + 1)
     }
-    raise typer.Exit(Supervisor(commands).run())
+    raise typer.Exit(_supervisor(commands, settings).run())
+
+
+def _supervisor(commands: dict[str, list[str]], settings: Settings) -> Supervisor:
+    from mailer.cli.supervisor import Supervisor
+
+    if settings.metrics_port is None:
+        return Supervisor(commands)
+    from mailer.cli.metrics import Collector, Reports, serve
+
+    reports = Reports()
+    supervisor = Supervisor(commands, hear=reports.hear, ended=reports.ended)
+    collector = Collector(reports, supervisor.alive, settings.ledger_url)
+    port = serve(settings.metrics_port, settings.metrics_host, collector, supervisor.alive)
+    note(f"metrics: http://{settings.metrics_host}:{port}/metrics")
+    return supervisor
 
 
 def _queues(text: str) -> list[str]:

@@ -112,7 +112,7 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         *,
         hear: Hear = lambda name, pid, report: None,
-        ended: Callable[[int], None] = lambda pid: None,
+        ended: Callable[[str, int], None] = lambda name, pid: None,
     ) -> None:
         self._children = [Child(name, command) for name, command in commands.items()]
         self._hear = hear
@@ -170,7 +170,7 @@ class Supervisor:
         pid = child.pid
         if not child.reap():
             return False
-        self._ended(pid)
+        self._ended(child.name, pid)
         return True
 
     def _wake_the_silent(self) -> None:

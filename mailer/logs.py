@@ -1,0 +1,64 @@
+"""Logs for people or for programs; addresses and logins never reach either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+#: What looks like an address, and the login in a URL. Servers quote both in what they answer.
+_ADDRESS = re.compile(r"[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+")
+_LOGIN = re.compile(r"(\w+://)[^\s/@]*@")
+#: "campaign 7: paused": what a line is about stands in front.
+_ABOUT = re.compile(r"^(campaign|message) (\d+): ")
+_KEYS = re.compile(r"\b(Bearer|Basic|PLAIN|LOGIN)\s+[A-Za-z0-9+/=._-]{8,}")
+
+
+def redacted(text: str) -> str:
+    """Without addresses, logins and keys."""
+    text = _LOGIN.sub(r"\1", text)
+    text = _ADDRESS.sub("<address>", text)
+    return _KEYS.sub(r"\1 ***", text)
+
+
+class Plain(logging.Formatter):
+    """One line as people read it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+class Json(logging.Formatter):
+    """One JSON object per line: time, level, logger, action, and campaign or message where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = redacted(record.getMessage())
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "action": text,
+        }
+        if about := _ABOUT.match(text):
+            line[about[1]] = about[2]
+            line["action"] = text[about.end() :]
+        if record.exc_info:
+            line["error"] = redacted(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(kind: str, level: str) -> None:
+    """Everything that is logged in this process goes to standard error in this form, and nowhere else."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if kind == "json" else Plain())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

@@ -1,0 +1,156 @@
+"""What operators see of running workers: metrics, health, logs; and that the pages about them are true."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from mailer.cli.metrics import COUNTED, Collector, Reports
+from mailer.ledger.contract import CampaignState
+from mailer.logs import redacted
+from mailer.message import State
+from tests.delivering import World
+from tests.servers import free_port, wait_until
+from tests.working import supervised, write_settings
+
+PAGES = Path(__file__).parents[2] / "docs" / "operations"
+CANARY = "canary-7c1f@private.example"
+PASSWORD = "s3cret-canary"
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    await world.close()
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def samples(text):
+    families = text_string_to_metric_families(text)
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value for f in families for sample in f.samples
+    }
+
+
+def test_metrics_health_and_logs_of_a_run_with_failures(tmp_path, world, redis_server, smtp_sink):
+    port = free_port()
+    write_settings(tmp_path, broker=redis_server.url, backend=smtp_sink().url)
+    with (tmp_path / "mailer.toml").open("a") as file:
+        file.write(f'[backends.dead]\nurl = "smtp://someone:{PASSWORD}@127.0.0.1:{free_port()}?tls=none"\n')
+    settings = f'log_format = "json"\nlog_level = "info"\nmetrics_port = {port}\n'
+    (tmp_path / "mailer.toml").write_text(settings + (tmp_path / "mailer.toml").read_text())
+    fine = world.campaign(40, address="canary-{n}@private.example")
+    world.campaign(3, address="canary-{n}@private.example", backend="dead")
+    url = f"http://127.0.0.1:{port}"
+    with supervised(tmp_path, "--queues", "bulk"):
+        wait_until(lambda: world.now(fine).state is CampaignState.FINISHED, "finished", 50)
+
+        def told():
+            return samples(get(f"{url}/metrics")).get(("mailer_settled_total", "accepted", "main")) == 40
+
+        wait_until(told, "counted")
+        wait_until(lambda: samples(get(f"{url}/metrics")).get(("mailer_rests_total", "dead")), "rested")
+        seen = samples(get(f"{url}/metrics"))
+        health = json.loads(get(f"{url}/healthz"))
+    log = (tmp_path / "supervisor.log").read_text()
+
+    assert health == {"bulk-1": True}
+    assert seen["mailer_rows", "accepted", "main"] == 40
+    assert seen["mailer_hints_total", "claimed"] >= 1
+    assert seen["mailer_hints_total", "published"] >= 1
+    assert seen["mailer_worker_up", "bulk-1"] == 1
+    assert seen["mailer_ledger_up",] == 1
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert any(line["level"] == "warning" and "dead" in line["action"] for line in lines)
+    assert any(line.get("campaign") == str(fine.id) for line in lines)
+    everything = "\n".join(path.read_text() for path in tmp_path.glob("*.log")) + get_text(seen)
+    assert PASSWORD not in everything
+    assert "private.example" not in everything
+
+
+def get_text(seen):
+    return "\n".join(" ".join(key) for key in seen)
+
+
+def test_without_a_worker_that_reports_health_is_bad(tmp_path):
+    from mailer.cli.metrics import serve
+
+    alive = {"bulk-1": False}
+    collector = Collector(Reports(), lambda: alive, f"sqlite:///{tmp_path}/none/mailer.db")
+    port = serve(0, "127.0.0.1", collector, lambda: alive)
+    with pytest.raises(urllib.error.HTTPError, match="503") as caught:
+        get(f"http://127.0.0.1:{port}/healthz")
+    caught.value.close()
+
+    seen = samples(get(f"http://127.0.0.1:{port}/metrics"))
+    assert seen["mailer_worker_up", "bulk-1"] == 0
+    assert seen["mailer_ledger_up",] == 0
+
+
+def test_counters_do_not_go_back_when_a_worker_ends():
+    reports = Reports()
+    reports.hear("bulk-1", 1, {"counts": [["settled", "accepted", "main", 7]], "gauges": {}})
+    reports.ended("bulk-1", 1)
+    reports.hear("bulk-1", 2, {"counts": [["settled", "accepted", "main", 2]], "gauges": {}})
+
+    assert reports.counts() == {("settled", "accepted", "main"): 9}
+    assert reports.deaths() == {"bulk-1": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"550 5.1.1 <{CANARY}>: no such user", "550 5.1.1 <<address>>: no such user"),
+        (f"smtp://someone:{PASSWORD}@mail.example:25", "smtp://mail.example:25"),
+        ("Authorization: Bearer abcdefghijkl.mnop", "Authorization: Bearer ***"),
+        ("campaign 7: finished", "campaign 7: finished"),
+    ],
+)
+def test_addresses_and_secrets_are_taken_out_of_every_line(text, shown):
+    assert redacted(text) == shown
+
+
+# The pages.
+
+
+def metric_names(tmp_path):
+    collector = Collector(Reports(), dict, f"sqlite:///{tmp_path}/mailer.db")
+    names = set()
+    for family in collector.collect():
+        names.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    return names
+
+
+def named(text):
+    return set(re.findall(r"\bmailer_[a-z_]+", text))
+
+
+def test_every_metric_that_the_pages_name_exists_and_is_documented(tmp_path):
+    there = metric_names(tmp_path)
+    readme = (PAGES / "README.md").read_text()
+    dashboard = json.loads((PAGES / "dashboard.json").read_text())
+    shown = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+
+    assert named((PAGES / "alerts.yml").read_text()) <= there
+    assert named("\n".join(shown)) <= there
+    assert named(readme) == there
+    assert len(COUNTED) < len(there)
+
+
+def test_every_alert_has_its_section_in_the_runbook():
+    rules = yaml.safe_load((PAGES / "alerts.yml").read_text())["groups"][0]["rules"]
+    sections = set(re.findall(r"^### (\w+)$", (PAGES / "README.md").read_text(), re.MULTILINE))
+
+    assert {rule["alert"] for rule in rules} == sections
+    assert all(rule["expr"] and rule["annotations"]["summary"] for rule in rules)
+    assert State.UNKNOWN.value in str(rules)
