@@ -9,6 +9,7 @@
     + ContentError          … this one row: it cannot become a message
       * MissingData         … because its template needs more than it was given
     + UnknownMessage        … the id: there is no such message
+  x AccessDenied            show another key, or get one: mailer keys create
   x StateConflict           the campaign is not in a state that allows this
     + IdempotencyConflict   the key was used for another message
   x BackendUnusable         nothing was sent; let the backend rest, or stop it
@@ -95,6 +96,10 @@ class MissingData(ContentError):
 
 class UnknownMessage(InputError):
     """No message has this id."""
+
+
+class AccessDenied(MailerError):
+    """``AccessDenied(message)``: the key is unknown, over, or not good for this. Never says the key."""
 
 
 class StateConflict(MailerError):

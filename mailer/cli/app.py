@@ -37,6 +37,7 @@ COMMANDS = {
     "find": ("inspection", "Show everything that was sent to one address."),
     "backends": ("standstill", "List backends; stop and start using them."),
     "suppressions": ("suppressing", "Addresses that must not be mailed."),
+    "keys": ("keys", "Keys of applications: make, list and revoke them."),
     "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
     "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
     "prune": ("pruning", "Remove the recipients of campaigns that are over."),

@@ -189,6 +189,7 @@ single = Table(
     Column("scope", Text),  # whose key, and in which stream
     Column("key", Text),
     Column("fingerprint", Text),  # of the content: the same key must mean the same message
+    Column("key_until", Float),  # the key means nothing from then on; NULL: as long as the row
 )
 _HAS_A_KEY = single.c.key.is_not(None)
 Index(
@@ -198,6 +199,22 @@ Index(
     unique=True,
     sqlite_where=_HAS_A_KEY,
     postgresql_where=_HAS_A_KEY,
+)
+
+#: What an application shows to be let in: of the secret only a hash.
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the secret, as hex
+    Column("scopes", Text, nullable=False),  # JSON lists
+    Column("senders", Text, nullable=False),
+    Column("rate", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("used_at", Float),
+    Column("revoked_at", Float),
 )
 
 #: The last ordinal of a campaign whose rows come one by one.
