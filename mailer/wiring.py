@@ -168,7 +168,7 @@ def _config(name: str, backend: BackendSettings) -> BackendConfig:
         password=backend.secret(),
         connections=_connections(name, backend),
         rates=_rates(name, backend),
-        options={key: _option(value) for key, value in backend.options.items()},
+        options=_options(backend),
     )
     scheme, _, path = config.url.partition(":")
     if (
@@ -179,21 +179,20 @@ def _config(name: str, backend: BackendSettings) -> BackendConfig:
 
 
 def _preset(name: str, backend: BackendSettings) -> Preset:
-    """Raises ConfigError for a preset that is not known."""
+    """Raises ConfigError for a preset that is not known, and for a URL that cannot be read."""
+    where = urls.parse(name, backend.address(), options=_options(backend)).url
     try:
-        return presets.find(backend.preset, urlsplit(backend.address()).hostname or "")
+        return presets.find(backend.preset, urlsplit(where).hostname or "")
     except ConfigError as error:
         raise ConfigError(f"backends.{name}.preset: {error}") from None
-    except ValueError:  # a URL that cannot be read is complained about where it is parsed
-        return presets.NONE
 
 
 def _rates(name: str, backend: BackendSettings) -> tuple[str, ...]:
     """The given ones, else what is known of this relay, else what the provider says of its API."""
     if "rate" in backend.model_fields_set:
         return backend.rates
-    options = {key: _option(value) for key, value in backend.options.items()}
-    return _preset(name, backend).rates or default_rates(urls.parse(name, backend.address(), options=options))
+    own = urls.parse(name, backend.address(), options=_options(backend))
+    return _preset(name, backend).rates or default_rates(own)
 
 
 def _connections(name: str, backend: BackendSettings) -> int:
@@ -223,6 +222,10 @@ def knows_keys(settings: Settings, wish: str | None) -> dict[str, Any] | None:
 
 def _weights(backends: list[str] | dict[str, int]) -> tuple[int, ...]:
     return tuple(backends.values()) if isinstance(backends, dict) else ()
+
+
+def _options(backend: BackendSettings) -> dict[str, str]:
+    return {key: _option(value) for key, value in backend.options.items()}
 
 
 def _option(value: str | int | bool) -> str:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from mailer.backends import services
 from mailer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def connect(config: BackendConfig) -> Backend:
 
 def known(scheme: str) -> bool:
     """Whether some backend answers to this scheme, ours or another package's."""
-    return scheme.lower() in BACKENDS or scheme.lower() in _others()
+    return scheme.lower() in BACKENDS or services.knows(scheme) or scheme.lower() in _others()
 
 
 def default_rates(config: BackendConfig) -> tuple[str, ...]:

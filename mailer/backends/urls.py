@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from mailer.backends.contract import BackendConfig
+from mailer.backends.services import expanded
 from mailer.errors import ConfigError
 
 #: A character of these in a login or in the path would be read as something else.
@@ -25,11 +26,11 @@ def parse(
 ) -> BackendConfig:
     """Take the login and the query out of ``url``; what is given apart wins over what the URL says.
 
-    Login and options are percent-decoded. Raises ConfigError, which never repeats the URL: it may hold
-    a password.
+    Login and options are percent-decoded; ``smtp+postmark:`` and its like become ``smtp:``. Raises
+    ConfigError, which never repeats the URL: it may hold a password.
     """
     parts = _split(name, url)
-    return BackendConfig(
+    config = BackendConfig(
         name=name,
         url=_bare(url, parts.netloc),
         user=user if user is not None else _decoded(name, parts.username),
@@ -38,6 +39,7 @@ def parse(
         rates=tuple(rates),
         options=_query(name, parts.query) | dict(options or {}),
     )
+    return expanded(config)
 
 
 def _split(name: str, url: str) -> SplitResult:
