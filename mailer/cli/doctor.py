@@ -14,7 +14,7 @@ import typer
 from mailer.backends.contract import BackendConfig
 from mailer.cli.options import Backend, Json, Ledger
 from mailer.cli.output import say, say_json
-from mailer.errors import InputError, MailerError
+from mailer.errors import ConfigError, InputError, MailerError
 from mailer.settings import Settings
 
 #: What mail is submitted on. Many networks block 25; 2525 is what providers offer instead.
@@ -73,6 +73,8 @@ def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str
         yield Finding("broker", OK, "none; campaigns run by `mailer send`")
     else:
         yield _try("broker", lambda: _broker(settings.broker_url or ""))
+    if settings.limits is not None:
+        yield _try("limits", lambda: _limits(settings))
     if not configs:
         yield Finding("backends", WARNING, "none: write [backends.main] with a url into mailer.toml")
     for name, config in configs.items():
@@ -87,6 +89,19 @@ def _try(place: str, action: Callable[[], str]) -> Finding:
         return Finding(place, OK, action())
     except (MailerError, OSError) as error:
         return Finding(place, WRONG, str(error))
+
+
+def _limits(settings: Settings) -> str:
+    from mailer.wiring import limits_url
+
+    url = limits_url(settings)
+    if url is None:
+        return "in the ledger"
+    try:
+        from mailer.delivery.limits.filling import ping
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f"{missing.name!r} is missing: pip install 'mailer-worker[worker]'") from None
+    return asyncio.run(ping(url))
 
 
 def _ledger(url: str) -> str:

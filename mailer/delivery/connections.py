@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 1.0
 #: A backend that wants more is heard at once, but no more often than this.
-LEAST_SECONDS = 0.05
+LEAST_SECONDS = 0.01
 #: A lease that cannot be renewed is given up before the others count it as free.
 TRUSTED_SECONDS = LEASE_SECONDS - 3.0
 #: Where stores that may be emptied say until when others have yet to speak.
@@ -78,7 +78,11 @@ class Connections:
                 await asyncio.wait_for(self._woken.wait(), ASK_SECONDS)
             self._woken.clear()
             for each, backend in self._backends.items():
-                await self._renew(each, backend)
+                try:
+                    await self._renew(each, backend)
+                except Exception:  # a keeper that ends without a word would hold its share for ever
+                    log.exception("connections of %s: given up until asked for again", each)
+                    backend.allow(0)
             await asyncio.sleep(LEAST_SECONDS)
 
     async def _renew(self, each: str, backend: SharesConnections) -> None:

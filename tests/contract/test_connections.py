@@ -108,8 +108,9 @@ async def test_over_redis_also_when_it_is_emptied_and_a_process_is_killed(redis_
             async with flood(*more, "transactional-1", "transactional"):
                 await until(lambda: server.open == 5)
                 await redis.flushall()
-                while await holders() != {"bulk-1", "bulk-2", "transactional-1"}:
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(30):
+                    while await holders() != {"bulk-1", "bulk-2", "transactional-1"}:
+                        await asyncio.sleep(0.05)
                 await until(lambda: server.open == 5)
 
             os.kill(other.pid, signal.SIGKILL)

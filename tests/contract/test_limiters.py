@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.limits import grant_log
 from mailer.delivery.contract import Grant
+from mailer.delivery.limits.filling import ping
 from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits, WarmupPlan
@@ -245,6 +246,20 @@ async def eventually(limiter, wanted):
             return grant
         assert time.monotonic() < deadline
         await asyncio.sleep(grant.wait)
+
+
+async def test_whether_redis_is_there_can_be_asked(redis):
+    assert await ping(redis.url) == f"{redis.url}, Redis {redis_version(redis)}"
+
+    with pytest.raises(LimitsUnavailable, match="ConnectionError"):
+        await ping(f"redis://:secret@127.0.0.1:{servers.free_port()}/0")
+
+
+def redis_version(server):
+    said = subprocess.run(
+        ["redis-cli", "-p", str(server.port), "info", "server"], check=True, capture_output=True, text=True
+    )
+    return next(line.partition(":")[2] for line in said.stdout.splitlines() if "redis_version" in line)
 
 
 async def test_an_emptied_redis_forgets_no_long_window(redis_server, tmp_path):

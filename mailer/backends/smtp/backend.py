@@ -63,7 +63,7 @@ class SmtpBackend:
         return Use() if self._pool is None else self._pool.demand()
 
     def allow(self, most: int, /) -> None:
-        self._share.most = most
+        self._share.grant(most)
         if self._pool is not None:
             self._pool.allowed()
 

@@ -61,12 +61,10 @@ class Pool:
 
     def demand(self) -> Use:
         """What is open and could be used; nothing is opened until ``allowed`` is called."""
-        self._share.frozen = True
         return Use(len(self._tasks), self._share.wanted(self._busy()))
 
     def allowed(self) -> None:
         """The share was set: close what is too much, open what may be."""
-        self._share.frozen = False
         self._wake(self._surplus())
         self._hand_out()
         waiting = [*self._again, *self._queue]

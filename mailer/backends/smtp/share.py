@@ -18,7 +18,7 @@ class Share:
         self._connections = connections
         self._wake: Callable[[], None] | None = None
         self._hungry = False
-        self._peak = 0
+        self._peak = self._wanted = 0
         self._starved_at: float | None = None
 
     def begin(self, wake: Callable[[], None]) -> None:
@@ -38,11 +38,17 @@ class Share:
             self._wake()
 
     def wanted(self, busy: int) -> int:
-        """The most that could have been in use since asked last."""
-        wanted = max(self._peak, min(busy, self._connections))
+        """The most that could have been in use since asked last. Frozen until ``grant``."""
+        self.frozen = True
+        self._wanted = max(self._peak, min(busy, self._connections))
         self._peak = 0
-        self._hungry = wanted > self.most
-        return wanted
+        return self._wanted
+
+    def grant(self, most: int) -> None:
+        """Who got all it wanted may say at once that it wants more; others have said so."""
+        self.frozen = False
+        self.most = most
+        self._hungry = self._wanted > most
 
     def starved(self, waiting: int, open_: int, now: float) -> bool:
         """Whether messages have waited for the first connection for too long."""

@@ -84,6 +84,7 @@ class Filling:
         self._rest_until = 0.0
         self._filling = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
+        self._copied: list[tuple[bytes, bytes, bytes]] = []
 
     async def do(self, what: str, keys: Sequence[str], *arguments: str) -> Any:
         """What the script returns for this."""
@@ -95,6 +96,11 @@ class Filling:
                 return answer[1]
             await self._fill(known)
         raise LimitsUnavailable(f"the limits in {self._where}: emptied again and again")
+
+    @property
+    def known(self) -> bytes:
+        """The filling that ``do`` has met last."""
+        return self._known.encode()
 
     async def close(self) -> None:
         """Copy a last time, and let go of Redis."""
@@ -169,7 +175,9 @@ class Filling:
         at, *found = await self.do("beat", [], repr(interval))
         if at and self._copies is not None:
             memories = [(found[i], found[i + 1], found[i + 2]) for i in range(0, len(found), 3)]
-            await self._copies.write(Copy(float(at), memories))
+            if memories != self._copied:  # an idle night costs no write a second
+                await self._copies.write(Copy(float(at), memories))
+                self._copied = memories
 
 
 def connect(url: str) -> Redis:
@@ -194,6 +202,16 @@ def _said(error: Exception) -> str:
     """What the server said in words; the client's own words may hold the password."""
     name = type(error).__name__
     return f"{name}: {str(error).splitlines()[0][:200]}" if isinstance(error, ResponseError) else name
+
+
+async def ping(url: str) -> str:
+    """One line about the Redis that is to hold limits. Raises LimitsUnavailable or ConfigError."""
+    filling = Filling(url, Journal())
+    try:
+        about = await filling.guarded(filling.redis.info("server"))
+        return f"{shown(url)}, Redis {about.get('redis_version', '?')}"
+    finally:
+        await filling.close()
 
 
 def shown(url: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from redis.exceptions import WatchError
@@ -12,7 +11,7 @@ from redis.exceptions import WatchError
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits.copies import Copies
 from mailer.delivery.limits.exchange import Change
-from mailer.delivery.limits.filling import PREFIX, Filling
+from mailer.delivery.limits.filling import MARKER, PREFIX, Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.limiter import PATIENCE, Answers, Ask, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits, Terms
@@ -71,26 +70,31 @@ class RedisStore:
         self._filling = filling
 
     async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
-        open_at = float(await self._filling.do("look", []))
-        answer: T = await self._filling.guarded(self._exchange(keys, change, open_at))
-        return answer
+        while True:
+            open_at = float(await self._filling.do("look", []))
+            found: tuple[T] | None = await self._filling.guarded(self._try(keys, change, open_at))
+            if found is not None:
+                return found[0]
 
-    async def _exchange(self, keys: Sequence[str], change: Change[T], open_at: float) -> T:
+    async def _try(self, keys: Sequence[str], change: Change[T], open_at: float) -> tuple[T] | None:
+        """None: somebody came between, or emptied Redis."""
         names = [f"{PREFIX}{key}" for key in keys]
         async with self._filling.redis.pipeline(transaction=True) as pipe:
-            while True:
-                await pipe.watch(*names)
-                packed = await pipe.mget(names)
-                seconds, micros = await pipe.time()
-                found = {key: json.loads(own) for key, own in zip(keys, packed, strict=True) if own}
-                now = seconds + micros / 1e6
-                changed, result = change({**found, "filling": {"open_at": open_at}}, now)
-                pipe.multi()  # type: ignore[no-untyped-call]  # redis-py gives it no types
-                for key, memory in changed.items():
-                    pipe.set(f"{PREFIX}{key}", json.dumps(memory), ex=KEPT_SECONDS)
-                with suppress(WatchError):
-                    await pipe.execute()
-                    return result
+            await pipe.watch(MARKER, *names)
+            if await pipe.hget(MARKER, "filling") != self._filling.known:
+                return None
+            packed = await pipe.mget(names)
+            seconds, micros = await pipe.time()
+            found = {key: json.loads(own) for key, own in zip(keys, packed, strict=True) if own}
+            changed, result = change({**found, "filling": {"open_at": open_at}}, seconds + micros / 1e6)
+            pipe.multi()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+            for key, memory in changed.items():
+                pipe.set(f"{PREFIX}{key}", json.dumps(memory), ex=KEPT_SECONDS)
+            try:
+                await pipe.execute()
+            except WatchError:
+                return None
+            return (result,)
 
 
 class RedisLimiter(WindowLimiter):

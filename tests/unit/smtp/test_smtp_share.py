@@ -34,6 +34,23 @@ async def test_nothing_is_opened_before_it_is_allowed_and_wanting_is_said_at_onc
     assert server.most == 2
 
 
+async def test_who_had_enough_says_at_once_that_it_wants_more_and_says_it_once():
+    woken = []
+    async with serving() as server, backend_for(server, connections=5) as backend:
+        backend.share(lambda: woken.append(server.most))
+        backend.allow(1)
+        await backend.send([message(1)], Marks())
+        backend.demand()
+        backend.allow(1)
+        assert woken == []
+
+        first = asyncio.create_task(backend.send([message(n) for n in range(2, 40)], Marks()))
+        second = asyncio.create_task(backend.send([message(n) for n in range(40, 80)], Marks()))
+        await asyncio.gather(first, second)
+
+    assert woken == [1]
+
+
 async def test_a_smaller_share_closes_the_idle_and_then_the_busy_in_good_order():
     async with serving() as server, backend_for(server, connections=6, idle="1h") as backend:
         backend.share(lambda: None)
