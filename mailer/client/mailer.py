@@ -10,21 +10,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from mailer import wiring
-from mailer.client.background import Background
 from mailer.errors import ConfigError
-from mailer.ledger import open_ledger
-from mailer.ledger.contract import Runner
 from mailer.outbox.contract import Addresses, Box, Message, Receipt, Status
-from mailer.outbox.hints import Hints
-from mailer.outbox.kinds import Kinds
-from mailer.outbox.office import Office
 from mailer.settings import Settings
+from mailer.submission.rooms import Submission
 
 #: How long ``close`` waits for what was handed over.
 CLOSE_SECONDS = 30.0
-#: ... and for hints, of which none is needed.
-HINTS_SECONDS = 2.0
 
 #: Set by ``mailer.testing``: where the messages of every Mailer go instead.
 double: Box | None = None
@@ -56,7 +48,7 @@ class Mailer:
         self._deliver = deliver
         self._client = client
         self._lock = threading.Lock()
-        self._open: _Rooms | None = None
+        self._open: Submission | None = None
 
     def send(
         self,
@@ -121,40 +113,10 @@ class Mailer:
         with self._lock:
             rooms = self._open
             if rooms is None or rooms.pid != os.getpid():  # threads do not live on in a forked child
-                rooms = self._open = _Rooms(self._read(), self._deliver, self._client)
+                rooms = self._open = Submission(self._read(), self._deliver, self._client)
             return rooms.office
 
     def _read(self) -> Settings:
         if self._settings is not None and not self._overrides:
             return self._settings
         return Settings.load(**self._overrides)
-
-
-class _Rooms:
-    """What a Mailer has open in one process."""
-
-    def __init__(self, settings: Settings, deliver: str | None, client: str) -> None:
-        self.pid = os.getpid()
-        broker = settings.broker_url
-        by_workers = (deliver or ("workers" if broker else "background")) == "workers"
-        self._hints = Hints(broker) if by_workers and broker else None
-        self._background = None if by_workers else Background(settings)
-        self._ledger = open_ledger(settings.ledger_url)
-        helper = self._hints or self._background
-        self.office = Office(
-            self._ledger,
-            Kinds(settings.template_root, settings.files_root),
-            runner=Runner.WORKERS if by_workers else Runner.APPLICATION,
-            backend=lambda wish: wiring.backend_name(settings, wish),
-            announce=helper.announce if helper else lambda ids, stream: None,
-            client=client,
-        )
-        if self._background is not None:
-            self._background.start()
-
-    def close(self, seconds: float) -> None:
-        if self._hints is not None:
-            self._hints.close(min(seconds, HINTS_SECONDS))
-        if self._background is not None:
-            self._background.close(seconds)
-        self._ledger.close()

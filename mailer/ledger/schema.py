@@ -189,7 +189,6 @@ single = Table(
     Column("scope", Text),  # whose key, and in which stream
     Column("key", Text),
     Column("fingerprint", Text),  # of the content: the same key must mean the same message
-    Column("key_until", Float),  # the key means nothing from then on; NULL: as long as the row
 )
 _HAS_A_KEY = single.c.key.is_not(None)
 Index(

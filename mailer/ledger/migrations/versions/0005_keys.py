@@ -1,4 +1,4 @@
-"""Keys of applications; idempotency keys that end before their message does."""
+"""Keys of applications."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,4 +21,3 @@ def upgrade() -> None:
         sa.Column("used_at", sa.Float()),
         sa.Column("revoked_at", sa.Float()),
     )
-    op.add_column("single", sa.Column("key_until", sa.Float()))

@@ -1,4 +1,4 @@
-"""Delivers inside the application: the workers' engine and pump, on a thread of their own."""
+"""Delivers inside the process that takes messages: the workers' engine and pump, on a thread of their own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What every face that takes messages opens: the ledger, the office, and whoever delivers."""

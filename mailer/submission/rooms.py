@@ -1,0 +1,50 @@
+"""From settings to an office that takes messages, with somebody behind it who delivers them."""
+
+from __future__ import annotations
+
+import os
+
+from mailer import wiring
+from mailer.ledger import open_ledger
+from mailer.ledger.contract import Runner
+from mailer.outbox.hints import Hints
+from mailer.outbox.kinds import Kinds
+from mailer.outbox.office import Office
+from mailer.settings import Settings
+from mailer.submission.background import Background
+
+#: How long ``close`` waits for hints, of which none is needed.
+HINTS_SECONDS = 2.0
+
+
+class Submission:
+    """Open in one process. With a broker in the settings workers deliver; without one this process does,
+    on a thread of its own. ``deliver`` ("workers" or "background") says it outright."""
+
+    def __init__(self, settings: Settings, deliver: str | None = None, client: str = "") -> None:
+        """``client`` keeps several applications' keys apart. Raises ConfigError, LedgerError."""
+        self.pid = os.getpid()
+        broker = settings.broker_url
+        by_workers = (deliver or ("workers" if broker else "background")) == "workers"
+        self._hints = Hints(broker) if by_workers and broker else None
+        self._background = None if by_workers else Background(settings)
+        self.ledger = open_ledger(settings.ledger_url)
+        helper = self._hints or self._background
+        self.office = Office(
+            self.ledger,
+            Kinds(settings.template_root, settings.files_root),
+            runner=Runner.WORKERS if by_workers else Runner.APPLICATION,
+            backend=lambda wish: wiring.backend_name(settings, wish),
+            announce=helper.announce if helper else lambda ids, stream: None,
+            client=client,
+        )
+        if self._background is not None:
+            self._background.start()
+
+    def close(self, seconds: float) -> None:
+        """Deliver what was handed over here and is due, for so long at most; what is left is not lost."""
+        if self._hints is not None:
+            self._hints.close(min(seconds, HINTS_SECONDS))
+        if self._background is not None:
+            self._background.close(seconds)
+        self.ledger.close()

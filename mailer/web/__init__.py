@@ -1,0 +1,1 @@
+"""HTTP in: applications hand over mail, and ask what became of it."""
