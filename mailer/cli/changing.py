@@ -13,6 +13,7 @@ from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import CampaignName, Json, Ledger
 from mailer.cli.output import count, say, say_json
 from mailer.cli.progress import progress
+from mailer.delivery.leftovers import take_back
 from mailer.delivery.limits.rates import parse_all
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Campaign
@@ -92,9 +93,11 @@ def update(
     settings = Settings.load(ledger=ledger)
     changes = {key: value for key, value in (("subject", subject), ("template", template)) if value}
     with open_ledger(settings) as rooms, progress("checking", quiet=as_json) as show:
+        found = control.find(rooms, campaign)
+        take_back(rooms, found)
         made = correct(
             rooms,
-            control.find(rooms, campaign),
+            found,
             template_root=settings.template_root,
             file=file,
             changes=changes,

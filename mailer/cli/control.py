@@ -12,6 +12,7 @@ from mailer.campaigns import control
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import CampaignName, Json, Ledger, Yes
 from mailer.cli.output import ask, count, say, say_json
+from mailer.delivery.leftovers import take_back
 from mailer.errors import InputError
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger as LedgerRooms
@@ -35,7 +36,9 @@ def pause(
     Example: mailer pause november-newsletter-7f3a --wait
     """
     with open_ledger(Settings.load(ledger=ledger)) as rooms:
-        change = control.pause(rooms, control.find(rooms, campaign))
+        found = control.find(rooms, campaign)
+        take_back(rooms, found)
+        change = control.pause(rooms, found)
         while wait and rooms.campaigns.in_flight(change.campaign.id):
             time.sleep(LOOK_SECONDS)
         flying = 0 if wait else change.in_flight

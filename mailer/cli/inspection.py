@@ -16,7 +16,7 @@ from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Json, Ledger
 from mailer.cli.output import note, say, say_json, say_table
 from mailer.cli.reports import OPEN, show_status
-from mailer.delivery.runner import is_interrupted
+from mailer.delivery.leftovers import is_interrupted
 from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings

@@ -15,7 +15,7 @@ from mailer.delivery.crew import Crew, Solo, Team
 from mailer.delivery.dispatcher import Done
 from mailer.delivery.epoch import epoch_copy
 from mailer.delivery.limits.plan import BackendRates
-from mailer.delivery.lock import is_run, run_lock
+from mailer.delivery.lock import run_lock
 from mailer.delivery.orders import ENDED, LIMIT_REACHED, Orders, Reason, RunResult
 from mailer.delivery.oversight import Care
 from mailer.delivery.progress import Pace
@@ -26,7 +26,7 @@ from mailer.delivery.station import StationConfig
 from mailer.delivery.stop import Stop
 from mailer.errors import LedgerError, StateConflict
 from mailer.ledger import open_ledger
-from mailer.ledger.contract import Campaign, CampaignState, Counts, Runner
+from mailer.ledger.contract import Counts, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
@@ -239,10 +239,3 @@ async def _ledger(url: str) -> AsyncIterator[GroupCommit]:
         yield writer
     finally:
         await writer.close()
-
-
-def is_interrupted(ledger: Ledger, campaign: Campaign) -> bool:
-    """It should be running in some process, and no process holds its lock: that one was killed."""
-    if campaign.runner is not Runner.EMBEDDED or campaign.state is not CampaignState.RUNNING:
-        return False
-    return not is_run(ledger, campaign.id)
