@@ -337,6 +337,7 @@ class PostgresServer:
     port: int
     folder: Path
     user: str | None
+    durable: bool = False
     process: Process = field(init=False)
 
     def url(self, database: str = "postgres", user: str = "mailer", port: int | None = None) -> str:
@@ -351,12 +352,10 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",
-            "full_page_writes": "off",
-            "shared_buffers": "64MB",
-            "autovacuum": "off",
             "timezone": "UTC",
         }
+        if not self.durable:
+            settings |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [_postgres("postgres"), "-D", self.data, *options]
         self.process = Process(command, self.folder / "log", user=self.user, cwd=self.folder)
@@ -401,21 +400,20 @@ def _postgres(program: str) -> str:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """In memory where there is such a folder: to copy a database takes 20 ms there, and 300 on a disk.
 
     Everybody may log in without a password but ``guarded``, whose password is ``s3cret/word``. ``mailer``
-    owns the databases.
+    owns the databases. ``durable``: on disk, and it flushes, to be measured.
     """
-    initdb, folder = _postgres("initdb"), Path("/dev/shm")
+    initdb = _postgres("initdb")
+    folder = Path("/tmp" if durable or not Path("/dev/shm").is_dir() else "/dev/shm")
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    with tempfile.TemporaryDirectory(
-        prefix="mailer-postgres-", dir=folder if folder.is_dir() else "/tmp"
-    ) as name:
+    with tempfile.TemporaryDirectory(prefix="mailer-postgres-", dir=folder) as name:
         home = Path(name)
         if user:
             shutil.chown(home, user)
-        server = PostgresServer(free_port(), home, user)
+        server = PostgresServer(free_port(), home, user, durable)
         command = [initdb, "-D", server.data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(
             [*map(str, command), "--auth=trust"], user=user, cwd=home, check=True, capture_output=True

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from mailer.errors import ConfigError, LedgerBusy
 from mailer.ledger.dialect import Began, Dialect, Room
 from mailer.ledger.schema import tally
 from mailer.ledger.sqlite import SQLite
-from mailer.ledger.statements import Prepared
+from mailer.ledger.statements import Prepared, RowUpdate
 
 T = TypeVar("T")
 
@@ -85,6 +85,10 @@ class Transaction:
     def many(self, statement: Executable, rows: Iterable[tuple[Any, ...]]) -> None:
         """By the driver, once per tuple; each has the values in the order in which the SQL has them."""
         self.cursor.executemany(self._prepared(statement).sql, rows)
+
+    def update_rows(self, update: RowUpdate, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Of two for the same row the later one counts."""
+        self.dialect.update_rows(self.cursor, update, self._prepared(update.one).sql, rows)
 
     def array(self, values: Collection[Any]) -> Any:
         return self.dialect.array(values)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine
 
+from mailer.ledger.statements import RowUpdate
+
 
 class Room(IntEnum):
     """What can be locked by number; "mail", and one more for each."""
@@ -83,6 +85,9 @@ class Dialect(Protocol):
     def load(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
         """As ``insert_new`` and faster, for thousands of rows with an ``id`` as their first column, when
         nobody else inserts rows of these ids."""
+
+    def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """``sql`` does it for one row."""
 
     def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
         """Until the transaction ends. ``numbers`` are sorted."""

@@ -22,18 +22,20 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mailer.errors import ConfigError, LedgerBusy, LedgerError
 from mailer.ledger.dialect import Began, Room
+from mailer.ledger.statements import RowUpdate
 
 SCHEMA = "mailer"
 
@@ -183,6 +185,7 @@ class Postgres:
             **options,
         )
         event.listen(engine, "connect", self._session)
+        self._dialect = engine.dialect
         return engine
 
     def _arguments(self) -> dict[str, str]:
@@ -326,6 +329,14 @@ class Postgres:
                 copy.write_row(fresh[id_])
         return len(fresh)
 
+    def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """All in one statement: a third of the cost of one each, pipelined."""
+        latest = {row[-1]: row for row in rows}
+        cursor.execute(
+            _update_all(update, self._dialect),
+            [list(values) for values in zip(*latest.values(), strict=True)],
+        )
+
     # What goes wrong.
 
     def lost(self, error: BaseException) -> bool:
@@ -356,6 +367,17 @@ class Postgres:
             away = next((advice for part, advice in _REFUSED.items() if part in error), _AWAY)
             return LedgerError(away.format(place=self._place, error=error))
         return LedgerError(f"{self._place} cannot be used: {said or type(exc).__name__} {state}".rstrip())
+
+
+@cache
+def _update_all(update: RowUpdate, dialect: Dialect) -> str:
+    columns = [*update.columns, "id"]
+    arrays = ", ".join(f"%s::{update.table.c[name].type.compile(dialect)}[]" for name in columns)
+    sets = ", ".join(f"{name} = v.{name}" for name in update.columns)
+    return (
+        f"UPDATE {update.table.name} AS t SET {sets}"  # noqa: S608 - names from schema.py
+        f" FROM unnest({arrays}) AS v({', '.join(columns)}) WHERE t.id = v.id"
+    )
 
 
 def _me() -> str:

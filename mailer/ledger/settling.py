@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 from mailer.ledger.contract import CampaignState, Settlement, campaign_of
 from mailer.ledger.database import Transaction
 from mailer.ledger.schema import attempt, campaign, message, recipient
-from mailer.ledger.statements import one_of
+from mailer.ledger.statements import RowUpdate, one_of
 from mailer.ledger.suppressions import suppress_rows
 from mailer.message import IN_FLIGHT, WAITING, State
 
@@ -48,24 +48,8 @@ _CANCELLED = select(campaign.c.id).where(
 _REPLY = ("code", "enhanced", "phase", "reply", "reason", "backend", "reference", "copies")
 _reply_of = attrgetter(*_REPLY)
 
-_SETTLE = (
-    update(message)
-    .where(message.c.id == bindparam("row"))
-    .ordered_values(
-        *(
-            (message.c[name], bindparam(name))
-            for name in ("state", "due_at", "attempts", "first_tried_at", "settled_at", *_REPLY)
-        )
-    )
-)
-
-_GIVE_BACK = (
-    update(message)
-    .where(message.c.id == bindparam("row"))
-    .ordered_values(
-        *((message.c[name], bindparam(name)) for name in ("state", "due_at", "first_tried_at", "reason"))
-    )
-)
+_SETTLE = RowUpdate(message, "state", "due_at", "attempts", "first_tried_at", "settled_at", *_REPLY)
+_GIVE_BACK = RowUpdate(message, "state", "due_at", "first_tried_at", "reason")
 
 _ERASE = update(recipient).where(recipient.c.id == bindparam("row")).values(cells=bindparam("left"))
 
@@ -161,9 +145,9 @@ def _cancelled(
 
 def _write(tx: Transaction, work: _Work) -> None:
     if work.settled:
-        tx.many(_SETTLE, work.settled)
+        tx.update_rows(_SETTLE, work.settled)
     if work.given_back:
-        tx.many(_GIVE_BACK, work.given_back)
+        tx.update_rows(_GIVE_BACK, work.given_back)
     if work.attempts:
         tx.many(_ADD_ATTEMPT, work.attempts)
     if work.suppress:

@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from mailer.errors import ConfigError, LedgerBusy, LedgerError
 from mailer.ledger.dialect import Began, Room
 from mailer.ledger.queueing import WriteQueue
+from mailer.ledger.statements import RowUpdate
 
 #: FULL, because a mark that a power cut forgets is a message sent twice. A long log, because a checkpoint
 #: costs two more flushes.
@@ -166,6 +167,9 @@ class SQLite:
         return added
 
     load = insert_new
+
+    def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        cursor.executemany(sql, rows)
 
     @contextmanager
     def translated(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import Boolean, ColumnElement, Dialect, bindparam
+from sqlalchemy import Boolean, ColumnElement, Dialect, Table, bindparam, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -35,8 +35,8 @@ def _parts(element: _OneOf, compiler: SQLCompiler, options: dict[str, Any]) -> t
     return compiler.process(column, **options), compiler.process(values, **options), kind
 
 
-@compiles(_OneOf, "sqlite")
-def _one_of_sqlite(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_OneOf)
+def _one_of(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values, _ = _parts(element, compiler, options)
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled by SQLAlchemy
 
@@ -45,6 +45,19 @@ def _one_of_sqlite(element: _OneOf, compiler: SQLCompiler, **options: Any) -> st
 def _one_of_postgresql(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values, kind = _parts(element, compiler, options)
     return f"{column} = ANY (CAST({values} AS {kind}[]))"
+
+
+class RowUpdate:
+    """Sets columns of rows that are found by their id. Tuples have the values in this order, and the id."""
+
+    def __init__(self, table: Table, *columns: str) -> None:
+        self.table = table
+        self.columns = columns
+        self.one = (
+            update(table)
+            .where(table.c.id == bindparam("row"))
+            .ordered_values(*((table.c[name], bindparam(name)) for name in columns))
+        )
 
 
 class Prepared:

@@ -331,7 +331,7 @@ def proxied(url: str) -> Iterator[tuple[TcpProxy, Ledger]]:
 @pytest.mark.parametrize(
     "statement",
     [
-        *(claiming._DUE, claiming._TAKE, marking._MARK, settling._HELD, settling._SETTLE),
+        *(claiming._DUE, claiming._TAKE, marking._MARK, settling._HELD, settling._SETTLE.one),
         *(schedule._FRESH, schedule._LATER, schedule._NEXT_DUE, schedule._FRESH_IN_LANE, results._PAGE),
     ],
 )
