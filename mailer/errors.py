@@ -17,6 +17,7 @@
   x LimitsUnavailable       nobody can say what may go, so nothing goes; ask again
   x LedgerError             the ledger cannot be read or written
     + LedgerBusy            … right now; try again
+    + LedgerInterrupted     … any more: its transaction was broken off; the same again may succeed
 
 Every class takes positional arguments only and keeps them in ``args``, so all survive pickling.
 """
@@ -141,3 +142,7 @@ class LedgerError(MailerError):
 
 class LedgerBusy(LedgerError):
     """Another process held the ledger for too long."""
+
+
+class LedgerInterrupted(LedgerError):
+    """The connection broke, or the database broke the transaction off: nothing of it is confirmed."""

@@ -33,7 +33,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from mailer.errors import ConfigError, LedgerBusy, LedgerError
+from mailer.errors import ConfigError, LedgerBusy, LedgerError, LedgerInterrupted
 from mailer.ledger.dialect import Began, Room
 from mailer.ledger.statements import RowUpdate
 
@@ -99,11 +99,14 @@ _ADVICE = {
     "53100": "the disk of {place} is full: free some space and go on; what was not confirmed was not written",
 }
 _BUSY = {
-    "40P01": "two writers of {place} waited for each other: try again",
-    "40001": "two writers of {place} were in each other's way: try again",
     "55P03": "another process has been writing to {place} for too long ({error}): end it, or try again",
     "53300": "{place} has no connection left ({error}): raise max_connections, or run fewer processes",
+}
+_INTERRUPTED = {
+    "40P01": "two writers of {place} waited for each other: try again",
+    "40001": "two writers of {place} were in each other's way: try again",
     "57P": "{place} is starting or going down ({error}): try again",
+    "08": "the connection to {place} broke ({error}): try again",
 }
 #: Who is not let in gets no SQLSTATE from the driver, only the server's words, without any value.
 _REFUSED = {
@@ -358,14 +361,15 @@ class Postgres:
     def _translate(self, exc: BaseException | None) -> LedgerError:
         state = getattr(exc, "sqlstate", None) or ""
         said = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
-        for kind, table in ((LedgerBusy, _BUSY), (LedgerError, _ADVICE)):
+        for kind, table in ((LedgerBusy, _BUSY), (LedgerInterrupted, _INTERRUPTED), (LedgerError, _ADVICE)):
             for begin, advice in table.items():
                 if state.startswith(begin):
                     return kind(advice.format(place=self._place, error=said))
         if isinstance(exc, psycopg.OperationalError) and not state:
             error = str(exc).partition("\n")[0]
-            away = next((advice for part, advice in _REFUSED.items() if part in error), _AWAY)
-            return LedgerError(away.format(place=self._place, error=error))
+            refused = next((advice for part, advice in _REFUSED.items() if part in error), None)
+            kind = LedgerInterrupted if refused is None else LedgerError
+            return kind((refused or _AWAY).format(place=self._place, error=error))
         return LedgerError(f"{self._place} cannot be used: {said or type(exc).__name__} {state}".rstrip())
 
 

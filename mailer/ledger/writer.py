@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-from mailer.errors import LedgerBusy, LedgerError
+from mailer.errors import LedgerBusy, LedgerError, LedgerInterrupted
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Settlement, Slice, campaign_of
 from mailer.ledger.database import Transaction
@@ -72,7 +72,8 @@ class GroupCommit:
         return future
 
     async def run(self, function: Callable[[Ledger], T]) -> T:
-        """Call it on the ledger's thread, between commits; what it wrote is durable when this returns."""
+        """Call it on the ledger's thread, between commits; what it wrote is durable when this returns. It is
+        called again when the connection broke, so it must not mind that."""
         return cast("T", await self._ask("run", function))
 
     async def close(self) -> None:
@@ -126,8 +127,7 @@ class GroupCommit:
 
     def _commit(self, asks: Sequence[_Ask]) -> None:
         try:
-            with self._ledger.database.write() as tx:
-                _carry_out(tx, asks)
+            self._once_more(lambda: self._together(asks))
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             if len(asks) == 1 or isinstance(error, LedgerBusy):
                 _note(asks, [error] * len(asks))
@@ -138,11 +138,23 @@ class GroupCommit:
                     _note(asks[at:], [ask.answer] * len(asks[at:]))
                     return
 
+    def _together(self, asks: Sequence[_Ask]) -> None:
+        with self._ledger.database.write() as tx:
+            _carry_out(tx, asks)
+
     def _run(self, ask: _Ask) -> None:
         try:
-            ask.answer = ask.what(self._ledger)
+            ask.answer = self._once_more(lambda: ask.what(self._ledger))
         except BaseException as error:  # noqa: BLE001 - as above
             ask.answer = error
+
+    @staticmethod
+    def _once_more(work: Callable[[], T]) -> T:
+        """A server that restarts breaks off what it is at; the next transaction waits for it."""
+        try:
+            return work()
+        except LedgerInterrupted:
+            return work()
 
     def _answer(self, asks: Sequence[_Ask]) -> None:
         loop = self._loop

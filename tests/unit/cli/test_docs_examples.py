@@ -114,7 +114,7 @@ def read_campaign(text: str, table: dict[str, Any], folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch):
-    for name in ("SMTP_PASSWORD", "POSTMARK_TOKEN"):
+    for name in ("SMTP_PASSWORD", "POSTMARK_TOKEN", "LEDGER_PASSWORD"):
         monkeypatch.setenv(name, "p@ss/word")
 
 

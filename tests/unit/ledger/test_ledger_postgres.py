@@ -151,7 +151,7 @@ class TestAtTheSameTime:
 
     def test_writers_never_wait_in_a_circle(self, url, ledger):
         """Workers that claim, mark, settle, suppress and lose leases on the same rows; somebody who recovers,
-        and a person who pauses, resumes and tries again. Any deadlock raises LedgerBusy here."""
+        and a person who pauses, resumes and tries again. Any deadlock raises here."""
         campaign = running(ledger)
         ids = Book.ids(ledger.campaigns.by_id(campaign), *range(1, ROWS + 1))
         marked: Counter[tuple[int, int]] = Counter()
