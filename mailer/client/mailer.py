@@ -64,15 +64,23 @@ class Mailer:
         With ``idempotency_key`` the same message is stored once however often it is handed over, for as
         long as its row exists; other content under the same key raises IdempotencyConflict.
 
+        With ``connection`` (SQLAlchemy's, Django's or psycopg's, to the ledger's own PostgreSQL database) it
+        is written inside that connection's transaction, and sent within about a second of its commit.
+
         Raises InputError, with nothing stored, for whatever is wrong with the message (MissingData names
         every variable that is missing); LedgerError when it could not be stored.
         """
-        return self.send_many([Message(template, to, **message)])[0]
+        return self.send_many([Message(template, to, **message)], connection=connection)[0]
 
-    def send_many(self, messages: Iterable[Message]) -> list[Receipt]:
+    def send_many(self, messages: Iterable[Message], *, connection: Any = None) -> list[Receipt]:
         """All of them or none, in one transaction. Raises as ``send``."""
         wishes = list(messages)
-        return self._box().put(wishes) if wishes else []
+        if not wishes:
+            return []
+        box = self._box()
+        if connection is not None and isinstance(box, Office):
+            return box.put_through(connection, wishes)
+        return box.put(wishes)
 
     async def send_async(self, template: str | None = None, **message: Any) -> Receipt:
         """``send`` on a thread, for an event loop."""

@@ -63,6 +63,8 @@ class Oversight:
         if self._copy is not None and not epoch.beat(ledger, self._copy, self._runner):
             log.error("%s", epoch.RESTORED)
             return None
+        if self._only is None:
+            ledger.handover.collect()
         seen = self.look(ledger)
         return News(seen.campaigns, seen.paused, self.notices(ledger))
 

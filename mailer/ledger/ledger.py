@@ -8,6 +8,7 @@ from mailer.ledger.buckets import Buckets
 from mailer.ledger.campaigns import Campaigns
 from mailer.ledger.database import Database
 from mailer.ledger.events import Events
+from mailer.ledger.handover import Handover
 from mailer.ledger.keys import Keys
 from mailer.ledger.pruning import Pruning
 from mailer.ledger.results import Results
@@ -32,6 +33,7 @@ class Ledger:
         self.blobs = Blobs(database)
         self.singles = Singles(database)
         self.keys = Keys(database)
+        self.handover = Handover(database)
         self.suppressions = Suppressions(database)
         self.buckets = Buckets(database)
         self.backends = Backends(database)

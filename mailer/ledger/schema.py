@@ -216,6 +216,31 @@ api_key = Table(
     Column("revoked_at", Float),
 )
 
+#: What applications wrote inside transactions of their own. The pump makes rows of what was committed: an
+#: application must not hold locks of the ledger for as long as its transaction lasts.
+handover = Table(
+    "handover",
+    metadata,
+    Column("public", Text, primary_key=True),
+    Column("campaign_id", BigInteger, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("cells", Text, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("scope", Text),
+    Column("key", Text),
+    Column("fingerprint", Text),
+)
+_HANDED_WITH_A_KEY = handover.c.key.is_not(None)
+Index(
+    "handover_key",
+    handover.c.scope,
+    handover.c.key,
+    unique=True,
+    sqlite_where=_HANDED_WITH_A_KEY,
+    postgresql_where=_HANDED_WITH_A_KEY,
+)
+
 #: The last ordinal of a campaign whose rows come one by one.
 serial = Table(
     "serial",

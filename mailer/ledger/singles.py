@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, exists, literal, literal_column, select, update
+from sqlalchemy.sql.base import Executable
 
 from mailer.errors import IdempotencyConflict, LedgerBusy, LedgerError, StateConflict
 from mailer.ledger import steering
@@ -33,15 +34,13 @@ _KNOWN = select(single.c.key, single.c.public, single.c.fingerprint).where(
 )
 
 #: Holds the campaign's counter until the commit, so no two rows get the same number.
-_NUMBERS = (
+_NUMBERS_ANYWAY = (
     update(serial)
-    .where(
-        serial.c.campaign_id == bindparam("campaign"),
-        exists().where(campaign.c.id == serial.c.campaign_id, _LIVE),
-    )
+    .where(serial.c.campaign_id == bindparam("campaign"))
     .values(last=serial.c.last + bindparam("more"))
     .returning(serial.c.last)
 )
+_NUMBERS = _NUMBERS_ANYWAY.where(exists().where(campaign.c.id == serial.c.campaign_id, _LIVE))
 
 _CANCEL = (
     update(message)
@@ -54,7 +53,7 @@ _CANCEL = (
 )
 
 _SINGLE = ("message_id", "public", "scope", "key", "fingerprint")
-_MESSAGE = ("id", "campaign_id", "lane", "due_at")
+_MESSAGE = ("id", "campaign_id", "lane", "due_at", "state")
 _RECIPIENT = ("id", "line", "address", "cells", "address_hash")
 _CAMPAIGN = (*NewCampaign.__dataclass_fields__, "state", "created_at", "started_at")
 
@@ -177,13 +176,14 @@ class Singles:
 def _answer(tx: Transaction, ask: _Ask) -> None:
     ask.error = None
     try:
-        ask.added = _add(tx, ask.singles)
+        ask.added = add(tx, ask.singles)
     except StateConflict as error:
         ask.error = error
 
 
-def _add(tx: Transaction, singles: Sequence[Single]) -> list[Added]:
-    """Nothing is written before all of them are known to be right."""
+def add(tx: Transaction, singles: Sequence[Single], state: State = State.PENDING) -> list[Added]:
+    """As ``Singles.add``; a cancelled campaign takes what is CANCELLED. Nothing is written before all of them
+    are known to be right."""
     known = _known(tx, singles)
     names: list[tuple[str, bool]] = []
     fresh: list[Single] = []
@@ -200,7 +200,7 @@ def _add(tx: Transaction, singles: Sequence[Single]) -> list[Added]:
             )
         else:
             names.append((found[0], False))
-    ids = _insert(tx, fresh)
+    ids = _insert(tx, fresh, state)
     return [Added(public, ids.get(public, 0), created) for public, created in names]
 
 
@@ -216,30 +216,30 @@ def _known(tx: Transaction, singles: Sequence[Single]) -> dict[tuple[str, str], 
     return known
 
 
-def _insert(tx: Transaction, fresh: Sequence[Single]) -> Mapping[str, int]:
+def _insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[str, int]:
     """Their row ids by public name."""
-    numbered = _numbered(tx, fresh)
+    numbered = _numbered(tx, fresh, _NUMBERS if state is State.PENDING else _NUMBERS_ANYWAY)
     names = [(id_, one.public, one.scope, one.key, one.fingerprint) for id_, one in numbered]
     if tx.dialect.insert_new(tx.cursor, single.name, _SINGLE, names) < len(names):
         raise _Raced
-    messages = [(id_, campaign_of(id_), one.lane, one.due_at) for id_, one in numbered]
+    messages = [(id_, campaign_of(id_), one.lane, one.due_at, state.value) for id_, one in numbered]
     recipients = [
         (id_, id_ & 0xFFFFFFFF, one.address, one.cells, address_hash(one.address)) for id_, one in numbered
     ]
     tx.dialect.insert_new(tx.cursor, message.name, _MESSAGE, messages)
     tx.dialect.insert_new(tx.cursor, recipient.name, _RECIPIENT, recipients)
     for _, one in numbered:
-        tx.moved(one.campaign_id, None, State.PENDING)
+        tx.moved(one.campaign_id, None, state)
     return {one.public: id_ for id_, one in numbered}
 
 
-def _numbered(tx: Transaction, fresh: Sequence[Single]) -> list[tuple[int, Single]]:
+def _numbered(tx: Transaction, fresh: Sequence[Single], numbers: Executable) -> list[tuple[int, Single]]:
     by_campaign: dict[int, list[Single]] = defaultdict(list)
     for one in fresh:
         by_campaign[one.campaign_id].append(one)
     numbered = []
     # Always in the same order: two transactions that wait for each other's counter would never end.
-    taken = {id_: tx.rows(_NUMBERS, campaign=id_, more=len(by_campaign[id_])) for id_ in sorted(by_campaign)}
+    taken = {id_: tx.rows(numbers, campaign=id_, more=len(by_campaign[id_])) for id_ in sorted(by_campaign)}
     for campaign_id, last in taken.items():
         if not last:
             raise CampaignClosed(campaign_id)

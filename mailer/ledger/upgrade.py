@@ -12,7 +12,7 @@ from mailer.ledger.dialect import Room
 from mailer.ledger.schema import meta
 
 #: The newest of ``migrations/versions``. Revisions are numbers, so older and newer can be told apart.
-HEAD = "0005"
+HEAD = "0006"
 
 
 def bring_up(database: Database) -> None:

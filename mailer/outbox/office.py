@@ -54,6 +54,13 @@ class Office:
         self._campaigns: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    def put_through(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
+        """Inside the application's own transaction: they exist when that commits, and the pump finds them
+        within about a second."""
+        ready = [self._single(checked(message, self._kinds)) for message in messages]
+        added = self._ledger.handover.put(connection, ready)
+        return [Receipt(row.public, row.created) for row in added]
+
     def put(self, messages: Sequence[Message]) -> list[Receipt]:
         """See ``Box``. Raises ConfigError for a backend that is not set up."""
         ready = [checked(message, self._kinds) for message in messages]
@@ -66,6 +73,8 @@ class Office:
         return [Receipt(row.public, row.created) for row in added]
 
     def status(self, id_: str) -> Status:
+        if address := self._ledger.handover.find(id_):
+            return Status(id_, State.PENDING, address)
         found = self._ledger.results.one(self._row(id_))
         if found is None:
             raise UnknownMessage(f"there is no message {id_!r}")
@@ -86,7 +95,7 @@ class Office:
         )
 
     def cancel(self, id_: str) -> bool:
-        return self._ledger.singles.cancel(self._row(id_))
+        return self._ledger.handover.cancel(id_) or self._ledger.singles.cancel(self._row(id_))
 
     def _row(self, id_: str) -> int:
         found = self._ledger.singles.find(id_)
