@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from mailer.errors import ConfigError
 from mailer.outbox.contract import Addresses, Box, Message, Receipt, Status
+from mailer.outbox.office import Office
 from mailer.settings import Settings
 from mailer.submission.rooms import Submission
 
