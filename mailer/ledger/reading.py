@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from mailer.errors import InputError
 from mailer.ledger.contract import Campaign, CampaignState, Runner
-from mailer.ledger.schema import campaign, tally
+from mailer.ledger.schema import ROWS, campaign, tally
 
-_TOTAL = (
-    select(func.coalesce(func.sum(tally.c.n), 0))
-    .where(tally.c.campaign_id == campaign.c.id)
-    .scalar_subquery()
-)
+_TOTAL = select(ROWS).where(tally.c.campaign_id == campaign.c.id).scalar_subquery()
 
 _COLUMNS = [_TOTAL if name == "total" else campaign.c[name] for name in Campaign.__dataclass_fields__]
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, func, insert, literal, null, selec
 
 from mailer.ledger.contract import NewRow, row_id
 from mailer.ledger.database import Database, Transaction
+from mailer.ledger.schema import ROWS, attempt, message, recipient, tally
 from mailer.ledger.schema import WAITING as IS_WAITING
-from mailer.ledger.schema import attempt, message, recipient, tally
 from mailer.ledger.suppressions import key
 from mailer.message import FINAL, WAITING, State
 
@@ -26,9 +26,7 @@ _AGAIN = FINAL - {State.ACCEPTED, State.CANCELLED}
 
 
 _TALLIED = (
-    select(tally.c.state, func.sum(tally.c.n))
-    .where(tally.c.campaign_id == bindparam("campaign"))
-    .group_by(tally.c.state)
+    select(tally.c.state, ROWS).where(tally.c.campaign_id == bindparam("campaign")).group_by(tally.c.state)
 )
 
 
@@ -60,7 +58,7 @@ def address_hash(address: str) -> int:
 
 def tallied(connection: Connection, campaign_id: int) -> dict[State, int]:
     found = connection.execute(_TALLIED, {"campaign": campaign_id})
-    return {State(state): int(n) for state, n in found}
+    return {State(state): n for state, n in found}
 
 
 def waiting(tx: Transaction, campaign_id: int) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    cast,
     func,
     literal_column,
     text,
@@ -119,6 +120,9 @@ tally = Table(
     Column("n", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+#: Rows of some tallies together. PostgreSQL adds up whole numbers to a decimal one.
+ROWS = cast(func.coalesce(func.sum(tally.c.n), 0), BigInteger)
 
 #: A claimed slice; its id is the fence. ``ids`` makes an index on rows in flight unnecessary.
 lease = Table(

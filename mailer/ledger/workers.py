@@ -11,13 +11,13 @@ from sqlalchemy import bindparam, delete, func, insert, select
 
 from mailer.ledger.contract import CampaignState
 from mailer.ledger.database import Database
-from mailer.ledger.schema import LATER, bucket, campaign, lease, message, tally
+from mailer.ledger.schema import LATER, ROWS, bucket, campaign, lease, message, tally
 
 #: Workers sign where limits are remembered; no limit has such a key.
 _PREFIX = "worker:"
 
 _ROWS = (
-    select(campaign.c.backend, tally.c.state, func.sum(tally.c.n))
+    select(campaign.c.backend, tally.c.state, ROWS)
     .join(campaign, campaign.c.id == tally.c.campaign_id)
     .group_by(campaign.c.backend, tally.c.state)
 )

@@ -45,6 +45,13 @@ class TestOpening:
             book.clock.now,
         )
 
+    def test_counts_in_whole_numbers(self, book):
+        """PostgreSQL sums them up to decimals, which JSON would print as text."""
+        campaign = book.now(book.campaign(3))
+        counts = book.ledger.campaigns.counts(campaign.id).states
+
+        assert {type(n) for n in (campaign.total, *counts.values())} == {int}
+
     def test_the_same_digest_again_is_the_same_campaign_until_it_is_open(self, book):
         first = book.campaign(1, opened=False, digest="same")
         assert book.campaign(1, opened=False, digest="same").id == first.id
