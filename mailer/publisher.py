@@ -47,6 +47,7 @@ class Publisher:
                 queue=queue,
                 ignore_result=True,
                 retry=False,
+                confirm_timeout=PATIENCE,
                 argsrepr="",
                 kwargsrepr="",
             )

@@ -6,7 +6,7 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-BINARIES="redis-server postgres smtp-sink swaks msmtp chromium faketime"
+BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp chromium faketime"
 # Debian keeps PostgreSQL's programs out of PATH, in a folder per version.
 for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
 
@@ -34,7 +34,7 @@ forbid_services() {
 
 stop_services() {
     [ -d /run/systemd/system ] || return 0
-    for service in redis-server postgresql postfix; do
+    for service in redis-server rabbitmq-server postgresql postfix; do
         systemctl disable --now "$service" >/dev/null 2>&1 || true
     done
 }

@@ -1,0 +1,130 @@
+"""docker-compose.yml and Dockerfile without Docker: the same commands as local processes, and a campaign."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mailer.cli.app import COMMANDS
+from mailer.settings import ENVIRONMENT
+from tests.ledgers import postgres_database
+from tests.servers import Process, free_port, wait_until
+from tests.working import environment
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+WORKERS = ("worker-transactional", "worker-bulk")
+
+
+def test_every_part_restarts_and_is_watched():
+    assert set(SERVICES) == {"redis", "postgres", *WORKERS, "sink"}
+    for service in SERVICES.values():
+        assert service["healthcheck"]["test"]
+        assert service["restart"] == "unless-stopped"
+        assert "ports" not in service  # nothing is published
+    redis = SERVICES["redis"]["command"]
+    assert redis[redis.index("--maxmemory-policy") + 1] == "noeviction"
+    assert redis[redis.index("--appendonly") + 1] == "yes"
+
+
+def test_secrets_come_from_files_and_are_in_no_variable():
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in name or name.endswith("_FILE")
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value))
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"])
+
+
+def test_commands_and_variables_are_ours():
+    for name in (*WORKERS, "sink"):
+        command = SERVICES[name]["command"]
+        assert command[0] in COMMANDS
+    for name in WORKERS:
+        ours = {key for key in SERVICES[name]["environment"] if key.startswith("MAILER_")}
+        assert ours <= set(ENVIRONMENT.values())
+
+
+def test_the_image_is_made_of_what_exists_and_is_not_root():
+    lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines() if line.strip()]
+    copied = [word for line in lines if line[0] == "COPY" for word in line[1:-1]]
+
+    assert copied
+    assert [path for path in copied if not (ROOT / path).exists()] == []
+    assert ["USER", "mailer"] in lines
+    assert ["ENTRYPOINT", '["mailer"]'] in lines
+    project = (ROOT / "pyproject.toml").read_text()
+    assert 'mailer = "mailer.cli:main"' in project
+    assert 'all = ["mailer-worker[' in project
+
+
+@pytest.mark.slow
+def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_server, stack):
+    site = tmp_path / "site"
+    shutil.copytree(ROOT / "deploy", site)
+    ledger, mail = stack.enter_context(postgres_database()), free_port()
+    settings = site / "mailer.toml"
+    settings.write_text(settings.read_text().replace("sink:2525", f"127.0.0.1:{mail}"))
+    ports = {name: str(free_port()) for name in WORKERS}
+
+    def start(name, *more):
+        here = {
+            "MAILER_BROKER_URL": redis_server.url,
+            "MAILER_LEDGER_URL": ledger,
+            "MAILER_METRICS_PORT": ports.get(name, "0"),
+            "MAILER_METRICS_HOST": "127.0.0.1",
+        }
+        given = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
+        command = [sys.executable, "-m", "mailer", *SERVICES[name]["command"], *more]
+        process = Process(
+            command,
+            tmp_path / f"{name}.log",
+            cwd=site,
+            env=environment() | given | here,
+            start_new_session=True,
+        )
+        stack.callback(process.stop)
+        return process
+
+    start("sink", "--port", str(mail), "--host", "127.0.0.1").wait_for_port(mail)
+    for name in WORKERS:
+        start(name)
+
+    def healthy(name):
+        command = SERVICES[name]["healthcheck"]["test"][1:]
+        local = [sys.executable, *(word.replace("9464", ports[name]) for word in command[1:])]
+        return subprocess.run(local, check=False, capture_output=True, timeout=30).returncode == 0
+
+    for name in WORKERS:
+        wait_until(lambda name=name: healthy(name), f"{name} healthy", 40)
+    finished = enqueue(site, redis_server.url, ledger)
+
+    assert finished["state"] == "finished"
+    assert finished["counts"]["accepted"] == 3
+
+
+def enqueue(site, broker, ledger):
+    (site / "people.csv").write_text("email\n" + "".join(f"person{n}@example.com\n" for n in range(3)))
+    (site / "templates" / "letter").mkdir(parents=True)
+    (site / "templates" / "letter" / "body.txt").write_text("Hello {{ email }}\n")
+    (site / "campaign.toml").write_text(
+        'name = "Compose"\nfrom = "news@acme.example"\nsubject = "Hello"\ntemplate = "letter"\n'
+        'recipients = "people.csv"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mailer", "enqueue", "campaign.toml", "--yes", "--json", "--watch"],
+        check=False,
+        cwd=site,
+        env={**os.environ, **environment(), "MAILER_BROKER_URL": broker, "MAILER_LEDGER_URL": ledger},
+        capture_output=True,
+        text=True,
+        timeout=80,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
