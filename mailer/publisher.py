@@ -138,7 +138,12 @@ def _app(broker_url: str) -> Celery:
     app = Celery("mailer", set_as_current=False, fixups=[])
     app.conf.update(configuration(broker_url))
     options = app.conf.broker_transport_options
-    for name in {"socket_timeout", "socket_connect_timeout"} & options.keys():
+    for name in {
+        "socket_timeout",
+        "socket_connect_timeout",
+        "read_timeout",
+        "write_timeout",
+    } & options.keys():
         options[name] = PATIENCE
     return app
 
@@ -165,7 +170,8 @@ def _need_celery() -> None:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith(("redis", "unix", "sentinel")):
-        return {"confirm_publish": True}
+        # Workers read without a limit: nothing may come for hours. Publishers set their own.
+        return {"confirm_publish": True, "read_timeout": None, "write_timeout": 10}
     return {
         # Counted from the fetch. A task that runs longer is run again elsewhere, which claims nothing.
         "visibility_timeout": 900,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mailer.delivery.counters import Counters
+from mailer.delivery.sight import fingerprint
 from mailer.errors import LedgerError
 from mailer.ledger.writer import GroupCommit
 from mailer.publisher import REPORT_FD
@@ -20,8 +20,6 @@ from mailer.publisher import REPORT_FD
 REPORT_SECONDS = 1.0
 #: How often a worker signs in the ledger, and measures how long a commit takes.
 SIGN_SECONDS = 10.0
-#: Entries of the files root that its fingerprint is made of.
-ENTRIES = 100
 
 
 class Orphaned(Exception):
@@ -80,12 +78,3 @@ class Signature:
                 await self._writer.run(lambda ledger, facts=facts: ledger.workers.sign(self._name, facts))  # type: ignore[misc]
                 self.commit_seconds = time.monotonic() - began
             await asyncio.sleep(SIGN_SECONDS)
-
-
-def fingerprint(folder: Path) -> str:
-    """Two machines that see the same folder get the same; "missing" when there is none to be seen."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder))[:ENTRIES]
-    except OSError:
-        return "missing"
-    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]

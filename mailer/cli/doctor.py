@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -73,6 +74,7 @@ def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str
         yield Finding("broker", OK, "none; campaigns run by `mailer send`")
     else:
         yield _try("broker", lambda: _broker(settings.broker_url or ""))
+        yield from _workers(settings)
     if settings.limits is not None:
         yield _try("limits", lambda: _limits(settings))
     if not configs:
@@ -89,6 +91,26 @@ def _try(place: str, action: Callable[[], str]) -> Finding:
         return Finding(place, OK, action())
     except (MailerError, OSError) as error:
         return Finding(place, WRONG, str(error))
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    """Those that have signed in the ledger lately: alive, in time, and with the same files."""
+    from mailer.cli.signatures import judged
+    from mailer.ledger import open_ledger
+
+    try:
+        ledger = open_ledger(settings.ledger_url)
+        try:
+            signed = ledger.workers.signed()
+        finally:
+            ledger.close()
+    except MailerError:
+        return  # said already
+    found = list(judged(signed, settings))
+    if not found:
+        yield Finding("workers", WARNING, "none has been seen: mailer worker")
+    for name, well, text in found:
+        yield Finding(f"worker {name}", OK if well else WARNING, text)
 
 
 def _limits(settings: Settings) -> str:
@@ -110,9 +132,12 @@ def _ledger(url: str) -> str:
     ledger = open_ledger(url)
     try:
         campaigns = ledger.campaigns.list()
+        began = time.monotonic()
+        ledger.buckets.exchange(["doctor"], lambda known, now: ({"doctor": {"at": now}}, None))
+        took = 1000 * (time.monotonic() - began)
     finally:
         ledger.close()
-    return f"{url.partition('@')[2] or url}, {len(campaigns)} campaigns"
+    return f"{url.partition('@')[2] or url}, {len(campaigns)} campaigns, a commit takes {took:.0f} ms"
 
 
 def _broker(url: str) -> str:
