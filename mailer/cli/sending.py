@@ -109,13 +109,14 @@ def resume(
     settings = Settings.load(ledger=ledger, processes=processes)
     with open_ledger(settings) as rooms:
         found = control.find(rooms, campaign)
-        if found.runner is Runner.WORKERS:
+        if found.runner is not Runner.EMBEDDED:
             _refuse_login(backend)
             if accept_epoch:
                 epoch.accept(rooms, epoch_copy(settings))
         found = awake(rooms, found, settings, backend)
-    if found.runner is Runner.WORKERS:
-        note(f"{found.slug} goes on with the workers")
+    if found.runner is not Runner.EMBEDDED:
+        others = "workers" if found.runner is Runner.WORKERS else "application that sends it"
+        note(f"{found.slug} goes on with the {others}")
         return
     probe(settings, backend or found.backend)
     result = run_here(found, settings, backend, limit=limit, wait=seconds, accept=accept_epoch, quiet=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -223,3 +224,21 @@ def test_settings_may_come_as_arguments(site, tmp_path):
     assert not (tmp_path / "mailer.db").exists()
     with pytest.raises(ConfigError, match="deliver"):
         Mailer(deliver="somehow")
+
+
+def test_its_campaign_is_paused_and_resumed_like_any_other(site, mailer):
+    first = mailer.send("receipt", to="ada@example.org", data=DATA)
+    wait_until(lambda: mailer.status(first.id).state is State.ACCEPTED, "the first")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mailer", *words]
+        return subprocess.run(command, cwd=site.folder, capture_output=True, text=True, check=True)
+
+    (status,) = run("status", "--json").stdout.splitlines()
+    slug = json.loads(status)["id"]
+    run("pause", slug)
+    second = mailer.send("receipt", to="bob@example.org", data=DATA)
+    assert mailer.status(second.id).state is State.PENDING
+
+    assert "the application that sends it" in run("resume", slug).stderr
+    wait_until(lambda: mailer.status(second.id).state is State.ACCEPTED, "the second")
