@@ -97,7 +97,11 @@ def _exit_code(app: typer.Typer) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except TyperException as error:
-        complain(f"{error.format_message()}\nTry 'mailer --help', or '--help' behind a command.")
+        text = error.format_message()
+        if text.startswith("Usage:"):  # no command at all
+            print(text, file=sys.stderr)
+        else:
+            complain(f"{text}\nTry 'mailer --help', or '--help' behind a command.")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         complain("interrupted")

@@ -13,8 +13,8 @@ from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import CampaignName, Json, Ledger, Yes
 from mailer.cli.output import ask, count, say, say_json
 from mailer.delivery.leftovers import take_back
-from mailer.errors import InputError
-from mailer.ledger.contract import Campaign
+from mailer.errors import InputError, StateConflict
+from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.message import State
 from mailer.settings import Settings
@@ -59,7 +59,8 @@ def cancel(
     """
     with open_ledger(Settings.load(ledger=ledger)) as rooms:
         found = control.find(rooms, campaign)
-        if not yes and not ask(f"Cancel {found.slug} for good?"):
+        over = found.state in (CampaignState.FINISHED, CampaignState.CANCELLED)
+        if not over and not yes and not ask(f"Cancel {found.slug} for good?"):
             raise InputError(
                 "nothing was cancelled", hint="Answer y, or give --yes where there is no terminal."
             )
@@ -93,10 +94,23 @@ def retry(
     states = [state for state, given in wanted.items() if given] or [State.FAILED]
     with open_ledger(Settings.load(ledger=ledger)) as rooms:
         change = control.retry(rooms, control.find(rooms, campaign), states)
+        if not change.rows:
+            raise StateConflict(_nothing_again(rooms, change.campaign, states))
         text = f"{count(change.rows, 'recipient')} will be tried again: mailer resume {change.campaign.slug}"
         if change.lifted:
             text += f"; {count(change.lifted, 'address', 'addresses')} no longer suppressed"
         _told(rooms, change.campaign, text, as_json=as_json)
+
+
+def _nothing_again(rooms: LedgerRooms, campaign: Campaign, states: list[State]) -> str:
+    counts = rooms.campaigns.counts(campaign.id).states
+    others = [
+        f"{counts[state]:,} {state} (--{state})"
+        for state in (State.FAILED, State.UNKNOWN, State.REJECTED)
+        if counts[state] and state not in states
+    ]
+    hint = f"; there are {' and '.join(others)}" if others else ""
+    return f"{campaign.slug}: nothing to try again: no recipient is {' or '.join(states)}{hint}"
 
 
 def add(

@@ -116,6 +116,7 @@ def results(
         bool, typer.Option("--raw", help="Do not guard cells that a spreadsheet would run as a formula.")
     ] = False,
     ledger: Ledger = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Export the recipients with what became of each.
 
@@ -129,7 +130,9 @@ def results(
     with open_ledger(Settings.load(ledger=ledger), quiet=True) as rooms:
         found = control.find(rooms, campaign)
         target = output if output is not None else sys.stdout
-        rows = export(rooms, found, target, format=form, states=state, formula_guard=not raw)
+        rows = export(
+            rooms, found, target, format="jsonl" if as_json else form, states=state, formula_guard=not raw
+        )
     if output is not None:
         note(f"{rows:,} rows in {output}")
 

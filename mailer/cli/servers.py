@@ -87,7 +87,7 @@ def sink(
         Path | None, typer.Argument(metavar="RULES", help="TOML file with [sink] and [[rule]] tables.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="Port; 0 takes any free one. Default 2525.")
+        int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any free one. Default 2525.")
     ] = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Address to listen on. Default 127.0.0.1.")

@@ -82,9 +82,11 @@ class Sender:
 
     async def pause(self, campaign_id: int, reason: str) -> None:
         """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
-        for job in self._keeper.jobs(campaign_id):
+        running = [job for job in self._keeper.jobs(campaign_id) if not job.halted]
+        for job in running:
             job.halt()
-        log.warning("campaign %d: paused by the engine", campaign_id)  # the reason may quote an address
+        if running:  # said once, not by every connection; the reason may quote an address
+            log.warning("campaign %d: paused by the engine", campaign_id)
         with suppress(StateConflict):  # somebody was quicker
             await self._writer.run(lambda ledger: ledger.campaigns.pause(campaign_id, reason))
 

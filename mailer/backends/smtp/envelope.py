@@ -12,6 +12,8 @@ from mailer.message import Outgoing, Phase, Rejected, Reply
 _ADDRESS = re.compile(r"[^\s\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]+")
 #: RFC 5321 section 4.5.3.1.3 counts the angle brackets.
 _MAX_PATH = 254
+#: RFC 3461 allows 100 characters of xtext, which makes up to three of one.
+_ENVID = 33
 _NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
 
@@ -101,7 +103,7 @@ def mail(message: Outgoing, offers: Offers) -> bytes:
         if message.dsn.ret in ("FULL", "HDRS"):
             line += f" RET={message.dsn.ret}"
         if message.dsn.envid:
-            line += f" ENVID={xtext(message.dsn.envid)[:100]}"
+            line += f" ENVID={xtext(message.dsn.envid[:_ENVID])}"
     return f"{line}\r\n".encode()
 
 

@@ -10,6 +10,9 @@ import aiosmtplib
 from mailer.backends.smtp.replies import classify
 from mailer.message import Blocked, Phase
 
+#: What OpenSSL makes of a server that greets in plain text.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+
 
 class Fault(Exception):
     """``Fault(reason, lasting)``; a lasting one needs a person. Becomes BackendUnusable."""
@@ -51,6 +54,8 @@ def _failed(error: OSError, phase: Phase, where: str) -> Fault:
     match error:
         case ssl.SSLCertVerificationError():
             return Fault(f"the certificate of {where} is not valid: {error.verify_message}", True)
+        case ssl.SSLError() if error.reason in _NOT_TLS:
+            return Fault(f"{where} does not begin with TLS: smtp:// instead of smtps://?", True)
         case ssl.SSLError():
             return Fault(f"no TLS with {where}: {error.reason}", True)
         case socket.gaierror():
