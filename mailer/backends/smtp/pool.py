@@ -89,7 +89,7 @@ class Pool:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _stop_opening(self) -> None:
-        """Asked until it is so: up to Python 3.11 ``wait_for`` may swallow a cancellation."""
+        """Asked until it is so: see ``_cancelled``."""
         while self._opening:
             for task in self._opening:
                 task.cancel()
@@ -191,6 +191,9 @@ class Pool:
         session = await self._opened()
         if session is None:
             return
+        if _cancelled():
+            session.wire.abort()
+            return
         self._up += 1
         self._hand_out(spoken_for=1)
         session.pipelining &= self._ordered
@@ -241,6 +244,12 @@ class Pool:
         for _, group in groupby(jobs, key=lambda job: id(job.batch)):
             unsent = list(group)
             unsent[0].batch.fail(error, unsent)
+
+
+def _cancelled() -> bool:
+    """Up to Python 3.11 ``wait_for``, in which sessions are opened, may swallow a cancellation."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _pop(queue: deque[Job]) -> Job | None:
