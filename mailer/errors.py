@@ -9,6 +9,7 @@
     + ContentError          … this one row: it cannot become a message
       * MissingData         … because its template needs more than it was given
     + UnknownMessage        … the id: there is no such message
+    + SenderRefused         … the sender: who hands it over may not use this one
   x AccessDenied            show another key, or get one: mailer keys create
   x StateConflict           the campaign is not in a state that allows this
     + IdempotencyConflict   the key was used for another message
@@ -97,6 +98,10 @@ class MissingData(ContentError):
 
 class UnknownMessage(InputError):
     """No message has this id."""
+
+
+class SenderRefused(InputError):
+    """From is an address that this key may not use."""
 
 
 class AccessDenied(MailerError):

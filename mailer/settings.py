@@ -251,6 +251,17 @@ class NotifySettings(_Table):
         return value
 
 
+class ApiSettings(_Table):
+    """``[api]``: what `mailer serve` takes, and how much of it."""
+
+    queue_limit: int = Field(
+        1_000_000, ge=1, description="no message is taken while more than so many wait to be sent"
+    )
+    max_body: int = Field(30_000_000, ge=1000, description="bytes of a request with messages")
+    max_upload: int = Field(1_000_000_000, ge=1000, description="bytes of a request with a recipient list")
+    docs: bool = Field(False, description="show the API's documentation at `/docs`")
+
+
 class Settings(_Table):
     """All settings, frozen. Relative paths are resolved against ``directory``."""
 
@@ -285,6 +296,9 @@ class Settings(_Table):
     )
     notify: NotifySettings = Field(
         default_factory=lambda: NotifySettings.model_validate({}), description="`[notify]`, see below"
+    )
+    api: ApiSettings = Field(
+        default_factory=lambda: ApiSettings.model_validate({}), description="`[api]`, see below"
     )
     misfire_after: str = Field(
         "1h", description="a scheduled campaign that starts later than this waits for `mailer resume`"
@@ -444,6 +458,7 @@ def _meant(place: tuple[int | str, ...]) -> str:
         "routes": RouteSettings,
         "safety": SafetySettings,
         "notify": NotifySettings,
+        "api": ApiSettings,
     }
     table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
     known = [name for name in table.model_fields if name not in {"directory", "file"}]

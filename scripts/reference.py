@@ -18,6 +18,7 @@ from mailer.backends.presets import PRESETS
 from mailer.cli.app import COMMANDS, build
 from mailer.settings import (
     ENVIRONMENT,
+    ApiSettings,
     BackendSettings,
     NotifySettings,
     RouteSettings,
@@ -50,6 +51,8 @@ def settings_tables() -> str:
         *_rows(SafetySettings),
         "\n| `[notify]` | default | what it is |\n|---|---|---|",
         *_rows(NotifySettings),
+        "\n| `[api]` | default | what it is |\n|---|---|---|",
+        *_rows(ApiSettings),
     ]
     return "\n".join(parts) + "\n"
 

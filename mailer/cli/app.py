@@ -39,6 +39,7 @@ COMMANDS = {
     "suppressions": ("suppressing", "Addresses that must not be mailed."),
     "keys": ("keys", "Keys of applications: make, list and revoke them."),
     "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
+    "serve": ("serving", "Run the HTTP API."),
     "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
     "prune": ("pruning", "Remove the recipients of campaigns that are over."),
     "migrate": ("setup", "Bring the ledger to this version's schema."),

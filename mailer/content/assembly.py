@@ -71,6 +71,7 @@ def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed
         data=data,
         eight_bit=beyond_ascii and not data.isascii(),
         smtputf8=beyond_ascii,
+        author=head.sender.addr,
     )
 
 

@@ -82,6 +82,7 @@ class Composed:
     data: bytes
     eight_bit: bool = False
     smtputf8: bool = False
+    author: str = ""  # the address of From, which need not be the envelope's
 
 
 class Composer(Protocol):

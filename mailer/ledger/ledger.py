@@ -10,6 +10,7 @@ from mailer.ledger.database import Database
 from mailer.ledger.events import Events
 from mailer.ledger.handover import Handover
 from mailer.ledger.keys import Keys
+from mailer.ledger.listing import Listing
 from mailer.ledger.pruning import Pruning
 from mailer.ledger.results import Results
 from mailer.ledger.runs import Runs
@@ -32,6 +33,7 @@ class Ledger:
         self.results = Results(database)
         self.blobs = Blobs(database)
         self.singles = Singles(database)
+        self.listing = Listing(database)
         self.keys = Keys(database)
         self.handover = Handover(database)
         self.suppressions = Suppressions(database)

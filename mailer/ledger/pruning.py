@@ -10,10 +10,12 @@ from mailer.errors import StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.reading import campaign_by_id, campaigns_where
-from mailer.ledger.schema import attempt, campaign, message, recipient, tally
+from mailer.ledger.schema import attempt, campaign, message, recipient, single, tally
 
 #: Rows removed in one transaction: whoever else writes waits for some milliseconds.
 PAGE = 2000
+#: How far back old idempotency keys are looked for.
+KEYS_SECONDS = 7 * 86_400
 
 _OVER = (CampaignState.FINISHED.value, CampaignState.CANCELLED.value)
 _FIRST = campaign.c.id * (1 << 32)
@@ -50,6 +52,24 @@ class Pruning:
         with self._database.write(campaign_id) as tx:
             tx.execute(delete(tally).where(tally.c.campaign_id == campaign_id))
             tx.execute(delete(campaign).where(campaign.c.id == campaign_id))
+
+    def forget_keys(self, prefix: str, before: float) -> int:
+        """Idempotency keys of scopes that begin so, of messages older than ``before``: they may be used for
+        others again. How many. To be called at least once in ``KEYS_SECONDS``."""
+        first, last = (f"{max(0, int(at * 1000)):011x}" for at in (before - KEYS_SECONDS, before))
+        old = (
+            single.c.public.between(first, last),
+            single.c.scope.startswith(prefix, autoescape=True),
+            single.c.key.is_not(None),
+        )
+        ids, gone = select(single.c.message_id).where(*old).limit(PAGE), 0
+        while True:
+            with self._database.write() as tx:
+                found = list(tx.execute(ids).scalars())
+                tx.execute(update(single).where(single.c.message_id.in_(found)).values(key=None))
+            gone += len(found)
+            if len(found) < PAGE:
+                return gone
 
     def _begin(self, campaign_id: int) -> None:
         """Nobody adds to it, retries it or reads it as a list from here on."""

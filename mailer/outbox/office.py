@@ -12,7 +12,7 @@ from typing import Any
 
 from mailer.content.identity import sending_domain
 from mailer.content.snapshot import pack
-from mailer.errors import UnknownMessage
+from mailer.errors import InputError, SenderRefused, UnknownMessage
 from mailer.ledger.contract import Attempt, NewCampaign, Result, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.singles import CampaignClosed, Single
@@ -63,12 +63,40 @@ class Office:
 
     def put(self, messages: Sequence[Message]) -> list[Receipt]:
         """See ``Box``. Raises ConfigError for a backend that is not set up."""
-        ready = [checked(message, self._kinds) for message in messages]
+        return self._stored([checked(message, self._kinds) for message in messages])
+
+    def put_each(
+        self,
+        messages: Sequence[Message],
+        *,
+        scope: str,
+        fingerprint: str,
+        may_send_as: Callable[[str], bool],
+    ) -> list[Receipt | InputError]:
+        """Those that are right are stored, all or none of them; an error stands in place of each other.
+
+        ``scope`` keeps idempotency keys apart, ``fingerprint`` is what all these keys stand for. Raises
+        IdempotencyConflict, ConfigError, LedgerError."""
+        looked = [self._looked_at(message, may_send_as) for message in messages]
+        ready = [replace(one, fingerprint=fingerprint) for one in looked if isinstance(one, Checked)]
+        receipts = iter(self._stored(ready, scope) if ready else ())
+        return [next(receipts) if isinstance(one, Checked) else one for one in looked]
+
+    def _looked_at(self, message: Message, may_send_as: Callable[[str], bool]) -> Checked | InputError:
         try:
-            added = self._ledger.singles.add([self._single(one) for one in ready])
+            one = checked(message, self._kinds)
+        except InputError as error:
+            return error
+        if not may_send_as(one.composed.author):
+            return SenderRefused("this key may not send from this address", column="sender")
+        return one
+
+    def _stored(self, ready: Sequence[Checked], scope: str | None = None) -> list[Receipt]:
+        try:
+            added = self._ledger.singles.add([self._single(one, scope) for one in ready])
         except CampaignClosed:  # cancelled by a person: what comes now belongs to a new one
             self._campaigns.clear()
-            added = self._ledger.singles.add([self._single(one) for one in ready])
+            added = self._ledger.singles.add([self._single(one, scope) for one in ready])
         self._tell([(one.stream, row.id) for one, row in zip(ready, added, strict=True) if row.created])
         return [Receipt(row.public, row.created) for row in added]
 
@@ -108,7 +136,7 @@ class Office:
             now = [row for its, row in rows if its == stream]
             self._announce(now, stream)
 
-    def _single(self, one: Checked) -> Single:
+    def _single(self, one: Checked, scope: str | None = None) -> Single:
         return Single(
             public=one.id,
             campaign_id=self._campaign(one),
@@ -116,7 +144,7 @@ class Office:
             lane=one.to.lane,
             cells=one.cells,
             due_at=one.due_at,
-            scope=f"{self._client}/{one.stream}",
+            scope=f"{self._client}/{one.stream}" if scope is None else scope,
             key=one.key,
             fingerprint=one.fingerprint,
         )

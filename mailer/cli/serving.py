@@ -1,0 +1,74 @@
+"""``mailer serve``: the HTTP API."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+from mailer.cli.ledgers import open_ledger
+from mailer.cli.options import Ledger
+from mailer.cli.output import note
+from mailer.errors import ConfigError
+from mailer.settings import Settings
+
+#: Requests that run when the server is stopped may take so long.
+GRACE_SECONDS = 10
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any free one.")] = 8080,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="Processes that serve.")] = 1,
+    ledger: Ledger = None,
+) -> None:
+    """Run the HTTP API.
+
+    Applications hand over messages and campaigns, and ask what became of them, with a key that
+    `mailer keys create` makes. With `broker` in mailer.toml, `mailer worker` delivers; without, this process
+    does. It speaks plain HTTP: put a reverse proxy with TLS in front of it.
+
+    Example: mailer serve --port 8080 --processes 2
+    """
+    settings = Settings.load(ledger=ledger)
+    if ledger:
+        os.environ["MAILER_LEDGER_URL"] = ledger  # its processes read their settings themselves
+    with open_ledger(settings) as rooms:
+        if not rooms.keys.list():
+            note("there are no keys yet, so nobody can come in: mailer keys create --name shop")
+    with _listener(host, port) as listener:
+        note(f"http://{_shown(host)}:{listener.getsockname()[1]}; Ctrl-C stops it")
+        _run(listener, processes)
+
+
+def _run(listener: socket.socket, processes: int) -> None:
+    try:
+        import uvicorn
+    except ImportError:
+        raise ConfigError("this needs 'uvicorn': pip install 'mailer-worker[web]'") from None
+    os.environ["MAILER_API_PROCESSES"] = str(processes)
+    listener.set_inheritable(True)
+    uvicorn.run(
+        "mailer.web.server:application",
+        factory=True,
+        fd=listener.fileno(),
+        workers=processes,
+        access_log=False,  # its lines would hold addresses: /v1/messages?to=…
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; try another --port") from None
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

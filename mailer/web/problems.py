@@ -1,0 +1,175 @@
+"""What goes wrong, as RFC 9457 problem details: status and fields for a program, a sentence for a person.
+
+Nothing of the request comes back in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from mailer.errors import (
+    AccessDenied,
+    InputError,
+    LedgerError,
+    MailerError,
+    MissingData,
+    SenderRefused,
+    StateConflict,
+    TemplateError,
+    UnknownMessage,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+#: Seconds after which a caller may try again when the ledger or the broker is away.
+AGAIN_SECONDS = 5
+
+TITLES = {
+    400: "Not understood",
+    401: "No valid key",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Wrong content type",
+    422: "Not valid",
+    429: "Too many",
+    500: "Our fault",
+    503: "Not available now",
+}
+
+#: First match wins. Who hands over a message learns nothing about how we are set up.
+_STATUS: tuple[tuple[type[MailerError], int], ...] = (
+    (UnknownMessage, 404),
+    (SenderRefused, 403),
+    (InputError, 422),
+    (AccessDenied, 401),
+    (StateConflict, 409),
+    (LedgerError, 503),
+    (MailerError, 503),
+)
+
+
+class Problem(Exception):
+    """``fields`` are pairs of a field's name and what is wrong with it."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        fields: Iterable[tuple[str, str]] = (),
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.fields = tuple(fields)
+        self.headers: dict[str, str] = {}
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(max(1, round(retry_after + 0.5)))
+        if status == 401:
+            self.headers["WWW-Authenticate"] = "Bearer"
+
+    def as_json(self) -> dict[str, Any]:
+        title = TITLES.get(self.status, "Error")
+        about = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        errors = [{"field": field, "message": message} for field, message in self.fields]
+        return about | ({"errors": errors} if errors else {})
+
+
+def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON that nobody may keep."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    kind = MEDIA_TYPE if status >= 400 else "application/json"
+    return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, kind)
+
+
+def respond(problem: Problem) -> Response:
+    return answer(problem.status, problem.as_json(), problem.headers)
+
+
+def of(error: MailerError) -> Problem:
+    """What a room below raised."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if status == 503:
+        log.error("a request failed: %s", type(error).__name__)
+        detail = "the message service cannot do this at the moment; nothing was changed"
+        return Problem(status, detail, retry_after=AGAIN_SECONDS)
+    if not isinstance(error, InputError):
+        return Problem(status, str(error))
+    detail = f"{error.message}. {error.hint}" if error.hint else error.message
+    return Problem(status, detail, [(field, error.message) for field in _fields(error)])
+
+
+def _fields(error: InputError) -> Sequence[str]:
+    if isinstance(error, MissingData):
+        return [f"data.{name}" for name in error.missing]
+    if error.column:
+        return [error.column]
+    return ["template"] if isinstance(error, TemplateError) else []
+
+
+def invalid(error: ValidationError | RequestValidationError) -> Problem:
+    """What pydantic found. Its input values are left out: they may be addresses."""
+    found = [(_place(one["loc"]) or "body", _said(one)) for one in error.errors()]
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return Problem(400, f"this is not JSON: {found[0][1]}")
+    listed = ", ".join(dict.fromkeys(field for field, _ in found))
+    return Problem(422, f"not valid: {listed}", found)
+
+
+def _said(one: Mapping[str, Any]) -> str:
+    return str(one["msg"]).removeprefix("Value error, ")
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    """``attachments[0].content``; what pydantic adds for unions and requests is nobody's field."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part not in {"body", "query", "path", "header", "form"} and "[" not in part:
+            text += f".{part}" if text else part
+    return text
+
+
+def install(api: FastAPI) -> None:
+    """Every error of this application is a problem document."""
+    api.exception_handler(Problem)(_problem)
+    api.exception_handler(MailerError)(_raised)
+    api.exception_handler(RequestValidationError)(_refused)
+    api.exception_handler(HTTPException)(_http)
+    api.exception_handler(Exception)(_unforeseen)
+
+
+async def _problem(_: Request, error: Any) -> Response:
+    return respond(error)
+
+
+async def _raised(_: Request, error: Any) -> Response:
+    return respond(of(error))
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return respond(invalid(error))
+
+
+async def _http(_: Request, error: Any) -> Response:
+    problem = Problem(error.status_code, TITLES.get(error.status_code, str(error.detail)).lower())
+    problem.headers.update(error.headers or {})
+    return respond(problem)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    return respond(Problem(500, "this should not have happened; nothing was promised"))

@@ -1,0 +1,21 @@
+"""The application as an ASGI server's processes make it."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from fastapi import FastAPI
+
+from mailer.settings import Settings
+from mailer.web.app import build
+
+#: From the command to the processes that it starts: how many they are.
+PROCESSES = "MAILER_API_PROCESSES"
+
+
+def application() -> FastAPI:
+    """For any ASGI server: ``uvicorn --factory mailer.web.server:application``. Reads the settings itself."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold providers' URLs
+    return build(Settings.load(), int(os.environ.get(PROCESSES, "1")))
