@@ -1,7 +1,7 @@
-"""``python -m bench [throughput|scale|steps|roundtrip|all]``: measure, print the tables, draw the plot.
+"""``python -m bench [throughput|workers|scale|steps|roundtrip|all]``: measure, print tables and a plot.
 
-``BENCH_COUNT`` (100000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3) and ``BENCH_SCALE``
-(10000,100000,1000000) size the run.
+``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3) and
+``BENCH_SCALE`` (10000,100000,1000000) size the run.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-from bench import report, roundtrip, scale, steps, throughput
+from bench import report, roundtrip, scale, steps, throughput, workers
 
 OUT = Path(__file__).resolve().parent / "out"
 
 
 def main() -> None:
-    wanted = set(sys.argv[1:]) or {"throughput", "steps", "roundtrip"}
+    wanted = set(sys.argv[1:]) or {"throughput", "workers", "steps", "roundtrip"}
     every = "all" in wanted
     OUT.mkdir(exist_ok=True)
     print(report.machine())
@@ -29,6 +29,9 @@ def main() -> None:
         rows = throughput.table(runs)
         print(report.throughput(rows))
         report.plot(rows, OUT / "throughput.svg")
+    if every or "workers" in wanted:
+        count = int(os.environ.get("BENCH_WORKERS", "200000"))
+        print(report.throughput(workers.measure(count, int(os.environ.get("BENCH_RIVALS", "10000")))))
     if every or "steps" in wanted:
         print(report.steps(steps.measure()))
     if every or "roundtrip" in wanted:
