@@ -20,7 +20,7 @@ from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.sender import Sender
 from mailer.delivery.throttle import Keys, Throttle
-from mailer.delivery.verdicts import may_be_resent
+from mailer.delivery.verdicts import TOO_LATE, held, may_be_resent
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Row, Settlement, campaign_of
 from mailer.ledger.writer import GroupCommit
@@ -195,7 +195,7 @@ class Engine:
             job.halt()
         elif late := _expired(job):
             for row in late:
-                self._sender.settle(job, Settlement(row.id, job.fence, State.EXPIRED, spent=False))
+                self._sender.settle(job, _over(job, row))
             if len(late) == len(rows):
                 return {}
             rows = [row for row in rows if row not in late]
@@ -239,14 +239,14 @@ class Engine:
 
     async def _put(self, job: Job, backend: str, rows: Sequence[Row]) -> None:
         carrier = self._carriers[backend]
-        carrier.put([(job, row) for row in await self._sure(job, carrier, rows)])
+        carrier.put([(job, row) for row in self._sure(job, carrier, rows)])
 
-    async def _sure(self, job: Job, carrier: Carrier, rows: Sequence[Row]) -> Sequence[Row]:
+    def _sure(self, job: Job, carrier: Carrier, rows: Sequence[Row]) -> Sequence[Row]:
         """Without those that may have been sent, and must not be sent again any more (I2)."""
         now = self._clock() + job.skew
         late = [row for row in rows if not may_be_resent(row, carrier.via, job.around, now)]
         for row in late:
-            await self._sender.hold(job, row)
+            self._sender.settle(job, held(row, job.fence))
         return rows if not late else [row for row in rows if row not in late]
 
 
@@ -257,3 +257,9 @@ def _expired(job: Job) -> Sequence[Row]:
         return [row for row in job.slice.rows if (composition.expires(row) or inf) <= now]
     over = composition.expires_at is not None and composition.expires_at <= now
     return job.slice.rows if over else ()
+
+
+def _over(job: Job, row: Row) -> Settlement:
+    if row.unsure:
+        return held(row, job.fence, TOO_LATE)
+    return Settlement(row.id, job.fence, State.EXPIRED, spent=False)

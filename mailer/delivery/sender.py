@@ -73,13 +73,6 @@ class Sender:
         """Unsent, nothing spent; without ``due_at`` due at once."""
         self.settle(job, verdicts.given_back(row, job.fence, due_at))
 
-    async def hold(self, job: Job, row: Row) -> None:
-        """It may have been sent, and nobody will know. The ledger takes that only of rows in SENDING."""
-        if await self._writer.mark(row.id, job.fence):
-            self.settle(job, verdicts.held(row, job.fence))
-        else:
-            self.give_back(job, row)
-
     async def pause(self, campaign_id: int, reason: str) -> None:
         """The sender's fault: nothing more of this campaign until a person has seen to it (I10)."""
         running = [job for job in self._keeper.jobs(campaign_id) if not job.halted]
@@ -171,7 +164,11 @@ class Sender:
         now = self._clock()
         if not carrier.breaker.closed and verdicts.shows_life(outcome):
             carrier.breaker.worked(now)
-        if verdicts.is_unsubmitted(outcome) and self._moved(carrier, job, row, outcome.reply):
+        if (
+            not row.unsure
+            and verdicts.is_unsubmitted(outcome)
+            and self._moved(carrier, job, row, outcome.reply)
+        ):
             return False
         said = verdicts.verdict(row, outcome, carrier.via, job.around, now=now + job.skew, rng=self._rng)
         if why := job.moved.get(row.id):

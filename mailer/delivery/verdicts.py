@@ -61,12 +61,12 @@ def verdict(
             said = _said(row, via, around, State.REJECTED, outcome.reply)
             said.suppress = outcome.suppress
             return said
+        case Deferred() if row.unsure:  # that it is put off says nothing about the try before
+            return _unsure(row, outcome, via, around, now=now, rng=rng)
         case Deferred():
             return _later(row, outcome, State.FAILED, via, around, now=now, rng=rng)
-        case Unknown() if around.resend_unknown:
-            return _unsure(row, outcome, via, around, now=now, rng=rng)
-        case Unknown() if via.knows_keys:
-            return _unsure(row, outcome, via, _within(via.window, around), now=now, rng=rng)
+        case Unknown() if around.resend_unknown or via.knows_keys:
+            return _unsure(row, Deferred(outcome.reply), via, around, now=now, rng=rng)
         case Unknown():
             return _said(row, via, around, State.UNKNOWN, outcome.reply)
 
@@ -79,9 +79,13 @@ def may_be_resent(row: Row, via: Via, around: Circumstances, now: float) -> bool
     return row.backend == via.backend and now <= first + via.window
 
 
-def held(row: Row, fence: int) -> Settlement:
-    """It may have been sent, and it is too late to send it again under the same key."""
-    reason = "It may have been sent, and cannot be sent again under the same idempotency key."
+#: Why a row in doubt is not tried again.
+NO_KEY = "It may have been sent, and cannot be sent again under the same idempotency key."
+TOO_LATE = "It may have been sent, and its time is over."
+
+
+def held(row: Row, fence: int, reason: str = NO_KEY) -> Settlement:
+    """It may have been sent, and is not sent again."""
     return Settlement(
         row.id,
         fence,
@@ -125,14 +129,17 @@ def given_back(row: Row, fence: int, due_at: float | None) -> Settlement:
 
 
 def failed(row: Row, fence: int, reason: str, phase: str | None = None) -> Settlement:
-    """Cannot be sent, and trying again would change nothing."""
-    return Settlement(id=row.id, fence=fence, state=State.FAILED, phase=phase, reason=reason)
+    """Cannot be sent, and trying again would change nothing. What is in doubt stays so."""
+    state = State.UNKNOWN if row.unsure else State.FAILED
+    return Settlement(id=row.id, fence=fence, state=state, phase=phase, reason=reason)
 
 
 def _unsure(
-    row: Row, outcome: Unknown, via: Via, around: Circumstances, *, now: float, rng: Random
+    row: Row, outcome: Deferred, via: Via, around: Circumstances, *, now: float, rng: Random
 ) -> Settlement:
-    said = _later(row, Deferred(outcome.reply), State.UNKNOWN, via, around, now=now, rng=rng)
+    """To be sent again under the same key, or because a person wants it; until then it stays in doubt."""
+    limits = around if around.resend_unknown else _within(via.window, around)
+    said = _later(row, outcome, State.UNKNOWN, via, limits, now=now, rng=rng)
     if said.state is State.DEFERRED:
         said.phase = Phase.ANSWER
     return said

@@ -50,6 +50,8 @@ _DUE = (
     .with_for_update(of=message, skip_locked=True)  # somebody else is claiming those
 )
 
+_PHASE = -3
+
 _LEASE = (
     insert(lease)
     .values({name: bindparam(name) for name in ("campaign_id", "worker", "until", "ids")})
@@ -70,7 +72,10 @@ _SUPPRESS = (
     update(message)
     .where(one_of(message.c.id, "ids"))
     .values(
-        state=literal(State.SUPPRESSED.value),
+        state=case(
+            (message.c.phase == literal(_ANSWER), literal(State.UNKNOWN.value)),
+            else_=literal(State.SUPPRESSED.value),
+        ),
         settled_at=bindparam("now"),
         reason=literal("The address is on the suppression list."),
     )
@@ -118,5 +123,6 @@ def _without_suppressed(
     out = [row for row in due if row[1] in refused]
     tx.run(_SUPPRESS, ids=tx.array([row[0] for row in out]), now=tx.now)
     for row in out:
-        tx.moved(campaign_id, row[-1], State.SUPPRESSED.value)
+        in_doubt = row[_PHASE] == _ANSWER  # an earlier try may have arrived
+        tx.moved(campaign_id, row[-1], (State.UNKNOWN if in_doubt else State.SUPPRESSED).value)
     return [row for row in due if row[1] not in refused], len(out)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, literal, literal_column, null, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal, literal_column, null, or_, select, update
 
 from mailer.ledger.contract import CampaignState, Recovery
 from mailer.ledger.database import Transaction
@@ -45,11 +45,11 @@ _RETURN = (
     .values(state=bindparam("after"), due_at=bindparam("now"))
 )
 
-_CANCEL = (
-    update(message)
-    .where(one_of(message.c.id, "ids"))
-    .values(state=literal(State.CANCELLED.value), settled_at=bindparam("now"))
-)
+#: An earlier try of it may have arrived.
+_IN_DOUBT = message.c.phase == literal(Phase.ANSWER.value)
+_OVER = update(message).where(one_of(message.c.id, "ids")).values(settled_at=bindparam("now"))
+_CANCEL = _OVER.where(or_(message.c.phase.is_(None), ~_IN_DOUBT)).values(state=literal(State.CANCELLED.value))
+_DOUBT = _OVER.where(_IN_DOUBT).values(state=literal(State.UNKNOWN.value))
 
 _REASON = "The worker was lost after it had begun to send, and before it could tell what became of it."
 
@@ -132,10 +132,12 @@ def _resending(backend: str, spec: Mapping[str, Any]) -> _Resending:
 
 def _unsent(tx: Transaction, campaign_id: int, ids: Sequence[int], after: State) -> None:
     if after is State.CANCELLED:
-        tx.run(_CANCEL, ids=tx.array(ids), now=tx.now)
+        in_doubt = tx.run(_DOUBT, ids=tx.array(ids), now=tx.now)
+        tx.moved(campaign_id, State.CLAIMED, State.UNKNOWN, in_doubt)
+        tx.moved(campaign_id, State.CLAIMED, after, tx.run(_CANCEL, ids=tx.array(ids), now=tx.now))
     else:
         tx.run(_RETURN, ids=tx.array(ids), after=after.value, now=tx.now)
-    tx.moved(campaign_id, State.CLAIMED, after, len(ids))
+        tx.moved(campaign_id, State.CLAIMED, after, len(ids))
 
 
 def _lost(

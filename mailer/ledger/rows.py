@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from zlib import crc32
 
-from sqlalchemy import Connection, bindparam, func, insert, literal, null, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, null, select, true, update
 
 from mailer.ledger.contract import NewRow, row_id
 from mailer.ledger.database import Database, Transaction
 from mailer.ledger.schema import ROWS, attempt, message, recipient, tally
 from mailer.ledger.schema import WAITING as IS_WAITING
 from mailer.ledger.suppressions import key
-from mailer.message import FINAL, WAITING, State
+from mailer.message import FINAL, WAITING, Phase, State
 
 #: Rows per transaction: large enough for speed, and another process waits for 50 ms at most.
 PAGE = 5000
@@ -67,15 +67,15 @@ def waiting(tx: Transaction, campaign_id: int) -> int:
 
 
 def cancel(tx: Transaction, campaign_id: int) -> None:
-    """All that wait."""
-    counts = tallied(tx.connection, campaign_id)
-    tx.execute(
-        update(message)
-        .where(message.c.campaign_id == campaign_id, IS_WAITING)
-        .values(state=State.CANCELLED.value, settled_at=tx.now, reason="The campaign was cancelled.")
-    )
+    """All that wait; those of which an earlier try may have arrived are unknown from now on."""
+    own = message.c.campaign_id == campaign_id
+    in_doubt = message.c.phase == Phase.ANSWER.value
+    over = {"settled_at": tx.now, "reason": "The campaign was cancelled."}
     for state in WAITING:
-        tx.moved(campaign_id, state, State.CANCELLED, counts[state])
+        these = update(message).where(own, IS_WAITING, message.c.state == state.value).values(over)
+        for which, after in ((in_doubt, State.UNKNOWN), (true(), State.CANCELLED)):
+            ended = tx.execute(these.where(which).values(state=after.value)).rowcount
+            tx.moved(campaign_id, state, after, ended)
 
 
 def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:

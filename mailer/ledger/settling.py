@@ -14,12 +14,13 @@ from mailer.ledger.database import Transaction
 from mailer.ledger.schema import attempt, campaign, message, recipient
 from mailer.ledger.statements import RowUpdate, one_of
 from mailer.ledger.suppressions import suppress_rows
-from mailer.message import IN_FLIGHT, WAITING, State
+from mailer.message import IN_FLIGHT, WAITING, Phase, State
 
 # Plain text, because the driver looks for an adapter each time it binds a member of an Enum.
 _WAITING = frozenset(state.value for state in WAITING)
 _IN_FLIGHT = frozenset(state.value for state in IN_FLIGHT)
 _UNKNOWN = State.UNKNOWN.value
+_ANSWER = Phase.ANSWER.value
 
 
 class Held(NamedTuple):
@@ -31,6 +32,7 @@ class Held(NamedTuple):
     fence: int
     attempts: int
     first_tried_at: float | None
+    phase: str | None
 
 
 #: Only rows whose fence one of these settlements has: those of others stay unlocked.
@@ -91,14 +93,15 @@ def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
 
 
 def admissible(row: Held, settlement: Settlement) -> bool:
-    """Settled is only what this claim still holds, or what it left unknown and now knows for certain."""
+    """Settled is only what this claim still holds, or what it left unknown and now knows for certain. Unknown
+    is what was being sent, and what was in doubt since an earlier try."""
     if row.fence != settlement.fence:
         return False
     before, after = row.state, settlement.state.value
     if before == _UNKNOWN:
         return settlement.spent and after not in _IN_FLIGHT
     if after == _UNKNOWN:
-        return before == State.SENDING.value
+        return before == State.SENDING.value or (before in _IN_FLIGHT and row.phase == _ANSWER)
     return before in _IN_FLIGHT and after not in _IN_FLIGHT
 
 
@@ -108,7 +111,8 @@ def _decide(
     """The row as it is from now on."""
     wanted = state = settlement.state.value
     if wanted in _WAITING and row.campaign_id in cancelled:
-        state = State.CANCELLED.value
+        in_doubt = (settlement.phase if settlement.spent else row.phase) == _ANSWER
+        state = _UNKNOWN if in_doubt else State.CANCELLED.value
     tx.moved(row.campaign_id, row.state, state)
     if settlement.suppress:
         work.suppress.append((row.id, settlement.reason or settlement.reply or ""))
@@ -129,7 +133,8 @@ def _decide(
         work.settled.append((state, due_at, attempts, first_tried_at, tx.now, *answer, row.id))
     else:
         work.given_back.append((state, due_at, first_tried_at, settlement.reason, row.id))
-    return Held(row.id, row.campaign_id, state, row.fence, attempts, first_tried_at)
+    phase = settlement.phase if settlement.spent else row.phase
+    return Held(row.id, row.campaign_id, state, row.fence, attempts, first_tried_at, phase)
 
 
 def _cancelled(

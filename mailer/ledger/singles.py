@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, exists, literal, literal_column, select, update
+from sqlalchemy import bindparam, exists, func, literal, literal_column, select, update
 from sqlalchemy.sql.base import Executable
 
 from mailer.errors import IdempotencyConflict, LedgerBusy, LedgerError, StateConflict
@@ -23,7 +23,7 @@ from mailer.ledger.reading import campaigns_where
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import campaign, message, recipient, serial, single, tally
 from mailer.ledger.statements import one_of
-from mailer.message import WAITING, State
+from mailer.message import WAITING, Phase, State
 
 _LIVE = campaign.c.state.in_(
     [literal_column(f"'{state.value}'") for state in (CampaignState.RUNNING, CampaignState.PAUSED)]
@@ -44,7 +44,11 @@ _NUMBERS = _NUMBERS_ANYWAY.where(exists().where(campaign.c.id == serial.c.campai
 
 _CANCEL = (
     update(message)
-    .where(message.c.id == bindparam("row"), message.c.state == bindparam("was"))
+    .where(
+        message.c.id == bindparam("row"),
+        message.c.state == bindparam("was"),
+        func.coalesce(message.c.phase, "") != literal(Phase.ANSWER.value),
+    )
     .values(
         state=literal(State.CANCELLED.value),
         settled_at=bindparam("now"),
@@ -137,7 +141,8 @@ class Singles:
             return connection.execute(select(single.c.message_id).where(single.c.public == public)).scalar()
 
     def cancel(self, message_id: int) -> bool:
-        """True: it was waiting, and will not be sent. False: it is on its way or settled."""
+        """True: it was waiting, and will not be sent. False: it is on its way, may have been sent, or is
+        settled."""
         with self._database.write() as tx:
             tx.share([campaign_of(message_id)])
             for state in WAITING:

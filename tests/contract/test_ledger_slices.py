@@ -233,6 +233,17 @@ class TestSettle:
         (row,) = book.rows(campaign)
         assert (row.state, row.attempts) == (state, 1)
 
+    def test_what_is_in_doubt_since_an_earlier_try_is_unknown_without_a_mark(self, book):
+        campaign = book.campaign(1)
+        first = book.claim(campaign, 1)
+        book.mark(first, 1)
+        book.settle(first, 1, DEFERRED, phase="answer")
+        again = book.claim(campaign, 1)
+
+        assert again.rows[0].unsure
+        assert book.settle(again, 1, UNKNOWN)
+        assert book.states(campaign) == [UNKNOWN]
+
     def test_an_unknown_row_is_not_given_back(self, book):
         campaign = book.campaign(1)
         claimed = book.claim(campaign, 1)

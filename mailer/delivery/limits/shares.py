@@ -64,13 +64,16 @@ def ask(
 
 
 def fair_parts(wants: Mapping[str, tuple[str, int]], lot: Lot) -> dict[str, int]:
-    """Everybody the same, nobody more than wanted; bulk together no more than it may."""
-    parts = _level({name: wanted for name, (_, wanted) in wants.items()}, lot.total)
+    """Everybody the same, nobody more than wanted; bulk together no more than it may. Where somebody must get
+    none, that is bulk."""
     bulk = {name: wanted for name, (stream, wanted) in wants.items() if stream == BULK}
+    rest = {name: wanted for name, (_, wanted) in wants.items() if name not in bulk}
+    if len(wants) > lot.total:
+        parts = _level(rest, lot.total)
+        return parts | _level(bulk, min(lot.for_bulk, lot.total - sum(parts.values())))
+    parts = _level(bulk | rest, lot.total)
     if sum(parts[name] for name in bulk) > lot.for_bulk:
-        parts |= _level(bulk, lot.for_bulk)
-        rest = {name: wanted for name, (_, wanted) in wants.items() if name not in bulk}
-        parts |= _level(rest, lot.total - lot.for_bulk)
+        parts |= _level(bulk, lot.for_bulk) | _level(rest, lot.total - lot.for_bulk)
     return parts
 
 

@@ -417,3 +417,75 @@ async def test_after_a_crash_the_key_decides_as_long_as_the_backend_is_the_same(
     await engine.deliver(world.ids(late, 1))
     assert world.states(late) == {State.UNKNOWN: 1}
     assert len(world.backend.sent) == 1
+
+
+LATER = Deferred(Reply("busy", code=503, phase=Phase.REQUEST))
+NO_ENTRY = Deferred(Reply("refused", phase=Phase.CONNECT))
+
+
+@pytest.mark.parametrize("then", [LATER, NO_ENTRY])
+async def test_what_may_have_been_sent_stays_in_doubt_when_the_next_try_is_put_off(world: World, then):
+    """Otherwise it went out once more when the provider had forgotten the key, or over another backend."""
+    answers = iter([Unknown(SILENCE), then])
+    world.backend.limits = KEYS
+    world.backend.script = lambda message: next(answers, Accepted(REPLY))
+    campaign = world.campaign(1)
+    engine = world.engine()
+    await engine.deliver(world.ids(campaign, 1))
+    world.clock.ahead += 200
+    await engine.deliver(world.ids(campaign, 1))
+    assert world.states(campaign) == {State.DEFERRED: 1}
+
+    world.clock.ahead += 3600
+    await engine.deliver(world.ids(campaign, 1))
+
+    assert world.states(campaign) == {State.UNKNOWN: 1}
+    assert len(world.backend.sent) == 2
+
+
+async def test_the_end_of_its_time_does_not_make_it_unsent(world: World):
+    world.backend.limits = KEYS
+    world.backend.script = lambda _: Unknown(SILENCE)
+    campaign = world.campaign(1, expires_in=1000)
+    engine = world.engine()
+    await engine.deliver(world.ids(campaign, 1))
+    world.clock.ahead += 1001
+
+    await engine.deliver(world.ids(campaign, 1))
+
+    assert world.states(campaign) == {State.UNKNOWN: 1}
+    assert len(world.backend.sent) == 1
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_cancelling_does_not_make_it_unsent(world: World, claimed: bool):
+    answers = iter([Unknown(SILENCE)])
+    world.backend.limits = KEYS
+    world.backend.script = lambda message: next(answers, LATER)
+    campaign = world.campaign(3)
+    engine = world.engine()
+    await engine.deliver(world.ids(campaign, 2))
+    world.clock.ahead += 200
+    if claimed:
+        world.ledger.slices.claim(world.ids(campaign, 3), "dead", 60)
+
+    world.ledger.campaigns.cancel(campaign.id)
+    world.ledger.slices.abandon("dead")
+    world.ledger.slices.recover()
+
+    assert world.states(campaign) == {State.UNKNOWN: 1, State.CANCELLED: 2}
+    assert world.ledger.singles.cancel(world.ids(campaign, 1)[0]) is False
+
+
+async def test_a_suppression_does_not_make_it_unsent(world: World):
+    world.backend.limits = KEYS
+    world.backend.script = lambda _: Unknown(SILENCE)
+    campaign = world.campaign(1)
+    engine = world.engine()
+    await engine.deliver(world.ids(campaign, 1))
+    world.ledger.suppressions.add(world.rows(campaign)[0].address, reason="asked for it")
+    world.clock.ahead += 200
+
+    await engine.deliver(world.ids(campaign, 1))
+
+    assert world.states(campaign) == {State.UNKNOWN: 1}

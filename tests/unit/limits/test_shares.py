@@ -26,8 +26,26 @@ def test_everybody_gets_the_same_and_bulk_leaves_the_reserve(wants, expected):
     assert fair_parts(wants, TEN) == expected
 
 
-def test_a_single_connection_is_for_everybody():
+def test_a_single_connection_is_for_everybody_and_for_bulk_last():
     assert Lot(1, reserve=1).for_bulk == 1
+    assert fair_parts({"a": (BULK, 30)}, Lot(1, 1)) == {"a": 1}
+    assert fair_parts({"a": (BULK, 30), "t": (TRANSACTIONAL, 1)}, Lot(1, 1)) == {"a": 0, "t": 1}
+
+
+def test_transactional_mail_gets_the_only_connection_of_a_busy_bulk_process_and_hands_it_back():
+    table, _ = ask({}, 0.0, Asker("a", BULK, 0, 8), Lot(1))
+    table, _ = ask(table, 0.1, Asker("a", BULK, 1, 8), Lot(1))
+    table, share = ask(table, 1.0, Asker("t", TRANSACTIONAL, 0, 1), Lot(1))
+    assert share == 0
+    table, share = ask(table, 1.1, Asker("a", BULK, 1, 8), Lot(1))
+    assert share == 0  # it closes it when its message is done
+    table, _ = ask(table, 1.2, Asker("a", BULK, 0, 8), Lot(1))
+    table, share = ask(table, 2.0, Asker("t", TRANSACTIONAL, 0, 1), Lot(1))
+    assert share == 1
+    table, share = ask(table, 3.0, Asker("t", TRANSACTIONAL, 1, 0), Lot(1))
+    assert share == 0
+    table, _ = ask(table, 3.1, Asker("t", TRANSACTIONAL, 0, 0), Lot(1))
+    assert ask(table, 3.2, Asker("a", BULK, 0, 8), Lot(1))[1] == 1
 
 
 def test_what_is_idle_is_kept_until_somebody_needs_it():
