@@ -174,13 +174,20 @@ class SendmailBackend:
         self, message: Outgoing, letter: IO[bytes], output: IO[bytes]
     ) -> asyncio.subprocess.Process:
         command = (self._program, *self._args, "-i", "-f", message.sender, "--", *message.recipients)
-        return await asyncio.create_subprocess_exec(
-            *command,
-            stdin=letter,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C is for us; and all its children can be ended together
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *command,
+                stdin=letter,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us; and all its children can be ended together
+            )
         )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)  # asyncio itself would end the program, but not its children
+            raise
 
 
 def _spooled(data: bytes) -> IO[bytes]:

@@ -31,20 +31,19 @@ async def test_f1_a_worker_is_killed_every_300_ms(tmp_path, redis_server, smtp_s
     try:
         alive = works.start(crew)
         due = time.monotonic() + 2
-        while not works.finished(campaign):
+        while not works.finished(campaign) and (WHOLE or kills < 12):
             time.sleep(max(0.0, due - time.monotonic()))
             due = time.monotonic() + 0.3
             victim = alive.pop(chance.randrange(2))  # an old one: it has had time to start
             victim.kill()
             kills += 1
             alive += works.start()
-            assert kills < 3000
-        moved = works.copies()
+        works.wait_for_end(campaign)
         judge(
             "F1",
             f"kill -9 of a worker every 300 ms, {kills} times",
             works.states(campaign),
-            moved,
+            works.copies(),
             rows=rows,
             window=kills * CONNECTIONS,
         )

@@ -8,7 +8,7 @@ from email_validator import validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.address import _PLAIN, MAX_TEXT, UNSAFE, Address, AddressError, lane_of
+from mailer.address import MAX_TEXT, UNSAFE, Address, AddressError, lane_of
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,16 @@ DOMAINS = st.lists(LABELS | st.sampled_from(["local", "test", "arpa", "xn--a", "
 )
 
 
-@given(st.builds("{}@{}".format, LOCALS, DOMAINS) | st.from_regex(_PLAIN, fullmatch=True))
+#: Most of these take the fast way.
+PLAIN = st.builds(
+    "{}@{}.{}".format,
+    st.text("abzAZ09._+-", min_size=1, max_size=66),
+    DOMAINS,
+    st.sampled_from(["com", "org"]),
+)
+
+
+@given(st.builds("{}@{}".format, LOCALS, DOMAINS) | PLAIN)
 def test_the_fast_way_accepts_only_what_email_validator_accepts(text):
     text = text.strip(" ")  # parse does
     try:
