@@ -88,3 +88,10 @@ def test_the_overview_needs_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_the_matrix_of_faults_names_tests_that_exist():
+    named = re.findall(r"tests/[\w/]+(?:\.py)?", (ROOT / "docs" / "faults.md").read_text())
+
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
