@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -262,6 +263,37 @@ class ApiSettings(_Table):
     docs: bool = Field(False, description="show the API's documentation at `/docs`")
 
 
+class GatewaySettings(_Table):
+    """``[gateway]``: what ``mailer gateway`` listens on, and what it takes."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0`: all")
+    port: int | None = Field(
+        587, ge=0, le=65535, description="port for STARTTLS; 0: any free one. `--no-starttls`: none"
+    )
+    tls_port: int | None = Field(
+        None, ge=0, le=65535, description="port for TLS from the first octet on: 465"
+    )
+    hostname: str | None = Field(None, description="name in the greeting; default: this machine's")
+    certificate: Path | None = Field(
+        None, description="PEM file with the chain; read again when it is renewed"
+    )
+    key: Path | None = Field(None, description="PEM file with the private key")
+    backend: str | None = Field(
+        None, description="backend that carries what comes in; default: the settings' `backend`"
+    )
+    max_size: int = Field(25_000_000, ge=1000, le=100_000_000, description="octets of a message; then 552")
+    max_recipients: int = Field(100, ge=1, le=10_000, description="recipients of a message; then 452")
+    max_connections: int = Field(200, ge=1, le=10_000, description="connections at once; then 421")
+    rate: str | list[str] = Field(
+        default_factory=list,
+        description='what each client may hand over, in recipients: `"100/s"`; then 451. A key may have its own',
+    )
+    allow_networks: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description='networks of devices that cannot log in, and send as anybody: `["10.0.7.0/24"]`',
+    )
+
+
 class Settings(_Table):
     """All settings, frozen. Relative paths are resolved against ``directory``."""
 
@@ -299,6 +331,9 @@ class Settings(_Table):
     )
     api: ApiSettings = Field(
         default_factory=lambda: ApiSettings.model_validate({}), description="`[api]`, see below"
+    )
+    gateway: GatewaySettings = Field(
+        default_factory=lambda: GatewaySettings.model_validate({}), description="`[gateway]`, see below"
     )
     misfire_after: str = Field(
         "1h", description="a scheduled campaign that starts later than this waits for `mailer resume`"
@@ -459,6 +494,7 @@ def _meant(place: tuple[int | str, ...]) -> str:
         "safety": SafetySettings,
         "notify": NotifySettings,
         "api": ApiSettings,
+        "gateway": GatewaySettings,
     }
     table = Settings if len(place) == 1 else tables.get(str(place[0]), Settings)
     known = [name for name in table.model_fields if name not in {"directory", "file"}]

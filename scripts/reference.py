@@ -20,6 +20,7 @@ from mailer.settings import (
     ENVIRONMENT,
     ApiSettings,
     BackendSettings,
+    GatewaySettings,
     NotifySettings,
     RouteSettings,
     SafetySettings,
@@ -53,6 +54,8 @@ def settings_tables() -> str:
         *_rows(NotifySettings),
         "\n| `[api]` | default | what it is |\n|---|---|---|",
         *_rows(ApiSettings),
+        "\n| `[gateway]` | default | what it is |\n|---|---|---|",
+        *_rows(GatewaySettings),
     ]
     return "\n".join(parts) + "\n"
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "keys": ("keys", "Keys of applications: make, list and revoke them."),
     "worker": ("servers", "Run Celery workers that deliver what was enqueued."),
     "serve": ("serving", "Run the HTTP API."),
+    "gateway": ("gateway", "Take mail over SMTP from applications that can speak nothing else."),
     "sink": ("servers", "Run a mail server for tests that can be told to misbehave."),
     "prune": ("pruning", "Remove the recipients of campaigns that are over."),
     "migrate": ("setup", "Bring the ledger to this version's schema."),

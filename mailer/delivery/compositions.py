@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,9 @@ from mailer.message import Dsn, Outgoing
 
 #: Campaigns that stay compiled at once; the one not used for longest goes first.
 KEPT = 32
+
+
+_NONE: Mapping[str, bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,17 @@ class Composition:
     dsn: Dsn | None = None
     letters: bool = False  # each row is a message by itself, with an identity and an end of its own
     sensitive: bool = False  # what it was made of is erased once it is accepted
+    finished: bool = False  # rows name finished bytes among the blobs; nothing is rendered
 
-    def compose(self, row: Row, fence: int) -> Outgoing:
-        """The message of this row. Raises ContentError."""
+    def contents(self, rows: Sequence[Row]) -> set[str]:
+        """The blobs that composing these rows needs."""
+        return {_cells(row)["content"] for row in rows} if self.finished else set()
+
+    def compose(self, row: Row, fence: int, contents: Mapping[str, bytes] = _NONE) -> Outgoing:
+        """The message of this row; ``contents`` has its blobs. Raises ContentError."""
         cells = _cells(row)
+        if self.finished:
+            return self._finished(row, fence, cells, contents)
         identity = identity_of_letter(cells) if self.letters else self.identity(row.id)
         composed = self.composer.compose(cells, row.address, identity, _files(row))
         return Outgoing(
@@ -57,6 +67,26 @@ class Composition:
             dsn=None if self.dsn is None else replace(self.dsn, envid=identity.seed),
             # The same on every attempt, another for other content: what providers ask of such a key.
             idempotency_key=f"{identity.seed}.{self.version}",
+        )
+
+    def _finished(
+        self, row: Row, fence: int, cells: Mapping[str, Any], contents: Mapping[str, bytes]
+    ) -> Outgoing:
+        """As it was handed over, to this recipient."""
+        data = contents.get(cells["content"])
+        if data is None:
+            raise ContentError("its content is missing from the ledger: restore it from a backup")
+        return Outgoing(
+            id=row.id,
+            fence=fence,
+            sender=cells["from"],
+            recipients=(row.address,),
+            data=data,
+            message_id=cells["message_id"],
+            attempt=row.attempts + 1,
+            eight_bit=cells["eight_bit"],
+            smtputf8=cells["smtputf8"],
+            idempotency_key=f"{cells['id']}.{self.version}",
         )
 
     def expires(self, row: Row) -> float | None:
@@ -114,6 +144,7 @@ def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Compo
         dsn=_dsn(mail),
         letters=bool(spec.get("letters")),
         sensitive=bool(spec.get("sensitive")),
+        finished=bool(spec.get("finished")),
     )
 
 

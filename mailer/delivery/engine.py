@@ -106,6 +106,8 @@ class Engine:
         if not claimed.rows:
             return Delivered(claimed.suppressed, claimed.suppressed)
         job = Job(claimed, composition, self._clock())
+        if wanted := composition.contents(claimed.rows):
+            job.contents = await self._writer.run(lambda ledger: ledger.blobs.several(wanted))
         await self._see_through(job)
         if job.last is not None:
             await job.last  # commits keep the order, so all before it are durable too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mailer.delivery.compositions import Composition
@@ -29,6 +30,7 @@ class Job:
     __slots__ = (
         "around",
         "composition",
+        "contents",
         "done",
         "fence",
         "halted",
@@ -45,6 +47,8 @@ class Job:
         self.skew = claimed.now - now
         self.fence = claimed.fence
         self.composition = composition
+        #: Finished messages that its rows name, by the name of the blob.
+        self.contents: Mapping[str, bytes] = {}
         self.around = Circumstances(
             fence=claimed.fence,
             policy=composition.policy,

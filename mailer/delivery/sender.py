@@ -111,7 +111,7 @@ class Sender:
             return None
         point("before_render")
         try:
-            message = job.composition.compose(row, job.fence)
+            message = job.composition.compose(row, job.fence, job.contents)
         except ContentError as error:
             self.settle(job, verdicts.failed(row, job.fence, error.message, Phase.RENDER))
             return None

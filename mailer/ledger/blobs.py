@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import sha256
 
 from sqlalchemy import select
@@ -31,3 +32,9 @@ class Blobs:
         if data is None:
             raise LedgerError(f"content {name} is missing from the ledger: restore it from a backup")
         return bytes(data)
+
+    def several(self, names: Collection[str]) -> dict[str, bytes]:
+        """Those that are there."""
+        with self._database.read() as connection:
+            found = connection.execute(select(blob).where(blob.c.sha256.in_(names)))
+            return {name: bytes(data) for name, data in found}

@@ -21,7 +21,7 @@ from mailer.ledger.database import Database, Transaction
 from mailer.ledger.dialect import Room
 from mailer.ledger.reading import campaigns_where
 from mailer.ledger.rows import address_hash
-from mailer.ledger.schema import campaign, message, recipient, serial, single, tally
+from mailer.ledger.schema import blob, campaign, message, recipient, serial, single, tally
 from mailer.ledger.statements import one_of
 from mailer.message import WAITING, Phase, State
 
@@ -89,6 +89,15 @@ class Added:
     created: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one asker hands over together. ``contents`` by their name are stored with it, as ``Blobs`` does;
+    of a group in which nothing is new they are not."""
+
+    singles: Sequence[Single]
+    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
 class CampaignClosed(StateConflict):
     """``CampaignClosed(campaign_id)``: it was cancelled, and takes no more messages."""
 
@@ -99,7 +108,7 @@ class _Raced(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Ask:
-    singles: Sequence[Single]
+    group: Group
     added: list[Added] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
@@ -125,15 +134,19 @@ class Singles:
 
     def add(self, singles: Sequence[Single]) -> list[Added]:
         """All of them or none, durably. Raises IdempotencyConflict; CampaignClosed; LedgerError."""
-        ask = _Ask(singles)
-        self._asks.append(ask)
+        (added,) = self.add_each([Group(singles)])
+        if isinstance(added, BaseException):
+            raise added
+        return added
+
+    def add_each(self, groups: Sequence[Group]) -> list[list[Added] | BaseException]:
+        """Each group as ``add`` would, all in one commit; what it would have raised is in its place."""
+        asks = [_Ask(group) for group in groups]
+        self._asks.extend(asks)
         with self._turn:  # whoever comes first writes for all that wait by then
-            if not ask.done:
-                asks = [self._asks.popleft() for _ in range(len(self._asks))]
-                self._write(asks)
-        if ask.error is not None:
-            raise ask.error
-        return ask.added
+            if not all(ask.done for ask in asks):
+                self._write([self._asks.popleft() for _ in range(len(self._asks))])
+        return [ask.added if ask.error is None else ask.error for ask in asks]
 
     def find(self, public: str) -> int | None:
         """The row of this name."""
@@ -169,7 +182,7 @@ class Singles:
         for _ in range(5):
             try:
                 with self._database.write() as tx:
-                    tx.share(one.campaign_id for ask in asks for one in ask.singles)
+                    tx.share(one.campaign_id for ask in asks for one in ask.group.singles)
                     for ask in asks:
                         _answer(tx, ask)
                 return
@@ -181,9 +194,12 @@ class Singles:
 def _answer(tx: Transaction, ask: _Ask) -> None:
     ask.error = None
     try:
-        ask.added = add(tx, ask.singles)
+        ask.added = add(tx, ask.group.singles)
     except StateConflict as error:
         ask.error = error
+        return
+    if ask.group.contents and any(added.created for added in ask.added):
+        tx.dialect.insert_new(tx.cursor, blob.name, ("sha256", "data"), list(ask.group.contents.items()))
 
 
 def add(tx: Transaction, singles: Sequence[Single], state: State = State.PENDING) -> list[Added]:

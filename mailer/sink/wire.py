@@ -6,7 +6,9 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 #: RFC 5321 allows 512 octets and extensions add to it; AUTH needs 12288 (RFC 4954 4).
 LINE_LIMIT = 12_288
@@ -36,7 +38,7 @@ class Wire(asyncio.Protocol):
         self._too_big = False
         self._out: list[bytes] = []
         self._late: deque[bytes | None] = deque()  # None: close
-        self._held: asyncio.TimerHandle | None = None
+        self._held: asyncio.TimerHandle | asyncio.Future[Any] | None = None
         self._stopped = False  # being closed, or in a TLS handshake: nothing is read
 
     # What a subclass answers.
@@ -72,6 +74,15 @@ class Wire(asyncio.Protocol):
         """Go on with ``then`` after this time."""
         self._flush()
         self._held = asyncio.get_running_loop().call_later(seconds, self._go_on, then)
+
+    def wait_for(self, future: asyncio.Future[T], then: Callable[[T], None]) -> None:
+        """Go on with ``then`` when it has a result; until then, what the client sends waits in the kernel.
+        A client that leaves cancels it."""
+        self._flush()
+        self._held = future
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        future.add_done_callback(lambda done: self._resume(done, then))
 
     def expect_body(self, limit: int) -> None:
         self._step, self._scanned, self._too_big = self._first_octet_step, 0, False
@@ -129,6 +140,12 @@ class Wire(asyncio.Protocol):
             pass
         if not self.at_rest:
             self._flush()
+
+    def _resume(self, done: asyncio.Future[T], then: Callable[[T], None]) -> None:
+        if not done.cancelled() and not self._stopped:
+            self.transport.resume_reading()
+            result = done.result()
+            self._go_on(lambda: then(result))
 
     def _go_on(self, then: Callable[[], None]) -> None:
         self._held = None

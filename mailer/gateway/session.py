@@ -1,0 +1,342 @@
+"""One connection: greeting, encryption, login, and the commands of a transaction (RFC 5321, 6409, 4954)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mailer.address import Address, AddressError
+from mailer.gateway.admission import Guest
+from mailer.gateway.auth import MECHANISMS, Exchange
+from mailer.gateway.message import Handed
+from mailer.sink import envelope
+from mailer.sink.auth import decode, encode
+from mailer.sink.envelope import Envelope, Refusal
+from mailer.sink.wire import Wire, has_bare_line_end
+
+if TYPE_CHECKING:
+    from mailer.gateway.server import Gateway
+
+T = TypeVar("T")
+
+#: Refusals of commands on one connection; who makes more mistakes than this speaks something else.
+MOST_FAULTS = 30
+#: Failed logins on one connection.
+MOST_FAILURES = 3
+SHUTTING_DOWN = "421 4.3.2 Shutting down"
+#: What every login hears that lets nobody in.
+NO_ENTRY = "535 5.7.8 Login refused: user is the id of a key, mk_..., and password its secret"
+
+EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+
+
+class Session(Wire):
+    """Framing is the wire's: a message ends at CRLF.CRLF and nowhere else, and bare CR or LF is refused."""
+
+    def __init__(self, gateway: Gateway, *, encrypted: bool) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._config = gateway.config
+        self._encrypted = encrypted
+        self.peer = ""
+        self.guest: Guest | None = None
+        self.since = self.heard_at = 0.0
+        self._login = ("", "")
+        self._believed_until = 0.0
+        self._greeted = False
+        self._faults = 0
+        self._failures = 0
+        self._exchange: Exchange | None = None
+        self._envelope: Envelope | None = None
+        self._recipients: dict[str, Address] = {}
+        self._task: asyncio.Task[Any] | None = None
+        self._commands: dict[bytes, Callable[[str], None]] = {
+            b"EHLO": self._ehlo,
+            b"HELO": self._helo,
+            b"STARTTLS": self._starttls,
+            b"AUTH": self._auth,
+            b"MAIL": self._mail,
+            b"RCPT": self._rcpt,
+            b"DATA": self._data,
+            b"RSET": self._rset,
+            b"NOOP": lambda _: self.write("250 2.0.0 Ok"),
+            b"VRFY": lambda _: self.write("252 2.0.0 Send some mail, I will try my best"),
+            b"QUIT": self._quit,
+        }
+
+    # The connection
+
+    def opened(self) -> None:
+        self.peer = str((self.transport.get_extra_info("peername") or ("",))[0])
+        self.since = self.heard_at = asyncio.get_running_loop().time()
+        self.guest = self._gateway.without_login(self.peer)
+        if refusal := self._gateway.opened(self):
+            self._answer(refusal)
+        else:
+            self.write(f"220 {self._config.hostname} ESMTP ready")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._gateway.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+        super().data_received(data)
+
+    @property
+    def busy(self) -> bool:
+        """A message is being received or stored."""
+        return self._envelope is not None or self.at_rest
+
+    def give_notice(self, reply: str) -> None:
+        """Say why, and close; a message that is being stored is answered first."""
+        if not self.at_rest:
+            self.write(reply)
+            self.close()
+
+    def line(self, line: bytes) -> None:
+        if self._exchange is not None:
+            self._auth_answer(self._exchange, line)
+            return
+        verb, _, argument = line.partition(b" ")
+        command = self._commands.get(verb.upper(), self._unknown)
+        command(argument.decode("utf-8", "surrogateescape").strip(" "))
+
+    def _unknown(self, _: str) -> None:
+        self._answer("500 5.5.1 Command unknown")
+
+    def _quit(self, _: str) -> None:
+        self.write("221 2.0.0 Bye")
+        self.close()
+
+    def _answer(self, reply: str) -> None:
+        """Answer; 421 closes, and so does one mistake too many."""
+        self._faults += reply.startswith("5")
+        if self._faults > MOST_FAULTS:
+            reply = "421 4.7.0 Too many errors"
+        self.write(reply)
+        if reply.startswith("421"):
+            self.close()
+
+    def _after(self, work: Coroutine[Any, Any, T], then: Callable[[T], None]) -> None:
+        self.wait_for(asyncio.get_running_loop().create_task(work), then)
+
+    # Greeting and encryption
+
+    def _helo(self, name: str) -> None:
+        self._forget()
+        self._greeted = bool(name)
+        self.write(f"250 {self._config.hostname}" if name else "501 5.5.4 Syntax: HELO name")
+
+    def _ehlo(self, name: str) -> None:
+        if not name:
+            self._answer("501 5.5.4 Syntax: EHLO name")
+            return
+        self._forget()
+        self._greeted = True
+        lines = [self._config.hostname, *self._keywords()]
+        self.write("\r\n".join([*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]))
+
+    def _keywords(self) -> Iterable[str]:
+        yield f"SIZE {self._config.max_size}"
+        yield from EXTENSIONS
+        if self._may_encrypt:
+            yield "STARTTLS"
+        if self._encrypted:
+            yield f"AUTH {' '.join(MECHANISMS)}"
+
+    @property
+    def _may_encrypt(self) -> bool:
+        return self._gateway.tls is not None and not self._encrypted
+
+    def _starttls(self, argument: str) -> None:
+        if not self._may_encrypt or argument:
+            self._answer("503 5.5.1 Not now")
+        elif self.more_waits:  # CVE-2011-0411: it would be taken as if it had come encrypted
+            self._answer("421 5.5.0 Input behind STARTTLS")
+        else:
+            self._stopped = True
+            self._task = asyncio.get_running_loop().create_task(self._encrypt())
+
+    async def _encrypt(self) -> None:
+        self.transport.write(b"220 2.0.0 Go ahead\r\n")
+        context = self._gateway.tls
+        if context is not None and await self.start_tls(context):
+            self._encrypted, self._greeted = True, False
+            self.guest = self._gateway.without_login(self.peer)
+            self._forget()
+
+    # Login
+
+    def _auth(self, argument: str) -> None:
+        if not self._encrypted:
+            self._answer("538 5.7.11 Encryption is needed first")
+        elif not self._greeted or self._login[0] or self._envelope is not None:
+            self._answer("503 5.5.1 Not now")
+        elif self._gateway.failed_logins.too_many(self.peer):
+            self._answer("421 4.7.0 Too many failed logins, come back later")
+        else:
+            self._start_exchange(*argument.partition(" ")[::2])
+
+    def _start_exchange(self, mechanism: str, initial: str) -> None:
+        start = MECHANISMS.get(mechanism.upper())
+        if start is None:
+            self._answer("504 5.5.4 Mechanism unknown")
+            return
+        exchange = self._exchange = start()
+        challenge = next(exchange)
+        if initial:
+            self._auth_answer(exchange, initial.encode("utf-8", "surrogateescape"))
+        else:
+            self.write(f"334 {encode(challenge)}")
+
+    def _auth_answer(self, exchange: Exchange, line: bytes) -> None:
+        answer = decode(line)
+        if answer is None:
+            self._exchange = None
+            self._answer("501 5.5.2 Cancelled, or not base64")
+            return
+        try:
+            self.write(f"334 {encode(exchange.send(answer))}")
+        except StopIteration as end:
+            self._exchange = None
+            self._login = end.value or ("", "")
+            self._after(self._gateway.log_in(*self._login), self._logged_in)
+
+    def _logged_in(self, said: Guest | str) -> None:
+        if isinstance(said, Guest):
+            self._welcome(said)
+            self.write("235 2.7.0 Welcome")
+            return
+        self._login = ("", "")
+        if said != NO_ENTRY:
+            self._answer(said)
+            return
+        self._failures += 1
+        count = self._gateway.failed_logins.failed(self.peer)
+        delay = self._config.login_delay * 2 ** min(count - 1, 4)
+        self.hold(delay, self._not_welcome)
+
+    def _welcome(self, guest: Guest) -> None:
+        self.guest = guest
+        self._believed_until = asyncio.get_running_loop().time() + self._config.key_seconds
+
+    def _not_welcome(self) -> None:
+        self._answer(NO_ENTRY)
+        if self._failures >= MOST_FAILURES:
+            self.close()
+
+    # The envelope
+
+    def _mail(self, argument: str) -> None:
+        try:
+            begun = self._begin(argument)
+        except Refusal as refusal:
+            self._answer(str(refusal))
+            return
+        if self._login[0] and asyncio.get_running_loop().time() >= self._believed_until:
+            # A key that was revoked lets nobody in, not even those who are in.
+            again = self._gateway.log_in(*self._login)
+            self._after(again, lambda said: self._go_on_as(said, begun))
+        else:
+            self._accept(begun)
+
+    def _begin(self, argument: str) -> Envelope:
+        if self._gateway.closing:
+            raise Refusal(SHUTTING_DOWN)
+        if not self._greeted:
+            raise Refusal("503 5.5.1 EHLO first")
+        if self._envelope is not None:
+            raise Refusal("503 5.5.1 One MAIL at a time")
+        if self.guest is None:
+            first = "Encrypt with STARTTLS and log in" if self._may_encrypt else "Log in"
+            raise Refusal(f"530 5.7.0 {first} first")
+        offered = {keyword.partition(" ")[0] for keyword in self._keywords()}
+        begun = envelope.read_mail(argument, offered, self._config.max_size)
+        begun.sender = _address(begun.sender, "sender").addr if begun.sender else ""
+        return begun
+
+    def _go_on_as(self, said: Guest | str, begun: Envelope) -> None:
+        if isinstance(said, Guest):
+            self._welcome(said)
+            self._accept(begun)
+        else:
+            self._answer("421 4.7.0 The key is no longer valid" if said == NO_ENTRY else said)
+
+    def _accept(self, begun: Envelope) -> None:
+        guest = self.guest
+        if guest is None or (begun.sender and not guest.may_send_as(begun.sender)):
+            self._answer("550 5.7.1 This key may not send as that address")
+        elif wait := self._gateway.meter.wait(guest):
+            self._answer(f"451 4.7.1 Too fast: again in {max(1, round(wait))} s")
+        else:
+            self._envelope = begun
+            self.write("250 2.1.0 Ok")
+
+    def _rcpt(self, argument: str) -> None:
+        try:
+            if self._envelope is None:
+                raise Refusal("503 5.5.1 MAIL first")
+            if len(self._recipients) >= self._config.max_recipients:
+                raise Refusal("452 4.5.3 Too many recipients")
+            text, _ = envelope.read_rcpt(argument, EXTENSIONS, self._envelope.utf8)
+            address = _address(text, "recipient")
+        except Refusal as refusal:
+            self._answer(str(refusal))
+            return
+        self._recipients.setdefault(address.key, address)
+        self.write("250 2.1.5 Ok")
+
+    def _rset(self, _: str) -> None:
+        self._forget()
+        self.write("250 2.0.0 Ok")
+
+    def _forget(self) -> None:
+        self._envelope = None
+        self._recipients = {}
+
+    # The message
+
+    def _data(self, argument: str) -> None:
+        if self._envelope is None:
+            self._answer("503 5.5.1 MAIL first")
+        elif not self._recipients:
+            self._answer("554 5.5.1 No valid recipients")
+        elif argument:
+            self._answer("501 5.5.4 Syntax: DATA")
+        elif self.more_waits:  # RFC 2920 3.1; a web page that posts to this port does so
+            self._answer("421 5.5.0 Input before 354")
+        else:
+            self.write("354 End with <CR><LF>.<CR><LF>")
+            self.expect_body(self._config.max_size)
+
+    def body(self, body: bytes | None) -> None:
+        begun, guest = self._envelope, self.guest
+        recipients = tuple(self._recipients.values())
+        self._forget()
+        if begun is None or guest is None:  # cannot be: DATA was allowed
+            self._answer("503 5.5.1 MAIL first")
+            return
+        if body is not None and (body.startswith(b".") or b"\n." in body):
+            body = body.removeprefix(b".").replace(b"\r\n.", b"\r\n")
+        if body is None or len(body) > self._config.max_size:
+            self._answer("552 5.3.4 Message too large")
+        elif has_bare_line_end(body):
+            self._answer("550 5.6.11 Bare CR or LF")
+        else:
+            handed = Handed(guest, begun.sender, recipients, begun.utf8, body)
+            self.wait_for(self._gateway.store(handed), self._stored)
+
+    def _stored(self, reply: str) -> None:
+        self._answer(reply)
+        if self._gateway.closing:
+            self.give_notice(SHUTTING_DOWN)
+
+
+def _address(text: str, whose: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        number = "5.1.7" if whose == "sender" else "5.1.3"
+        raise Refusal(f"553 {number} Bad {whose} address: {error.reason}") from None
