@@ -267,9 +267,7 @@ class GatewaySettings(_Table):
     """``[gateway]``: what ``mailer gateway`` listens on, and what it takes."""
 
     host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0`: all")
-    port: int | None = Field(
-        587, ge=0, le=65535, description="port for STARTTLS; 0: any free one. `--no-starttls`: none"
-    )
+    port: int | None = Field(587, ge=0, le=65535, description="port for STARTTLS")
     tls_port: int | None = Field(
         None, ge=0, le=65535, description="port for TLS from the first octet on: 465"
     )
@@ -286,7 +284,7 @@ class GatewaySettings(_Table):
     max_connections: int = Field(200, ge=1, le=10_000, description="connections at once; then 421")
     rate: str | list[str] = Field(
         default_factory=list,
-        description='what each client may hand over, in recipients: `"100/s"`; then 451. A key may have its own',
+        description='recipients that each client may hand over: `"100/s"`; then 451. A key may have its own',
     )
     allow_networks: list[IPv4Network | IPv6Network] = Field(
         default_factory=list,

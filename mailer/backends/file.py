@@ -96,8 +96,12 @@ class FileBackend:
         return Accepted(reply, reference=final.name)
 
     def _paths(self, message: Outgoing) -> tuple[Path, Path]:
-        """The draft also carries fence and attempt: an old claim cannot write into a newer one's."""
-        digest = hashlib.sha256(message.message_id.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+        """The draft also carries fence and attempt: an old claim cannot write into a newer one's.
+
+        A Message-ID alone is no name: recipients of a message that was handed over finished share it.
+        """
+        identity = f"{message.message_id} {message.id}".encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(identity).hexdigest()[:40]
         draft = f"{digest}.{message.id}.{message.fence}.{message.attempt}"
         if not self._maildir:
             return self._folder / f".{draft}.part", self._folder / f"{digest}.eml"

@@ -48,6 +48,8 @@ def gateway(
     def listening(ports: Sequence[int]) -> None:
         if as_json:
             say_json({"event": "listening", "host": config.host, "ports": list(ports)})
-        note(f"mailer gateway listens on {config.host}, port {' and '.join(map(str, ports))}. Ctrl-C ends it.")
+        note(
+            f"mailer gateway listens on {config.host}, port {' and '.join(map(str, ports))}. Ctrl-C ends it."
+        )
 
     run(settings, config, listening)

@@ -1,1 +1,1 @@
-"""SMTP in: for applications that can only speak SMTP. What it takes is a row of the ledger before it says 250."""
+"""SMTP in, for applications that speak nothing else: a message is a row of the ledger before it hears 250."""

@@ -45,8 +45,8 @@ def configured(settings: GatewaySettings, directory: Path) -> GatewayConfig:
         raise ConfigError("gateway: certificate and key belong together")
     if settings.certificate is None and (settings.tls_port is not None or not settings.allow_networks):
         raise ConfigError(
-            "gateway: no certificate, and nobody may log in without encryption: set certificate and key under "
-            "[gateway] in mailer.toml (PEM files)"
+            "gateway: no certificate, and nobody may log in without encryption: "
+            "set certificate and key (PEM files) under [gateway] in mailer.toml"
         )
     return GatewayConfig(
         host=settings.host,

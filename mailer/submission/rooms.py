@@ -9,7 +9,7 @@ from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
 from mailer.outbox.hints import Hints
 from mailer.outbox.kinds import Kinds
-from mailer.outbox.office import Office
+from mailer.outbox.office import Announce, Office
 from mailer.settings import Settings
 from mailer.submission.background import Background
 
@@ -30,12 +30,15 @@ class Submission:
         self._background = None if by_workers else Background(settings)
         self.ledger = open_ledger(settings.ledger_url)
         helper = self._hints or self._background
+        #: Who delivers, and how that one is told of new rows; a hint, as everywhere.
+        self.runner = Runner.WORKERS if by_workers else Runner.APPLICATION
+        self.announce: Announce = helper.announce if helper else lambda ids, stream: None
         self.office = Office(
             self.ledger,
             Kinds(settings.template_root, settings.files_root),
-            runner=Runner.WORKERS if by_workers else Runner.APPLICATION,
+            runner=self.runner,
             backend=lambda wish: wiring.backend_name(settings, wish),
-            announce=helper.announce if helper else lambda ids, stream: None,
+            announce=self.announce,
             client=client,
         )
         if self._background is not None:

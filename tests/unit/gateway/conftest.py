@@ -1,4 +1,4 @@
-"""A gateway on a thread of this process, a ledger behind it, and clients that say exactly what they are told."""
+"""A gateway on a thread of this process, a ledger behind it, and clients that say just what they are told."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def plain(user: str, password: str) -> bytes:
 
 @pytest.fixture
 def gate(tmp_path: Path, stack: ExitStack) -> Callable[..., Gate]:
-    """``gate(max_size=…)`` starts one; with ``open=True`` loopback needs no login."""
+    """``gate(max_size=…)`` starts one; with ``to_all=True`` loopback needs no login."""
 
-    def start(*, open: bool = False, **config: Any) -> Gate:
-        allowed = {"allow_networks": LOOPBACK} if open else {}
+    def start(*, to_all: bool = False, **config: Any) -> Gate:
+        allowed = {"allow_networks": LOOPBACK} if to_all else {}
         return stack.enter_context(running(tmp_path, **(allowed | config)))
 
     return start

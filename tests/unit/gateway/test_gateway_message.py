@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.address import Address
+from mailer.delivery.limits.rates import parse_all
 from mailer.gateway.admission import FailedLogins, Guest, Meter
 from mailer.gateway.message import Handed, finished
-from mailer.delivery.limits.rates import parse_all
 from mailer.sink.envelope import Refusal
 from tests.unit.gateway.conftest import MESSAGE
 
@@ -20,7 +20,9 @@ GUEST = Guest("network:127.0.0.1", ())
 
 
 def made(body: bytes, **more):
-    return finished(Handed(GUEST, "shop@acme.example", (Address.parse("ada@example.org"),), False, body, **more))
+    return finished(
+        Handed(GUEST, "shop@acme.example", (Address.parse("ada@example.org"),), False, body, **more)
+    )
 
 
 def test_a_complete_message_is_not_touched():
@@ -38,17 +40,17 @@ def test_what_is_missing_is_added_in_front():
 
 
 def test_blind_copies_and_our_own_headers_are_taken_out():
-    body = (
-        b"From: shop@acme.example\r\nDate: x\r\nBcc: a@example.org,\r\n b@example.org\r\nMessage-ID: <1@x>\r\n"
-        b"X-Mailer: Legacy 1.0\r\nX-Mailer-Stream: Bulk\r\nX-Mailer-Tag: invoice, 2024\r\nx-mailer-tag: late\r\n"
-        b"X-Mailer-Idempotency-Key: order-7\r\n\r\nBcc: stays\r\n"
+    kept = (b"From: shop@acme.example\r\nDate: x\r\n", b"Message-ID: <1@x>\r\nX-Mailer: Legacy 1.0\r\n")
+    body = b"\r\nBcc: stays\r\n"
+    blind = b"Bcc: a@example.org,\r\n b@example.org\r\n"
+    ours = (
+        b"X-Mailer-Stream: Bulk\r\nX-Mailer-Tag: invoice, 2024\r\nx-mailer-tag: late\r\n"
+        b"X-Mailer-Idempotency-Key: order-7\r\n"
     )
 
-    message = made(body)
+    message = made(kept[0] + blind + kept[1] + ours + body)
 
-    assert message.data == (
-        b"From: shop@acme.example\r\nDate: x\r\nMessage-ID: <1@x>\r\nX-Mailer: Legacy 1.0\r\n\r\nBcc: stays\r\n"
-    )
+    assert message.data == kept[0] + kept[1] + body
     assert (message.stream, message.tags, message.key) == ("bulk", ("invoice", "2024", "late"), "order-7")
 
 
@@ -70,12 +72,18 @@ def test_blind_copies_and_our_own_headers_are_taken_out():
     ],
 )
 def test_what_cannot_be_read_in_one_way_is_refused(body):
-    with pytest.raises(Refusal, match="^550 5"):
+    with pytest.raises(Refusal, match=r"^550 5"):
         made(body)
 
 
 @pytest.mark.parametrize(
-    "text", ["shop@acme.example", "Shop <shop@acme.example>", '"Shop, The" <shop@acme.example>', "shop@acme.example (Shop)"]
+    "text",
+    [
+        "shop@acme.example",
+        "Shop <shop@acme.example>",
+        '"Shop, The" <shop@acme.example>',
+        "shop@acme.example (Shop)",
+    ],
 )
 def test_usual_ways_of_writing_a_sender_are_read(text):
     assert made(f"From: {text}\r\n\r\n".encode()).domain == "acme.example"
@@ -87,16 +95,12 @@ def test_a_line_of_998_octets_is_fine():
 
 @given(st.binary(max_size=300))
 def test_any_octets_are_a_message_or_a_refusal(octets):
-    try:
-        message = made(b"From: shop@acme.example\r\n" + octets)
-    except Refusal as refusal:
-        assert str(refusal).startswith("550 ")
-    else:
-        assert b"From: shop@acme.example\r\n" in message.data
+    with suppress(Refusal):
+        assert b"From: shop@acme.example\r\n" in made(b"From: shop@acme.example\r\n" + octets).data
 
 
 def test_the_same_key_is_the_same_message_when_the_application_builds_it_anew(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
     first = MESSAGE.replace(b"Subject", b"X-Mailer-Idempotency-Key: order-7\r\nSubject")
     again = first.replace(b"<1@", b"<2@").replace(b"2024", b"2025")
     with door.client() as client:

@@ -13,7 +13,12 @@ from mailer.gateway.session import NO_ENTRY
 from tests.servers import wait_until
 from tests.unit.gateway.conftest import MESSAGE, plain
 
-ENVELOPE = (b"EHLO me\r\n", b"MAIL FROM:<shop@acme.example>\r\n", b"RCPT TO:<ada@example.org>\r\n", b"DATA\r\n")
+ENVELOPE = (
+    b"EHLO me\r\n",
+    b"MAIL FROM:<shop@acme.example>\r\n",
+    b"RCPT TO:<ada@example.org>\r\n",
+    b"DATA\r\n",
+)
 
 
 def test_a_message_is_stored_byte_by_byte_for_each_recipient(gate):
@@ -30,12 +35,15 @@ def test_a_message_is_stored_byte_by_byte_for_each_recipient(gate):
 
 
 def test_dots_eight_bits_and_addresses_beyond_ascii_come_through(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
     body = "From: shop@acme.example\r\nSubject: Grüße\r\n\r\n.\r\n..\r\n.Grüße\r\n".encode()
     with door.client() as client:
         client.ehlo()
         client.sendmail(
-            "shop@acme.example", ["jürgen@example.org"], body, ["SMTPUTF8", "BODY=8BITMIME", f"SIZE={len(body)}"]
+            "shop@acme.example",
+            ["jürgen@example.org"],
+            body,
+            ["SMTPUTF8", "BODY=8BITMIME", f"SIZE={len(body)}"],
         )
 
     (row,) = door.rows()
@@ -46,7 +54,7 @@ def test_dots_eight_bits_and_addresses_beyond_ascii_come_through(gate):
 
 
 def test_pipelined_commands_are_answered_in_order(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw, raw.makefile("rb") as replies:
         raw.sendall(b"".join(ENVELOPE))
         lines = []
@@ -84,7 +92,7 @@ def test_a_login_in_clear_is_not_even_looked_at(gate):
 
 
 def test_what_is_pipelined_behind_starttls_is_not_taken(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
 
     replies = door.talk(b"EHLO me\r\n", b"STARTTLS\r\nMAIL FROM:<shop@acme.example>\r\n")
 
@@ -171,7 +179,7 @@ def test_failed_logins_are_slowed_down_and_limited_per_address(gate):
         ("shop@acme.example", "From:\r\n\tboss@other.example"),
         ("", "From: boss@other.example"),
         ("shop@acme.example", "Subject: no sender at all"),
-        ("shop@acme.example", "From: \"shop@acme.example\" <boss@other.example> <shop@acme.example>"),
+        ("shop@acme.example", 'From: "shop@acme.example" <boss@other.example> <shop@acme.example>'),
         ("shop@acme.example", "no header\r\nFrom: shop@acme.example"),
     ],
 )
@@ -185,14 +193,17 @@ def test_a_key_sends_only_as_whom_it_may(gate, envelope, header):
 
 
 def test_a_device_sends_without_login_from_its_network_only(gate):
-    inside, outside = gate(open=True), gate(allow_networks=())
+    inside, outside = gate(to_all=True), gate(allow_networks=())
 
-    assert [reply[:3] for reply in inside.talk(*ENVELOPE, MESSAGE + b".\r\n")][1:] == ["250"] * 3 + ["354", "250"]
+    assert [reply[:3] for reply in inside.talk(*ENVELOPE, MESSAGE + b".\r\n")][1:] == ["250"] * 3 + [
+        "354",
+        "250",
+    ]
     assert outside.talk(*ENVELOPE[:2])[-1].startswith("530")
 
 
 def test_a_message_that_is_too_large_is_refused_when_it_is_announced_and_when_it_comes(gate):
-    door = gate(open=True, max_size=1000)
+    door = gate(to_all=True, max_size=1000)
 
     announced = door.talk(b"EHLO me\r\n", b"MAIL FROM:<a@acme.example> SIZE=1001\r\n")
     sent = door.talk(*ENVELOPE, MESSAGE + b"x" * 70 + b"\r\n" * 500 + b".\r\n", b"NOOP\r\n")
@@ -205,7 +216,7 @@ def test_a_message_that_is_too_large_is_refused_when_it_is_announced_and_when_it
 def test_limits_of_recipients_connections_and_rate(gate):
     from mailer.delivery.limits.rates import parse_all
 
-    door = gate(open=True, max_recipients=2, max_connections=2, rates=parse_all("2/h"))
+    door = gate(to_all=True, max_recipients=2, max_connections=2, rates=parse_all("2/h"))
     with door.client() as client:
         client.ehlo()
         client.mail("shop@acme.example")
@@ -223,7 +234,7 @@ def test_limits_of_recipients_connections_and_rate(gate):
     "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\n\n.\r\n", b"\r.\r\n", b"\x00\r\n.\n"]
 )
 def test_nothing_is_smuggled_behind_a_false_end(gate, end):
-    door = gate(open=True)
+    door = gate(to_all=True)
     smuggled = b"MAIL FROM:<boss@acme.example>\r\nRCPT TO:<victim@example.org>\r\nDATA\r\n" + MESSAGE
 
     replies = door.talk(*ENVELOPE, MESSAGE + b"x" + end + smuggled + b".\r\n", b"NOOP\r\n")
@@ -233,7 +244,7 @@ def test_nothing_is_smuggled_behind_a_false_end(gate, end):
 
 
 def test_a_session_that_is_cut_before_the_final_dot_stores_nothing(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
     for tail in (b"", b".", b".\r", b"\r\n."):
         with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw:
             with raw.makefile("rb") as replies:
@@ -250,19 +261,22 @@ def test_a_session_that_is_cut_before_the_final_dot_stores_nothing(gate):
 
 
 def test_who_speaks_something_else_is_cut_off(gate):
-    door = gate(open=True)
+    door = gate(to_all=True)
 
     replies = door.talk(*[b"GET / HTTP/1.1\r\n"] * 31)
 
     assert replies[-2:] == ["500 5.5.1 Command unknown", "421 4.7.0 Too many errors"]
-    assert door.talk(b"EHLO me\r\nMAIL FROM:<a@acme.example>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nFrom: x\r\n") != []
+    assert (
+        door.talk(b"EHLO me\r\nMAIL FROM:<a@acme.example>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nFrom: x\r\n")
+        != []
+    )
     assert door.rows() == []
 
 
 def test_a_ledger_that_fails_is_said_so_and_costs_no_session(gate, monkeypatch):
     from mailer.errors import LedgerError
 
-    door = gate(open=True)
+    door = gate(to_all=True)
     with door.client() as client:
         client.sendmail("shop@acme.example", ["ada@example.org"], MESSAGE)
         with monkeypatch.context() as broken:
@@ -286,7 +300,7 @@ def test_old_tls_is_refused(gate):
     door = gate(port=None, tls_port=0)
     context = door.trusting()
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, OSError)):
         smtplib.SMTP_SSL("localhost", door.port, timeout=20, context=context)
