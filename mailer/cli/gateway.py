@@ -41,7 +41,7 @@ def gateway(
     settings = Settings.load(ledger=ledger)
     given: dict[str, Any] = {"host": host, "port": port, "tls_port": tls_port}
     wanted = settings.gateway.model_copy(update={key: one for key, one in given.items() if one is not None})
-    config = configured(wanted, settings.directory)
+    config, certificate = configured(wanted, settings.directory)
     set_up(settings.log_format, settings.log_level)
     note(f"ledger: {shown(settings.ledger_url)}")
 
@@ -52,4 +52,4 @@ def gateway(
             f"mailer gateway listens on {config.host}, port {' and '.join(map(str, ports))}. Ctrl-C ends it."
         )
 
-    run(settings, config, listening)
+    run(settings, config, certificate, listening)

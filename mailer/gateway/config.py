@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mailer.delivery.limits.rates import Rate, parse_all
 from mailer.errors import ConfigError
+from mailer.gateway.certificate import Certificate
 from mailer.settings import GatewaySettings, as_rates
 
 Network = IPv4Network | IPv6Network
@@ -22,8 +23,6 @@ class GatewayConfig:
     port: int | None = 587  # STARTTLS
     tls_port: int | None = None  # TLS from the first octet on
     hostname: str = "localhost"
-    certificate: Path | None = None
-    key: Path | None = None
     max_size: int = 25_000_000
     max_recipients: int = 100
     max_connections: int = 200
@@ -37,8 +36,8 @@ class GatewayConfig:
     login_seconds: float = 60.0  # until somebody has said who it is
 
 
-def configured(settings: GatewaySettings, directory: Path) -> GatewayConfig:
-    """Raises ConfigError for what cannot work."""
+def configured(settings: GatewaySettings, directory: Path) -> tuple[GatewayConfig, Certificate | None]:
+    """Relative paths are relative to ``directory``. Raises ConfigError for what cannot work."""
     if settings.port is None and settings.tls_port is None:
         raise ConfigError("gateway: there is nothing to listen on: set port (587), tls_port (465) or both")
     if (settings.certificate is None) != (settings.key is None):
@@ -48,20 +47,17 @@ def configured(settings: GatewaySettings, directory: Path) -> GatewayConfig:
             "gateway: no certificate, and nobody may log in without encryption: "
             "set certificate and key (PEM files) under [gateway] in mailer.toml"
         )
-    return GatewayConfig(
+    config = GatewayConfig(
         host=settings.host,
         port=settings.port,
         tls_port=settings.tls_port,
         hostname=settings.hostname or socket.getfqdn(),
-        certificate=_file(settings.certificate, directory),
-        key=_file(settings.key, directory),
         max_size=settings.max_size,
         max_recipients=settings.max_recipients,
         max_connections=settings.max_connections,
         rates=parse_all(as_rates(settings.rate)),
         allow_networks=tuple(settings.allow_networks),
     )
-
-
-def _file(path: Path | None, directory: Path) -> Path | None:
-    return None if path is None else directory / path
+    if settings.certificate is None or settings.key is None:
+        return config, None
+    return config, Certificate(directory / settings.certificate, directory / settings.key)

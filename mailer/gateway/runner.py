@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from mailer import wiring
+from mailer.gateway.certificate import Certificate
 from mailer.gateway.config import GatewayConfig
 from mailer.gateway.server import Gateway
 from mailer.outbox.intake import Intake
@@ -19,7 +20,12 @@ from mailer.submission.rooms import Submission
 CLOSE_SECONDS = 30.0
 
 
-def run(settings: Settings, config: GatewayConfig, listening: Callable[[Sequence[int]], None]) -> None:
+def run(
+    settings: Settings,
+    config: GatewayConfig,
+    certificate: Certificate | None,
+    listening: Callable[[Sequence[int]], None],
+) -> None:
     """Serve until SIGINT or SIGTERM; ``listening`` is told the ports. Raises ConfigError, LedgerError."""
     backend = wiring.backend_name(settings, settings.gateway.backend)
     submission = Submission(settings)
@@ -27,7 +33,7 @@ def run(settings: Settings, config: GatewayConfig, listening: Callable[[Sequence
         intake = Intake(
             submission.ledger, runner=submission.runner, backend=backend, announce=submission.announce
         )
-        uvloop.run(_serve(Gateway(config, submission.ledger, intake), listening))
+        uvloop.run(_serve(Gateway(config, certificate, submission.ledger, intake), listening))
     finally:
         submission.close(CLOSE_SECONDS)
 

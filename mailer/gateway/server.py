@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from mailer.errors import ConfigError, IdempotencyConflict, LedgerError
 from mailer.gateway.admission import FailedLogins, Guest, Meter, logged_in, without_login
+from mailer.gateway.certificate import Certificate
 from mailer.gateway.commits import NOT_NOW, Commits
 from mailer.gateway.config import GatewayConfig
 from mailer.gateway.message import Handed, finished
-from mailer.gateway.session import NO_ENTRY, SHUTTING_DOWN, Session
+from mailer.gateway.session import Session
+from mailer.gateway.transaction import NO_ENTRY, SHUTTING_DOWN
 from mailer.ledger.ledger import Ledger
 from mailer.outbox.contract import Receipt
 from mailer.outbox.intake import Finished, Intake
@@ -30,14 +30,15 @@ LOOK_SECONDS = 5.0
 class Gateway:
     """An SMTP submission server over a ledger. Belongs to the event loop that starts it."""
 
-    def __init__(self, config: GatewayConfig, ledger: Ledger, intake: Intake) -> None:
-        """Raises ConfigError for a certificate that cannot be used."""
+    def __init__(
+        self, config: GatewayConfig, certificate: Certificate | None, ledger: Ledger, intake: Intake
+    ) -> None:
         self.config = config
         self.meter = Meter()
         self.failed_logins = FailedLogins(config.max_failures, config.failure_window)
-        self.tls = _context(config)
+        self.tls = None if certificate is None else certificate.context
         self.ports: list[int] = []
-        self._stamp = _stamp(config)
+        self._certificate = certificate
         self._ledger = ledger
         self._intake = intake
         self._commits = Commits(self._stored)
@@ -148,19 +149,8 @@ class Gateway:
                 stranger = session.guest is None and now - session.since > self.config.login_seconds
                 if stranger or now - session.heard_at > self.config.idle_seconds:
                     session.give_notice("421 4.4.2 That takes too long")
-            self._renew()
-
-    def _renew(self) -> None:
-        stamp = _stamp(self.config)
-        if self.tls is None or stamp == self._stamp:
-            return
-        try:
-            self.tls.load_cert_chain(*_files(self.config))
-        except OSError as error:  # half of it is written; the old one is still in use
-            log.warning("the renewed certificate cannot be used: %s", error)
-        else:
-            self._stamp = stamp
-            log.info("the renewed certificate is in use")
+            if self._certificate is not None:
+                self._certificate.renew()
 
 
 def _read(handed: Handed) -> Finished | str:
@@ -179,29 +169,3 @@ def _reply(message: Finished, answer: list[Receipt] | Exception) -> str:
         return "554 5.6.0 X-Mailer-Idempotency-Key was used for another message"
     log.error("a message could not be stored: %s", answer)
     return NOT_NOW
-
-
-def _files(config: GatewayConfig) -> tuple[Path, Path]:
-    if config.certificate is None or config.key is None:
-        raise ConfigError("gateway: certificate and key belong together")
-    return config.certificate, config.key
-
-
-def _context(config: GatewayConfig) -> ssl.SSLContext | None:
-    if config.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(*_files(config))
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"gateway.certificate {config.certificate}: cannot be used: {error}") from error
-    return context
-
-
-def _stamp(config: GatewayConfig) -> tuple[int, ...]:
-    """Changes when the certificate is renewed."""
-    files = [file for file in (config.certificate, config.key) if file is not None]
-    with suppress(OSError):
-        return tuple(file.stat().st_mtime_ns for file in files)
-    return ()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from mailer.gateway.certificate import Certificate
 from mailer.gateway.config import GatewayConfig
 from mailer.gateway.server import Gateway
 from mailer.ledger import open_ledger
@@ -126,8 +127,8 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 @contextmanager
 def running(folder: Path, **config: Any) -> Iterator[Gate]:
     made = self_signed(folder)
-    usual = {"host": "127.0.0.1", "port": 0, "certificate": made.cert, "key": made.key}
-    wanted = GatewayConfig(**{**usual, "login_delay": 0.01, "hostname": "gate", **config})
+    usual = {"host": "127.0.0.1", "port": 0, "login_delay": 0.01, "hostname": "gate"}
+    wanted = GatewayConfig(**(usual | config))
     ledger = open_ledger(f"sqlite:///{folder}/mailer.db")
     announced: list[tuple[tuple[int, ...], str]] = []
     intake = Intake(
@@ -136,7 +137,7 @@ def running(folder: Path, **config: Any) -> Iterator[Gate]:
         backend="main",
         announce=lambda ids, stream: announced.append((tuple(ids), stream)),
     )
-    gateway = Gateway(wanted, ledger, intake)
+    gateway = Gateway(wanted, Certificate(made.cert, made.key), ledger, intake)
     ready, loops = threading.Event(), []
 
     async def serve() -> None:

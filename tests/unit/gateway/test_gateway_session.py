@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from mailer.gateway.session import NO_ENTRY
+from mailer.gateway.transaction import NO_ENTRY
 from tests.servers import wait_until
 from tests.unit.gateway.conftest import MESSAGE, plain
 
