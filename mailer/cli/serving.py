@@ -46,28 +46,35 @@ def serve(
 def _run(listener: socket.socket, processes: int) -> None:
     try:
         import uvicorn
+        from uvicorn.supervisors import Multiprocess
     except ImportError:
         raise ConfigError("this needs 'uvicorn': pip install 'mailer-worker[web]'") from None
     os.environ["MAILER_API_PROCESSES"] = str(processes)
-    listener.set_inheritable(True)
-    uvicorn.run(
+    config = uvicorn.Config(
         "mailer.web.server:application",
         factory=True,
-        fd=listener.fileno(),
         workers=processes,
         access_log=False,  # its lines would hold addresses: /v1/messages?to=…
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
+    server = uvicorn.Server(config)
+    if processes > 1:
+        Multiprocess(config, target=server.run, sockets=[listener]).run()
+    else:
+        server.run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; try another --port") from None
+    # Else an answer in two writes waits 40 ms for the other side's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _shown(host: str) -> str:

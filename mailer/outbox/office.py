@@ -70,15 +70,18 @@ class Office:
         messages: Sequence[Message],
         *,
         scope: str,
-        fingerprint: str,
+        fingerprint: str | None,
         may_send_as: Callable[[str], bool],
     ) -> list[Receipt | InputError]:
         """Those that are right are stored, all or none of them; an error stands in place of each other.
 
-        ``scope`` keeps idempotency keys apart, ``fingerprint`` is what all these keys stand for. Raises
+        ``scope`` keeps idempotency keys apart, ``fingerprint`` is what all these keys stand for, in
+        place of each message's own. Raises
         IdempotencyConflict, ConfigError, LedgerError."""
         looked = [self._looked_at(message, may_send_as) for message in messages]
-        ready = [replace(one, fingerprint=fingerprint) for one in looked if isinstance(one, Checked)]
+        ready = [one for one in looked if isinstance(one, Checked)]
+        if fingerprint is not None:
+            ready = [replace(one, fingerprint=fingerprint) for one in ready]
         receipts = iter(self._stored(ready, scope) if ready else ())
         return [next(receipts) if isinstance(one, Checked) else one for one in looked]
 

@@ -140,7 +140,7 @@ def _put(desk: Desk, key: Key, messages: Sequence[Message], sent: bytes) -> list
     return desk.office.put_each(
         messages,
         scope=key.id,
-        fingerprint=requests.fingerprint(sent) if messages and messages[0].idempotency_key else "",
+        fingerprint=requests.fingerprint(sent) if messages and messages[0].idempotency_key else None,
         may_send_as=key.may_send_as,
     )
 

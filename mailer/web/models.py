@@ -70,16 +70,16 @@ class MessageIn(_Wire):
 
     template: Text | None = None
     to: Addressees = Field(description="everybody here gets the same message; the first decides its state")
-    data: dict[str, Any] = Field({}, description="the template's variables")
+    data: dict[str, Any] = Field(default_factory=dict, description="the template's variables")
     subject: Text | None = None
     html: str | None = None
     text: str | None = None
     sender: Text | None = Field(None, description="From; default: the template's")
-    cc: Addressees = []
-    bcc: Addressees = []
-    reply_to: Addressees = []
-    headers: dict[str, Text] = Field({}, max_length=50)
-    attachments: list[AttachmentIn] = Field([], max_length=100)
+    cc: Addressees = Field(default_factory=list)
+    bcc: Addressees = Field(default_factory=list)
+    reply_to: Addressees = Field(default_factory=list)
+    headers: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    attachments: list[AttachmentIn] = Field(default_factory=list, max_length=100)
     language: Text | None = Field(None, description="which language of the template")
     stream: Literal["transactional", "bulk"] | None = None
     backend: Text | None = Field(None, description="a name from the server's settings")
@@ -87,8 +87,8 @@ class MessageIn(_Wire):
     expires_in: float | None = Field(None, gt=0, le=YEAR, description="seconds; not sent after that")
     on_unknown: Literal["hold", "retry"] | None = None
     sensitive: bool | None = Field(None, description="erase the data once it is accepted")
-    tags: list[Text] = Field([], max_length=50)
-    metadata: dict[str, Text] = Field({}, max_length=50)
+    tags: list[Text] = Field(default_factory=list, max_length=50)
+    metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
 
     def message(self, idempotency_key: str | None) -> Message:
         """A time that has passed means now."""
