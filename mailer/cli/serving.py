@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mailer import wiring
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Ledger
 from mailer.cli.output import note
@@ -33,6 +34,7 @@ def serve(
     Example: mailer serve --port 8080 --processes 2
     """
     settings = Settings.load(ledger=ledger)
+    wiring.backend_configs(settings)  # what is wrong is said once, not by each process
     if ledger:
         os.environ["MAILER_LEDGER_URL"] = ledger  # its processes read their settings themselves
     with open_ledger(settings) as rooms:
@@ -59,11 +61,10 @@ def _run(listener: socket.socket, processes: int) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
-    server = uvicorn.Server(config)
     if processes > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

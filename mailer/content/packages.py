@@ -49,6 +49,15 @@ def load(template_root: Path, name: str) -> Package:
     return Package(root=clean, files=dict(sorted(reader.files.items())))
 
 
+def templates(template_root: Path) -> list[str]:
+    """The names of the mails that lie there, by folder."""
+    if not template_root.is_dir():
+        return []
+    found = {file.parent for body in BODIES for file in template_root.glob(f"**/{body}")}
+    names = [folder.relative_to(template_root).as_posix() for folder in found if folder != template_root]
+    return sorted(name for name in names if not name.startswith(("_", ".")))
+
+
 def folder_of(package: Package) -> str:
     """The mail's own folder below the template root; empty for a single file that lies in the root."""
     return posixpath.dirname(package.root) if package.root in package.files else package.root

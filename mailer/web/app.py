@@ -13,7 +13,7 @@ from fastapi import FastAPI, Response
 from mailer import __version__
 from mailer.errors import LedgerError
 from mailer.settings import Settings
-from mailer.web import document, messages, problems
+from mailer.web import campaigns, document, messages, problems, templates
 from mailer.web.desk import Desk
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def build(settings: Settings, processes: int = 1) -> FastAPI:
         redoc_url=None,
     )
     problems.install(api)
-    api.include_router(messages.routes(desk))
+    for room in (messages, campaigns, templates):
+        api.include_router(room.routes(desk))
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

@@ -43,6 +43,16 @@ def json_body(model: str, examples: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def multipart_body(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """For a route that takes a recipient list."""
+    properties = {
+        "spec": {"type": "object", "description": "as a campaign file", "example": dict(spec)},
+        "recipients": {"type": "string", "format": "binary", "description": "CSV, with a header"},
+    }
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
 def install(api: FastAPI) -> None:
     """FastAPI knows what routes declare; what they read by themselves is added."""
     made = api.openapi

@@ -195,3 +195,15 @@ class PageOut(BaseModel):
 class CancelOut(BaseModel):
     id: str
     state: Literal["cancelled"]
+
+
+class TemplatesOut(BaseModel):
+    templates: list[str]
+
+
+class PreviewOut(BaseModel):
+    """Inline images are in the HTML. Show it in a sandboxed frame."""
+
+    subject: str
+    html: str | None
+    text: str | None

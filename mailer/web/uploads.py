@@ -1,0 +1,79 @@
+"""A multipart request: a recipient list, streamed to a private file, and what to make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from mailer.web.problems import Problem
+from mailer.web.requests import too_large
+
+#: Formats that are known by the end of the file's name; anything else is looked into.
+ENDINGS = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".xlsx"})
+LARGEST_SPEC = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """``recipients`` lies in a folder of its own, which goes with the request."""
+
+    spec: str
+    recipients: Path
+
+
+@asynccontextmanager
+async def received(request: Request, most: int) -> AsyncIterator[Upload]:
+    """Never more than a piece of it in memory. Raises Problem 413, 415 and 422."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Problem(415, "send multipart/form-data with the parts `spec` and `recipients`")
+    counted = Request(request.scope, _counted(request, most))
+    async with counted.form(max_files=1, max_fields=1, max_part_size=LARGEST_SPEC) as form:
+        spec, file = _parts(form)
+        with tempfile.TemporaryDirectory(prefix="mailer-upload-") as folder:
+            ending = Path(file.filename or "").suffix.lower()
+            path = Path(folder) / f"recipients{ending if ending in ENDINGS else '.csv'}"
+            await asyncio.to_thread(_written, file.file, path)
+            yield Upload(spec, path)
+
+
+def _parts(form: FormData) -> tuple[str, UploadFile]:
+    spec, file = form.get("spec"), form.get("recipients")
+    wrong = [
+        (name, complaint)
+        for name, good, complaint in (
+            ("spec", isinstance(spec, str), "must be a part with JSON"),
+            ("recipients", isinstance(file, UploadFile), "must be a part with a file"),
+        )
+        if not good
+    ]
+    if not isinstance(spec, str) or not isinstance(file, UploadFile):
+        raise Problem(422, f"not valid: {', '.join(name for name, _ in wrong)}", wrong)
+    return spec, file
+
+
+def _counted(request: Request, most: int) -> Any:
+    size = 0
+
+    async def receive() -> Any:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise too_large(most)
+        return message
+
+    return receive
+
+
+def _written(source: IO[bytes], path: Path) -> None:
+    with path.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
