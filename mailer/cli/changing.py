@@ -19,7 +19,7 @@ from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
-from mailer.wiring import backend_name
+from mailer.wiring import backend_name, knows_keys
 
 Rates = Annotated[
     list[str] | None,
@@ -64,7 +64,7 @@ def set(  # noqa: A001 - what the command is called
         if rates is not None:
             rooms.campaigns.set_rates(found.id, rates)
         if name is not None:
-            rooms.campaigns.set_backend(found.id, name)
+            rooms.campaigns.set_backend(found.id, name, knows_keys(settings, backend))
         if priority is not None:
             rooms.campaigns.set_priority(found.id, priority)
         _told(rooms, rooms.campaigns.by_id(found.id), as_json=as_json)

@@ -78,7 +78,7 @@ def _not_passed(start_at: float | None, settings: Settings) -> None:
 def awake(rooms: LedgerRooms, campaign: Campaign, settings: Settings, wish: str | None) -> Campaign:
     """A paused campaign runs again, through another backend if one is wished for."""
     if wish is not None and (name := backend_name(settings, wish)) != campaign.backend:
-        rooms.campaigns.set_backend(campaign.id, name)
+        rooms.campaigns.set_backend(campaign.id, name, knows_keys(settings, wish))
     if campaign.state is CampaignState.PAUSED:
         rooms.campaigns.resume(campaign.id)
     elif campaign.state in (CampaignState.FINISHED, CampaignState.CANCELLED):

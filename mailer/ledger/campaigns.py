@@ -81,10 +81,13 @@ class Campaigns:
 
     # What and how they send. Each change raises the revision, by which workers notice it.
 
-    def set_backend(self, campaign_id: int, backend: str) -> None:
-        """What is not sent yet goes through this backend; rows keep the name of the one that had them."""
+    def set_backend(
+        self, campaign_id: int, backend: str, knows_keys: Mapping[str, Any] | None = None
+    ) -> None:
+        """What is not sent yet goes through this backend; rows keep the name of the one that had them.
+        ``knows_keys`` is what the wiring says about it; it counts for what is claimed from now on."""
         with self._database.write(campaign_id) as tx:
-            steering.set_backend(tx, campaign_id, backend)
+            steering.set_backend(tx, campaign_id, backend, knows_keys)
 
     def set_rates(self, campaign_id: int, rates: Sequence[str]) -> None:
         """The campaign's own limits; none: only those of its backend."""

@@ -103,7 +103,8 @@ def _settle_lease(tx: Transaction, fence: int, campaign_id: int, ids: Any, found
         return
     ((state, backend, spec),) = tx.rows(_CAMPAIGN, campaign_id=campaign_id)
     cancelled = state == CampaignState.CANCELLED
-    _lost(tx, campaign_id, left, found, _Resending() if cancelled else _resending(backend, json.loads(spec)))
+    resending = _Resending() if cancelled else _resending(backend, json.loads(spec), fence)
+    _lost(tx, campaign_id, left, found, resending)
     fresh = [id_ for id_, was, attempts, _ in left if was == State.CLAIMED and not attempts]
     tried = [id_ for id_, was, attempts, _ in left if was == State.CLAIMED and attempts]
     for rows, after in ((fresh, State.PENDING), (tried, State.DEFERRED)):
@@ -120,12 +121,12 @@ class _Resending:
     backend: str | None = None
 
 
-def _resending(backend: str, spec: Mapping[str, Any]) -> _Resending:
+def _resending(backend: str, spec: Mapping[str, Any], fence: int) -> _Resending:
     """Because a person wants it, or because the provider knows the message by its key (I2)."""
     if spec.get("on_unknown") == "retry":
         return _Resending(math.inf)
     keys = spec.get("knows_keys") or {}
-    if keys.get("backend") != backend:  # another one than at the opening
+    if keys.get("backend") != backend or fence <= keys.get("after", 0):  # it may be with another backend
         return _Resending()
     return _Resending(float(keys["seconds"]), backend)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from mailer.errors import StateConflict
 from mailer.ledger import rows
@@ -15,7 +15,7 @@ from mailer.ledger.contract import Campaign, CampaignState, Event, Retried, Runn
 from mailer.ledger.database import Transaction
 from mailer.ledger.lifting import lift
 from mailer.ledger.reading import campaign_by_id
-from mailer.ledger.schema import campaign
+from mailer.ledger.schema import campaign, lease
 from mailer.message import IN_FLIGHT, State
 
 #: What somebody may do who wants another state.
@@ -79,10 +79,16 @@ def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> Retri
     return Retried(again, lifted)
 
 
-def set_backend(tx: Transaction, campaign_id: int, backend: str) -> None:
+def set_backend(
+    tx: Transaction, campaign_id: int, backend: str, knows_keys: Mapping[str, Any] | None
+) -> None:
     found = campaign_by_id(tx.connection, campaign_id)
     if found.backend != backend:
-        _change(tx, found, found.state, backend=backend, revision=found.revision + 1)
+        keys = None
+        if knows_keys is not None:  # what is in flight now may be with the backend that it had until now
+            last = select(func.max(lease.c.id)).where(lease.c.campaign_id == campaign_id)
+            keys = {**knows_keys, "after": tx.execute(last).scalar() or 0}
+        _set_spec(tx, campaign_id, {"knows_keys": keys}, backend=backend)
         follow_backend(tx, [campaign_id])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,8 +31,8 @@ Announce = Callable[[Sequence[int], str], None]
 class Office:
     """Implements ``Box`` over a ledger.
 
-    ``backend`` says under which name the ledger knows a wished backend. ``client`` keeps the idempotency
-    keys of several applications apart.
+    ``backend`` says under which name the ledger knows a wished backend, ``knows_keys`` for how long that one
+    knows idempotency keys, as the wiring does. ``client`` keeps the keys of several applications apart.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Office:
         runner: Runner,
         backend: Callable[[str | None], str],
         announce: Announce,
+        knows_keys: Callable[[str | None], Mapping[str, Any] | None] = lambda _: None,
         client: str = "",
     ) -> None:
         self._ledger = ledger
@@ -50,6 +51,7 @@ class Office:
         self._runner = runner
         self._backend = backend
         self._announce = announce
+        self._knows_keys = knows_keys
         self._client = client
         self._campaigns: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -177,7 +179,8 @@ class Office:
             slug=f"{name.replace('/', '-').lower()}-{one.sender}-{digest[:6]}",
             name=f"{name} from {one.sender}",
             digest=digest,
-            spec=_spec(one, backend, package, str(self._kinds.files_root)),
+            spec=_spec(one, backend, package, str(self._kinds.files_root))
+            | {"knows_keys": self._knows_keys(one.backend)},
             runner=self._runner,
             stream=one.stream,
             backend=backend,

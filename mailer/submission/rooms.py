@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from mailer import wiring
+from mailer.errors import ConfigError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
 from mailer.outbox.hints import Hints
@@ -39,6 +41,7 @@ class Submission:
             runner=self.runner,
             backend=lambda wish: wiring.backend_name(settings, wish),
             announce=self.announce,
+            knows_keys=lambda wish: _knows_keys(settings, wish),
             client=client,
         )
         if self._background is not None:
@@ -51,3 +54,11 @@ class Submission:
         if self._background is not None:
             self._background.close(seconds)
         self.ledger.close()
+
+
+def _knows_keys(settings: Settings, wish: str | None) -> dict[str, Any] | None:
+    """None where only the workers can use this backend: what they leave unanswered is held then."""
+    try:
+        return wiring.knows_keys(settings, wish)
+    except ConfigError:
+        return None

@@ -242,3 +242,12 @@ def test_its_campaign_is_paused_and_resumed_like_any_other(site, mailer):
 
     assert "the application that sends it" in run("resume", slug).stderr
     wait_until(lambda: mailer.status(second.id).state is State.ACCEPTED, "the second")
+
+
+def test_what_a_dead_worker_left_may_be_asked_again_where_the_provider_knows_keys(site):
+    (site.folder / "mailer.toml").write_text('[backends.main]\nurl = "brevo://key@"\n')
+    with Mailer(deliver="workers") as mailer:
+        mailer.send("receipt", to="ada@example.org", data=DATA)
+
+    ((spec,),) = sqlite3.connect(site.folder / "mailer.db").execute("SELECT spec FROM campaign")
+    assert json.loads(spec)["knows_keys"]["backend"] == "main"

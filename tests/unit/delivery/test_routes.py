@@ -489,3 +489,23 @@ async def test_a_suppression_does_not_make_it_unsent(world: World):
     await engine.deliver(world.ids(campaign, 1))
 
     assert world.states(campaign) == {State.UNKNOWN: 1}
+
+
+async def test_after_a_crash_what_went_over_another_backend_is_not_sent_over_this_one(world: World):
+    """The keys of a backend count for what was claimed after the campaign came to it."""
+    keys = {"backend": "main", "seconds": 3600.0}
+    campaign = world.campaign(2, knows_keys=keys)
+    first, second = world.ids(campaign, 2)
+    world.ledger.campaigns.set_backend(campaign.id, "other")
+    for row, then in ((first, "main"), (second, None)):
+        claimed = world.ledger.slices.claim([row], "dead", 60)
+        assert world.ledger.slices.mark([(row, claimed.fence)]) == [True]
+        if then:
+            world.ledger.campaigns.set_backend(campaign.id, then, keys)
+    world.ledger.slices.abandon("dead")
+
+    recovered = world.ledger.slices.recover()
+
+    assert (recovered.retried, recovered.unknown) == (1, 1)
+    states = {row.id: row.state for row in world.rows(campaign)}
+    assert states == {first: State.UNKNOWN, second: State.PENDING}
