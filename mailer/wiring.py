@@ -64,7 +64,7 @@ def backends_of(settings: Settings, wish: str | None) -> list[BackendConfig]:
     """What may carry the mail when this is wished for: a backend, or those of a route in its order."""
     name = backend_name(settings, wish)
     route = settings.routes.get(name)
-    configs = backend_configs(settings, *((wish,) if wish else ()))
+    configs = backend_configs(settings, chosen_backend(settings, wish))
     return [configs[one] for one in (route.backends if route else (name,))]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mailer.campaigns import preflight, recipients
+from mailer.campaigns.earlier import check_has_list
 from mailer.campaigns.prepared import Prepared, excluded
 from mailer.campaigns.recipients import Chunk, Reader, Recipient, RecipientSource
 from mailer.campaigns.report import Report
@@ -62,6 +63,7 @@ def add(
     the campaign's own snapshot. Interrupted and run again,
     rows that are in already are duplicates. Raises StateConflict, RecipientsError or TemplateError.
     """
+    check_has_list(campaign)
     if campaign.state in _CLOSED:
         raise StateConflict(f"{campaign.slug} {_CLOSED[campaign.state]}")
     if campaign.pruned_at is not None:

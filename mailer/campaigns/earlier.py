@@ -54,6 +54,15 @@ def part(text: str) -> Part:
 _FORM = 'Write it like "campaign:november-newsletter-7f3a?state=accepted".'
 
 
+def check_has_list(campaign: Campaign) -> None:
+    """Raises CampaignError for one of single messages."""
+    if campaign.spec.get("letters"):
+        raise CampaignError(
+            f"{campaign.slug} has no list: an application hands over its messages one by one",
+            hint="Its recipients, content and templates are the application's.",
+        )
+
+
 def found(ledger: Ledger, wish: Part) -> Campaign:
     """The campaign that is meant. Raises InputError, and CampaignError while its states still change."""
     campaign = ledger.campaigns.get(wish.reference)
@@ -121,6 +130,12 @@ class LeftOut:
 
 def rows(ledger: Ledger, text: str) -> Rows:
     """What ``recipients = "campaign:…"`` means. Raises CampaignError and InputError."""
+    own = _rows(ledger, text)
+    check_has_list(own.campaign)
+    return own
+
+
+def _rows(ledger: Ledger, text: str) -> Rows:
     wish = part(text)
     campaign = found(ledger, wish)
     asked = [campaign.digest, sorted(wish.states), sorted(wish.outcomes)]
@@ -130,7 +145,7 @@ def rows(ledger: Ledger, text: str) -> Rows:
 
 def left_out(ledger: Ledger, text: str) -> LeftOut:
     """What ``exclude = ["campaign:…"]`` means."""
-    return LeftOut(rows(ledger, text), text)
+    return LeftOut(_rows(ledger, text), text)
 
 
 def remaining(ledger: Ledger, campaign: Campaign) -> Rows:

@@ -104,6 +104,7 @@ def lines(
         if not states or result.state in states:
             cells, message_id = _written(campaign, result, known)
             yield cells | dict(zip(names, _outcome(result, message_id), strict=False))
+    columns(ledger.campaigns.by_id(campaign.id))  # pruned meanwhile, this is not all of it
 
 
 def columns(campaign: Campaign) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mailer.campaigns import preflight
-from mailer.campaigns.earlier import remaining
+from mailer.campaigns.earlier import check_has_list, remaining
 from mailer.campaigns.opening import identity
 from mailer.campaigns.prepared import Prepared, mail_spec, recipient_source, templates_of
 from mailer.campaigns.recipients import RecipientSource
@@ -52,6 +52,7 @@ def update(
     row fails. Raises StateConflict unless it is paused and nothing is in flight, and CampaignError or
     TemplateError.
     """
+    check_has_list(campaign)
     if campaign.state is not CampaignState.PAUSED:
         raise StateConflict(
             f"cannot update {campaign.slug}: it is {campaign.state};"

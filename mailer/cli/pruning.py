@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -45,7 +45,8 @@ def prune(
     """Remove the recipients of campaigns that are over.
 
     Addresses, cells, replies and tries go, in small steps that hold up no mail; name, times and counts stay,
-    and the same `send` is still refused. With --forget they go too. The suppression list stays.
+    and the same `send` is still refused. With --forget they go too. The suppression list stays. Of the single
+    messages of applications those go that were settled longer ago than --older-than.
 
     Example: mailer prune --older-than 90d --dry-run
     """
@@ -54,8 +55,8 @@ def prune(
     settings = Settings.load(ledger=ledger)
     before = time.time() - _age(older_than)
     with open_ledger(settings, quiet=dry_run) as rooms:
-        chosen = _chosen(rooms, before, campaign)
-        rows = sum(one.total for one in chosen)
+        chosen = _chosen(rooms, before, campaign, also_open=older_than is not None)
+        rows = sum(one.rows for one in chosen)
         if not as_json:
             _show(chosen)
         if chosen and not dry_run:
@@ -63,7 +64,7 @@ def prune(
                 raise InputError(
                     "nothing was removed", hint="Answer y, or give --yes where there is no terminal."
                 )
-            _prune(rooms, chosen, keep_counts=keep_counts, quiet=as_json)
+            _prune(rooms, chosen, before, keep_counts=keep_counts, quiet=as_json)
     if as_json:
         say_json([_told(one, removed=not dry_run) for one in chosen])
     elif chosen and not dry_run:
@@ -79,33 +80,52 @@ def _age(text: str | None) -> float:
         raise InputError(f"--older-than: {error}") from None
 
 
-def _chosen(rooms: LedgerRooms, before: float, reference: str | None) -> list[Campaign]:
-    over = rooms.pruning.over_before(before)
+class _Part(NamedTuple):
+    """What goes of a campaign: all of one that is over, or what was settled long ago of an open one."""
+
+    campaign: Campaign
+    rows: int
+    whole: bool
+
+
+def _chosen(rooms: LedgerRooms, before: float, reference: str | None, *, also_open: bool) -> list[_Part]:
+    parts = [_Part(one, one.total, whole=True) for one in rooms.pruning.over_before(before)]
+    if also_open:
+        parts += [_Part(one, rows, whole=False) for one, rows in rooms.pruning.settled_before(before)]
     if reference is None:
-        return over
+        return parts
     wanted = control.find(rooms, reference)
-    return [one for one in over if one.id == wanted.id]
+    return [one for one in parts if one.campaign.id == wanted.id]
 
 
-def _prune(rooms: LedgerRooms, chosen: list[Campaign], *, keep_counts: bool, quiet: bool) -> None:
+def _prune(rooms: LedgerRooms, chosen: list[_Part], before: float, *, keep_counts: bool, quiet: bool) -> None:
     for one in chosen:
-        with progress(one.slug, quiet=quiet) as show:
-            rooms.pruning.prune(one.id, partial(_removed, show, one.total))
-        if not keep_counts:
-            rooms.pruning.forget(one.id)
+        id_ = one.campaign.id
+        with progress(one.campaign.slug, quiet=quiet) as show:
+            told = partial(_removed, show, one.rows)
+            if one.whole:
+                rooms.pruning.prune(id_, told)
+            else:
+                rooms.pruning.prune_settled(id_, before, told)
+        if one.whole and not keep_counts:
+            rooms.pruning.forget(id_)
 
 
 def _removed(show: Show, total: int, gone: int) -> None:
     show(gone, total, "removed")
 
 
-def _show(chosen: list[Campaign]) -> None:
+def _show(chosen: list[_Part]) -> None:
     if not chosen:
         say("nothing to remove")
         return
-    rows = [(one.slug, one.state, shown(one.finished_at or 0.0), f"{one.total:,}") for one in chosen]
+    rows = [(one.campaign.slug, one.campaign.state, _ended(one.campaign), f"{one.rows:,}") for one in chosen]
     say_table(("campaign", "state", "ended", "recipients"), rows)
 
 
-def _told(one: Campaign, *, removed: bool) -> dict[str, Any]:
-    return {"id": one.slug, "recipients": one.total, "removed": removed}
+def _ended(one: Campaign) -> str:
+    return "" if one.finished_at is None else shown(one.finished_at)
+
+
+def _told(one: _Part, *, removed: bool) -> dict[str, Any]:
+    return {"id": one.campaign.slug, "recipients": one.rows, "removed": removed}

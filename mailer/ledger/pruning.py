@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 
 from mailer.errors import StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.reading import campaign_by_id, campaigns_where
-from mailer.ledger.schema import attempt, campaign, message, recipient, single, tally
+from mailer.ledger.schema import attempt, campaign, message, recipient, serial, single, tally
+from mailer.message import FINAL
 
 #: Rows removed in one transaction: whoever else writes waits for some milliseconds.
 PAGE = 2000
@@ -19,6 +20,7 @@ KEYS_SECONDS = 7 * 86_400
 
 _OVER = (CampaignState.FINISHED.value, CampaignState.CANCELLED.value)
 _FIRST = campaign.c.id * (1 << 32)
+_IS_OPEN = exists().where(serial.c.campaign_id == campaign.c.id)
 _HAS_ROWS = exists().where(recipient.c.id >= _FIRST, recipient.c.id < _FIRST + (1 << 32))
 
 
@@ -46,11 +48,29 @@ class Pruning:
             told(gone)
         return gone
 
+    def settled_before(self, moment: float) -> list[tuple[Campaign, int]]:
+        """Campaigns of single messages, which have no end, and how many of each were settled before then."""
+        with self._database.read() as connection:
+            open_ = campaigns_where(connection, campaign.c.state.not_in(_OVER), _IS_OPEN)
+            counted = [(one, connection.execute(_count(one.id, moment)).scalar_one()) for one in open_]
+        return [(one, rows) for one, rows in counted if rows]
+
+    def prune_settled(
+        self, campaign_id: int, moment: float, told: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Remove what of this campaign was settled before then, and its idempotency keys; counts stay."""
+        gone = 0
+        while page := self._remove(campaign_id, *_settled(campaign_id, moment)):
+            gone += page
+            told(gone)
+        return gone
+
     def forget(self, campaign_id: int) -> None:
         """The campaign itself, after its recipients: the same ``send`` would open it anew."""
         self.prune(campaign_id)
         with self._database.write(campaign_id) as tx:
             tx.execute(delete(tally).where(tally.c.campaign_id == campaign_id))
+            tx.execute(delete(serial).where(serial.c.campaign_id == campaign_id))
             tx.execute(delete(campaign).where(campaign.c.id == campaign_id))
 
     def forget_keys(self, prefix: str, before: float) -> int:
@@ -83,13 +103,26 @@ class Pruning:
             )
 
     def _page(self, campaign_id: int) -> int:
-        own = recipient.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1)
-        ids = select(recipient.c.id).where(own).order_by(recipient.c.id).limit(PAGE)
+        return self._remove(campaign_id, recipient.c.id.between(*_range(campaign_id)))
+
+    def _remove(self, campaign_id: int, *which: ColumnElement[bool]) -> int:
+        """The first of these rows."""
+        ids = select(recipient.c.id).outerjoin(message, message.c.id == recipient.c.id)
         with self._database.write(campaign_id) as tx:
-            found = list(tx.execute(ids).scalars())
-            if found:
-                first, last = found[0], found[-1]
-                tx.execute(delete(attempt).where(attempt.c.message_id.between(first, last)))
-                tx.execute(delete(message).where(message.c.id.between(first, last)))
-                tx.execute(delete(recipient).where(recipient.c.id.between(first, last)))
+            found = list(tx.execute(ids.where(*which).order_by(recipient.c.id).limit(PAGE)).scalars())
+            for column in (attempt.c.message_id, single.c.message_id, message.c.id, recipient.c.id):
+                tx.execute(delete(column.table).where(column.in_(found)))
         return len(found)
+
+
+def _range(campaign_id: int) -> tuple[int, int]:
+    return row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1
+
+
+def _settled(campaign_id: int, moment: float) -> tuple[ColumnElement[bool], ...]:
+    own = message.c.id.between(*_range(campaign_id))
+    return own, message.c.state.in_([state.value for state in FINAL]), message.c.settled_at < moment
+
+
+def _count(campaign_id: int, moment: float) -> Select[int]:
+    return select(func.count()).select_from(message).where(*_settled(campaign_id, moment))

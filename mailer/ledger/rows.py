@@ -82,11 +82,8 @@ def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:
     """These final rows wait again, as if never tried."""
     if not set(states) <= _AGAIN:
         raise ValueError(f"rows in these states are never tried again: {sorted(set(states) - _AGAIN)}")
-    counts = tallied(tx.connection, campaign_id)
-    these = (
-        message.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1),
-        message.c.state.in_([state.value for state in states]),
-    )
+    own = message.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1)
+    these = (own, message.c.state.in_([state.value for state in states]))
     copied = ("state", "phase", "code", "enhanced", "reply", "backend")
     tx.execute(
         insert(attempt).from_select(
@@ -99,11 +96,11 @@ def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:
         )
     )
     cleared = ("first_tried_at", "settled_at", "code", "enhanced", "phase", "reply", "reason", "backend")
-    tx.execute(
-        update(message)
-        .where(*these)
-        .values(state=State.PENDING.value, due_at=0.0, attempts=0, **dict.fromkeys(cleared, null()))
-    )
+    fresh = {"state": State.PENDING.value, "due_at": 0.0, "attempts": 0, **dict.fromkeys(cleared, null())}
+    again = 0
     for state in set(states):
-        tx.moved(campaign_id, state, State.PENDING, counts[state])
-    return sum(counts[state] for state in set(states))
+        # Not by the tally: that counts rows too that were pruned since.
+        moved = tx.execute(update(message).where(own, message.c.state == state.value).values(fresh)).rowcount
+        tx.moved(campaign_id, state, State.PENDING, moved)
+        again += moved
+    return again

@@ -6,6 +6,8 @@ import pytest
 
 from mailer.errors import StateConflict
 from mailer.ledger import pruning
+from mailer.ledger.contract import NewCampaign, Settlement
+from mailer.ledger.singles import Single
 from mailer.message import State
 from tests.ledgers import LEDGERS
 
@@ -79,3 +81,45 @@ def test_forgotten_it_was_never_there(book):
 
     assert book.ledger.campaigns.list() == []
     assert book.campaign(1).id > campaign.id
+
+
+def test_of_single_messages_the_old_ones_go_and_those_that_wait_stay(book):
+    singles = book.ledger.singles
+    open_ = singles.campaign(NewCampaign("shop", "Shop", "shop", {}, stream="transactional"))
+
+    def put(name):
+        (added,) = singles.add([Single(name, open_.id, "ada@b.example", "b.example", "{}", key=name)])
+        return added.id
+
+    ids = [put(name) for name in ("old", "unanswered", "waits")]
+    claimed = book.ledger.slices.claim(ids[:2], "ada", 60)
+    marks = [(id_, claimed.fence) for id_ in ids[:2]]
+    assert book.ledger.slices.mark(marks) == [True, True]
+    states = (State.ACCEPTED, State.UNKNOWN)
+    book.ledger.slices.settle([Settlement(*one, state) for one, state in zip(marks, states, strict=True)])
+    book.clock.sleep(100)
+    young = put("young")
+    claimed = book.ledger.slices.claim([young], "ada", 60)
+    book.ledger.slices.settle([Settlement(young, claimed.fence, State.ACCEPTED)])
+    moment = book.clock.now - 50
+
+    assert [(one.id, rows) for one, rows in book.ledger.pruning.settled_before(moment)] == [(open_.id, 2)]
+    assert book.ledger.pruning.prune_settled(open_.id, moment) == 2
+
+    assert [row.id for row in book.ledger.results.rows(open_.id)] == [ids[2], young]
+    assert [singles.find(name) for name in ("old", "waits")] == [None, ids[2]]
+    assert book.ledger.pruning.settled_before(moment) == []
+    assert book.ledger.campaigns.retry(open_.id, [State.UNKNOWN]).rows == 0
+    counts = book.ledger.campaigns.counts(open_.id).states
+    assert (counts[State.ACCEPTED], counts[State.UNKNOWN], counts[State.PENDING]) == (2, 1, 1)
+
+
+def test_idempotency_keys_go_with_their_campaign(book):
+    singles = book.ledger.singles
+    open_ = singles.campaign(NewCampaign("shop", "Shop", "shop", {}))
+    singles.add([Single("one", open_.id, "ada@b.example", "b.example", "{}", key="ada@b.example")])
+    book.ledger.campaigns.cancel(open_.id)
+
+    book.ledger.pruning.prune(open_.id)
+
+    assert singles.find("one") is None

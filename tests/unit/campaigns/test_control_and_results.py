@@ -13,7 +13,7 @@ from mailer.campaigns import control
 from mailer.campaigns.adding import add
 from mailer.campaigns.opening import open_campaign
 from mailer.campaigns.preflight import check
-from mailer.campaigns.results import COLUMNS, export
+from mailer.campaigns.results import COLUMNS, export, lines
 from mailer.content.composer import compile_mail
 from mailer.content.snapshot import unpack
 from mailer.delivery.compositions import composition
@@ -360,3 +360,16 @@ def test_nothing_is_added_to_a_cancelled_campaign(desk, ledger):
 
     with pytest.raises(StateConflict, match="was cancelled: nothing can be added to it"):
         add(ledger, campaign, desk.folder / "list.csv")
+
+
+def test_results_that_are_pruned_while_they_are_written_do_not_look_complete(desk, ledger, monkeypatch):
+    monkeypatch.setattr("mailer.ledger.results.PAGE", 2)
+    desk.people(5)
+    campaign = opened(desk, ledger)
+    ledger.campaigns.cancel(campaign.id)
+    written = lines(ledger, campaign)
+    next(written)
+    ledger.pruning.prune(campaign.id)
+
+    with pytest.raises(InputError, match="were removed by `mailer prune`"):
+        list(written)

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from mailer.campaigns.adding import add
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
 from mailer.campaigns.spec import load
+from mailer.campaigns.updating import update
 from mailer.errors import CampaignError, InputError, RecipientsError
-from mailer.ledger.contract import CampaignState
+from mailer.ledger.contract import CampaignState, NewCampaign
 from tests.unit.campaigns.test_control_and_results import ACCEPTED, REJECTED, opened, settle
 
 
@@ -112,3 +114,15 @@ def test_states_that_still_change_are_no_list(desk, ledger, ledger_url, first):
 def test_what_cannot_be_understood_is_refused(desk, ledger, ledger_url, first, wish, complaint):
     with pytest.raises(InputError, match=complaint):
         sent_to(desk, ledger, ledger_url, recipients=wish)
+
+
+def test_what_applications_hand_over_is_no_list(ledger, desk, ledger_url):
+    shop = ledger.singles.campaign(NewCampaign("shop", "Shop", "d", {"letters": True}))
+    new = desk.say("new.csv", "email\nada@example.org\n")
+
+    with pytest.raises(CampaignError, match="shop has no list"):
+        add(ledger, shop, new)
+    with pytest.raises(CampaignError, match="shop has no list"):
+        update(ledger, shop, template_root=desk.folder / "templates")
+    with pytest.raises(CampaignError, match="shop has no list"):
+        sent_to(desk, ledger, ledger_url, recipients="campaign:shop")
