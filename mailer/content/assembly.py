@@ -47,9 +47,9 @@ class Head:
     return_path: str | None = None  # default: the sender's address
 
 
-def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed:
-    """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
-    lines = (
+def head_lines(head: Head, identity: Identity) -> tuple[bytes, ...]:
+    """Raises ContentError: a header that cannot be written."""
+    return (
         headers.date(identity.date),
         head.sender_line or headers.addresses("From", [head.sender]),
         headers.addresses("To", head.to),
@@ -60,7 +60,11 @@ def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed
         b"MIME-Version: 1.0\r\n",
         *head.more,
     )
-    data = b"".join((*lines, *body))
+
+
+def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed:
+    """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
+    data = b"".join((*head_lines(head, identity), *body))
     if len(data) > MESSAGE_LIMIT:
         raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
     everybody = [*head.to, *head.cc, *head.bcc]

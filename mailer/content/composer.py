@@ -10,11 +10,12 @@ from typing import Any
 
 from mailer.address import UNSAFE, Address
 from mailer.content import headers, mime, plaintext
-from mailer.content.assembly import NOTHING, Head, Own, assembled
+from mailer.content.assembly import NOTHING, Head, Own, assembled, head_lines
 from mailer.content.attachments import contents, has_markup, record, verified, with_shared
 from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
+from mailer.content.dryrun import DryRun
 from mailer.content.envelope import Line, Wrapper, mailbox, mailboxes
 from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
@@ -32,6 +33,7 @@ class Variant:
     sender: Line
     sender_line: bytes | None  # when the sender is the same for all rows
     sender_address: Address | None
+    dry: DryRun | None = None  # of its bodies, where that proves as much as composing
 
 
 def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = None) -> MailComposer:
@@ -103,14 +105,29 @@ class MailComposer:
         except ContentError as error:
             raise _with_culprit(error, cells) from None
 
+    def examined(self, cells: Mapping[str, Any], to: str, identity: Identity, own: Own, size: int) -> str:
+        """The author of what ``compose`` would make, for half its price or less: see ``dryrun``. Raises as
+        it does. ``size`` is what the letter takes as JSON, in characters."""
+        context = self._rows.context(cells, identity)
+        variant = self._chosen(context)
+        if variant.dry is not None and not self._row_files and variant.dry.passes(context, size):
+            head = self._head(variant, context, mailbox("To", to), own)
+            head_lines(head, identity)
+            return head.sender.addr
+        return self.compose(cells, to, identity, (), own).author
+
     def _composed(
         self, context: Context, to: Address, identity: Identity, files: Sequence[RowFile], own: Own
     ) -> Composed:
         variant = self._chosen(context)
+        head = self._head(variant, context, to, own)
+        return assembled(head, self._body(variant, context, identity, files, own), identity)
+
+    def _head(self, variant: Variant, context: Context, to: Address, own: Own) -> Head:
         wrapper = self._wrapper
         if self._name:
             to = Address(to.local, to.domain, str(context.get(self._name, "")).strip())
-        head = Head(
+        return Head(
             sender=own.sender or variant.sender_address or mailbox("From", variant.sender.text(context)),
             sender_line=None if own.sender else variant.sender_line,
             to=own.to or (to,),
@@ -121,7 +138,6 @@ class MailComposer:
             more=(wrapper.list_lines(context), wrapper.custom_lines(context), own.lines),
             return_path=self._return_path,
         )
-        return assembled(head, self._body(variant, context, identity, files, own), identity)
 
     def _body(
         self, variant: Variant, context: Context, identity: Identity, files: Sequence[RowFile], own: Own
@@ -183,6 +199,7 @@ class MailComposer:
             sender=from_line,
             sender_line=headers.addresses("From", [address]) if address else None,
             sender_address=address,
+            dry=DryRun.of(body),
         )
 
     def _names(self) -> frozenset[str]:

@@ -86,6 +86,12 @@ class Dialect(Protocol):
         """As ``insert_new`` and faster, for thousands of rows with an ``id`` as their first column, when
         nobody else inserts rows of these ids."""
 
+    def append(
+        self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> bool:
+        """Insert rows that should all be new. False: some key is taken, and this transaction must not be
+        committed."""
+
     def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """``sql`` does it for one row."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -241,16 +241,16 @@ def _insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[s
     """Their row ids by public name."""
     numbered = _numbered(tx, fresh, _NUMBERS if state is State.PENDING else _NUMBERS_ANYWAY)
     names = [(id_, one.public, one.scope, one.key, one.fingerprint) for id_, one in numbered]
-    if tx.dialect.insert_new(tx.cursor, single.name, _SINGLE, names) < len(names):
+    if not tx.dialect.append(tx.cursor, single.name, _SINGLE, names):
         raise _Raced
     messages = [(id_, campaign_of(id_), one.lane, one.due_at, state.value) for id_, one in numbered]
     recipients = [
         (id_, id_ & 0xFFFFFFFF, one.address, one.cells, address_hash(one.address)) for id_, one in numbered
     ]
-    tx.dialect.insert_new(tx.cursor, message.name, _MESSAGE, messages)
-    tx.dialect.insert_new(tx.cursor, recipient.name, _RECIPIENT, recipients)
-    for _, one in numbered:
-        tx.moved(one.campaign_id, None, state)
+    tx.dialect.append(tx.cursor, message.name, _MESSAGE, messages)
+    tx.dialect.append(tx.cursor, recipient.name, _RECIPIENT, recipients)
+    for campaign_id, rows in Counter(one.campaign_id for _, one in numbered).items():
+        tx.moved(campaign_id, None, state, rows)
     return {one.public: id_ for id_, one in numbered}
 
 

@@ -168,6 +168,11 @@ class SQLite:
 
     load = insert_new
 
+    def append(
+        self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> bool:
+        return self.insert_new(cursor, table, columns, rows) == len(rows)
+
     def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         cursor.executemany(sql, rows)
 

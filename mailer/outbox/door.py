@@ -37,7 +37,7 @@ _variable = lru_cache(maxsize=10_000)(identifier)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A message that can be sent: ``letter`` is what it is made of, ``composed`` what that makes now."""
+    """A message that can be sent: ``letter`` is what it is made of."""
 
     id: str
     kind: Kind
@@ -45,14 +45,20 @@ class Checked:
     sender: str  # its domain
     letter: Mapping[str, Any]
     cells: str
-    composed: Composed
+    author: str  # its address, without a name
     stream: str
     on_unknown: str
     sensitive: bool
     backend: str | None
     due_at: float
     key: str | None
-    fingerprint: str
+    fingerprint: str  # empty without a key
+
+    @property
+    def composed(self) -> Composed:
+        """What would be sent now."""
+        with self.kind.lock:
+            return self.kind.composer.compose(self.letter, self.to.addr, identity_of_letter(self.letter))
 
 
 def checked(message: Message, kinds: Kinds) -> Checked:
@@ -64,11 +70,9 @@ def checked(message: Message, kinds: Kinds) -> Checked:
     sender = _sender(message, kind)
     due_at = 0.0 if message.send_at is None else _moment(message.send_at)
     letter = _content(message, kind, kinds) | _people(message, to) | _marks(message)
-    fingerprint = _fingerprint(message, letter)
+    fingerprint = "" if message.idempotency_key is None else _fingerprint(message, letter)
     letter |= _identity(message, sender, due_at or time.time())
-    cells = json.dumps(letter, ensure_ascii=False)
-    if len(cells) > LARGEST:
-        raise ContentError(f"the message is larger than {LARGEST} characters")
+    cells = _stored(letter)
     on_unknown = message.on_unknown or kind.about.on_unknown or "hold"
     return Checked(
         id=letter["id"],
@@ -77,7 +81,7 @@ def checked(message: Message, kinds: Kinds) -> Checked:
         sender=sending_domain(sender),
         letter=letter,
         cells=cells,
-        composed=_composed(kind, letter, to[0]),
+        author=_author(kind, letter, to[0], len(cells)),
         stream=_one_of("stream", message.stream or kind.mail.stream, STREAMS),
         on_unknown=_one_of("on_unknown", on_unknown, ("hold", "retry")),
         sensitive=kind.about.sensitive if message.sensitive is None else message.sensitive,
@@ -88,8 +92,19 @@ def checked(message: Message, kinds: Kinds) -> Checked:
     )
 
 
-def _composed(kind: Kind, letter: Mapping[str, Any], to: Address) -> Composed:
-    """What would be sent now. A row that cannot be rendered is never stored."""
+def _stored(letter: Mapping[str, Any]) -> str:
+    cells = _as_json(letter)
+    if len(cells) > LARGEST:
+        raise ContentError(f"the message is larger than {LARGEST} characters")
+    try:
+        cells.encode()
+    except UnicodeEncodeError:
+        raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
+    return cells
+
+
+def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> str:
+    """Who would be its author now. A row that cannot be rendered is never stored."""
     data = letter.get("data", {})
     given = {_variable(name) for name in data} | {"email", "language"}
     try:
@@ -97,7 +112,7 @@ def _composed(kind: Kind, letter: Mapping[str, Any], to: Address) -> Composed:
         if missing:
             raise _missing(kind, missing)
         with kind.lock:
-            return kind.composer.compose(letter, to.addr, identity_of_letter(letter))
+            return kind.composer.examined(letter, to.addr, identity_of_letter(letter), size)
     except MissingData as error:
         missing = sorted(kind.composer.used() - given)
         whole = any(repr(name) in error.message for name in missing)  # or a part of one that is there
@@ -151,10 +166,14 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ContentError("must be a mapping of names to values", column="data")
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(data), default=_plain, allow_nan=False))
+        plain: dict[str, Any] = json.loads(_as_strict_json(dict(data)))
     except (TypeError, ValueError) as error:
         raise ContentError(f"cannot be stored: {error}", column="data") from None
     return plain
+
+
+# Made once: ``json.dumps`` with options makes an encoder for each call.
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _plain(value: Any) -> Any:
@@ -165,6 +184,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     raise TypeError(f"a {type(value).__name__} is no text, number, date, list or mapping")
+
+
+_as_strict_json = json.JSONEncoder(default=_plain, allow_nan=False).encode
 
 
 def _attached(message: Message, kinds: Kinds) -> dict[str, Any]:

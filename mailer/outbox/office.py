@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from mailer.content.identity import sending_domain
@@ -49,11 +50,11 @@ class Office:
         self._ledger = ledger
         self._kinds = kinds
         self._runner = runner
-        self._backend = backend
+        self._backend = cache(backend)  # looked up once: half of what else is done per message
         self._announce = announce
         self._knows_keys = knows_keys
         self._client = client
-        self._campaigns: dict[str, int] = {}
+        self._campaigns: dict[tuple[Any, ...], int] = {}
         self._lock = threading.Lock()
 
     def put_through(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
@@ -92,7 +93,7 @@ class Office:
             one = checked(message, self._kinds)
         except InputError as error:
             return error
-        if not may_send_as(one.composed.author):
+        if not may_send_as(one.author):
             return SenderRefused("this key may not send from this address", column="sender")
         return one
 
@@ -158,11 +159,11 @@ class Office:
         backend = self._backend(one.backend)
         how = (one.sender, one.stream, backend, one.on_unknown, one.sensitive)
         parts = (one.kind.name, one.kind.digest, *how)
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         with self._lock:
-            if digest not in self._campaigns:
-                self._campaigns[digest] = self._opened(one, backend, digest)
-            return self._campaigns[digest]
+            if parts not in self._campaigns:
+                digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+                self._campaigns[parts] = self._opened(one, backend, digest)
+            return self._campaigns[parts]
 
     def _opened(self, one: Checked, backend: str, digest: str) -> int:
         kind = one.kind

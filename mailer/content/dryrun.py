@@ -1,0 +1,161 @@
+"""Whether bodies can be rendered, without rendering them.
+
+What can fail in a template are its expressions, and they depend on nothing but the row. A copy of the
+template without its text, which evaluates each of them once, fails exactly when the template does; it takes
+a fraction of the time, and nothing has to be encoded. What else can fail is length: it is estimated from
+above, and where the estimate is too large, or the template does anything that is not listed here, the
+message is composed as always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from jinja2 import Template, nodes
+
+from mailer.content.bodies import Body, Piece
+from mailer.content.rows import Context
+from mailer.content.sandbox import rendered
+
+#: Characters. One takes twelve octets at most when it is encoded: far below what a message may have.
+LARGEST = 1_000_000
+#: Characters of what a filter for numbers and dates makes.
+_NUMBER = 400
+#: Characters that a filter makes of one: three in capitals, five escaped.
+_GROWTH = 15
+
+#: Their results are bounded by their arguments, and they make nothing that another result depends on later.
+_FILTERS = frozenset(
+    ("money", "number", "percent", "default", "d", "e", "escape", "upper", "lower", "capitalize", "trim")
+)
+#: The same, as long as their arguments are written in the template, and short.
+_FORMATS = frozenset(("date", "datetime", "time"))
+_SHORT = 30
+_EXPRESSIONS = (
+    *(nodes.Const, nodes.Name, nodes.Getattr, nodes.Tuple, nodes.List, nodes.Keyword),
+    *(nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or, nodes.CondExpr, nodes.Test),
+)
+
+
+class _Unclear(Exception):
+    """It holds something whose cost or length is not known from its form."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Of the bodies of one language variant."""
+
+    templates: Sequence[Template]
+    loops: frozenset[str]  # what they go over
+    text: int  # characters of the sources
+    inside: int  # expressions in loops
+    outside: int
+
+    @classmethod
+    def of(cls, body: Body) -> DryRun | None:
+        """None: only composing tells."""
+        if body.text_from_html:
+            return None
+        reduction = _Reduction()
+        try:
+            made = [reduction.reduced(piece) for piece in (body.html, body.text) if piece]
+        except _Unclear:
+            return None
+        counts = reduction.inside, reduction.outside
+        return cls(made, frozenset(reduction.loops), reduction.text, *counts)
+
+    def passes(self, context: Context, size: int) -> bool:
+        """True: these bodies can be composed of this row, which takes ``size`` characters as JSON."""
+        try:
+            longest = max((len(context[name]) for name in self.loops), default=0)
+            times = 1 + longest
+            shown = (self.outside + self.inside * times) * (_NUMBER + _GROWTH * size)
+            if self.text * times + shown > LARGEST:
+                return False
+            for template in self.templates:
+                rendered(template, context)
+        except Exception:  # noqa: BLE001 - a template can raise anything; composing says it in good words
+            return False
+        return True
+
+
+class _Reduction:
+    """Leaves out of templates what cannot fail, and what was evaluated in the same place before."""
+
+    def __init__(self) -> None:
+        self.loops: set[str] = set()
+        self.text = self.inside = self.outside = 0
+        self._proven: set[tuple[str, str]] = set()
+
+    def reduced(self, piece: Piece) -> Template:
+        """Raises _Unclear."""
+        environment = piece.template.environment
+        sources = getattr(environment.loader, "sources", {})
+        source: str = sources[piece.template.name]
+        self.text += len(source)
+        tree = environment.parse(source, piece.template.name)
+        tree.body = self._block(tree.body, "", certain=True)
+        tree.set_environment(environment)
+        return environment.from_string(tree)
+
+    def _block(self, body: Sequence[nodes.Node], place: str, *, certain: bool) -> list[nodes.Node]:
+        return list(chain.from_iterable(self._statement(node, place, certain) for node in body))
+
+    def _statement(self, node: nodes.Node, place: str, certain: bool) -> list[nodes.Node]:
+        if isinstance(node, nodes.Output):
+            kept = [one for one in node.nodes if self._needed(one, place, certain)]
+            return [nodes.Output(kept, lineno=node.lineno)] if kept else []
+        if isinstance(node, nodes.If):
+            return [self._choice(node, place)]
+        if isinstance(node, nodes.For) and not place:
+            return [self._loop(node, certain)]
+        raise _Unclear
+
+    def _needed(self, node: nodes.Expr, place: str, certain: bool) -> bool:
+        """An expression, unless it was evaluated before, whatever the row is."""
+        if isinstance(node, nodes.TemplateData):
+            return False
+        _look(node)
+        if place:
+            self.inside += 1
+        else:
+            self.outside += 1
+        what = (place, repr(node))
+        if what in self._proven:
+            return False
+        if certain:
+            self._proven.add(what)
+        return True
+
+    def _choice(self, node: nodes.If, place: str) -> nodes.If:
+        _look(node.test)
+        node.body = self._block(node.body, place, certain=False)
+        node.elif_ = [self._choice(other, place) for other in node.elif_]
+        node.else_ = self._block(node.else_, place, certain=False)
+        return node
+
+    def _loop(self, node: nodes.For, certain: bool) -> nodes.For:
+        if not (isinstance(node.iter, nodes.Name) and isinstance(node.target, nodes.Name)):
+            raise _Unclear
+        if node.recursive or node.test is not None:
+            raise _Unclear
+        self.loops.add(node.iter.name)
+        place = f"{node.target.name} in {node.iter.name}"
+        node.body = self._block(node.body, place, certain=certain)
+        node.else_ = self._block(node.else_, place, certain=False)
+        return node
+
+
+def _look(node: nodes.Node) -> None:
+    """Raises _Unclear for an expression with anything that is not listed."""
+    if isinstance(node, nodes.Filter):
+        short = all(isinstance(one, nodes.Const) and len(str(one.value)) <= _SHORT for one in node.args)
+        known = node.name in _FILTERS or (node.name in _FORMATS and short and not node.kwargs)
+        if not known or node.dyn_args or node.dyn_kwargs:
+            raise _Unclear
+    elif not isinstance(node, _EXPRESSIONS):
+        raise _Unclear
+    for child in node.iter_child_nodes():
+        _look(child)
