@@ -1,7 +1,7 @@
 """``python -m bench [throughput|workers|scale|steps|roundtrip|all]``: measure, print tables and a plot.
 
 ``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3) and
-``BENCH_SCALE`` (10000,100000,1000000) size the run.
+``BENCH_SCALE`` (10000,100000,1000000) size the run; ``TMPDIR`` says on which disk.
 """
 
 from __future__ import annotations
