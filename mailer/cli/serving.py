@@ -57,6 +57,7 @@ def _run(listener: socket.socket, processes: int) -> None:
         factory=True,
         workers=processes,
         access_log=False,  # its lines would hold addresses: /v1/messages?to=…
+        log_config=None,  # ours, without addresses
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,

@@ -19,6 +19,7 @@ _FILE_LIMIT = 10_000_000
 _SOURCE_LIMIT = 1_000_000
 _TOTAL_LIMIT = 25_000_000
 _COUNT_LIMIT = 500
+_NAME_LIMIT = 255  # what file systems take
 
 
 def load(template_root: Path, name: str) -> Package:
@@ -73,6 +74,8 @@ def _inside(path: str, shown: str) -> str:
     clean = posixpath.normpath(path)
     if not path or clean.startswith(("/", "..")) or clean == "." or "\\" in path or "\0" in path:
         raise TemplateError(f"{shown!r} does not lie below the template folder")
+    if any(len(part.encode(errors="replace")) > _NAME_LIMIT for part in clean.split("/")):
+        raise TemplateError(f"a file name here has no more than {_NAME_LIMIT} bytes")
     return clean
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -85,17 +85,22 @@ def routes(desk: Desk) -> APIRouter:
         headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{id}.csv"'}
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 
-    @api.post("/{id}/{change}", summary="Pause, resume or cancel a campaign", responses=PROBLEMS)
-    async def change_campaign(
-        request: Request,
-        id: str,  # noqa: A002 - its name in the path
-        change: Literal["pause", "resume", "cancel"],
-    ) -> Response:
+    for change in _CHANGES:
+        _add_change(api, desk, change)
+    return api
+
+
+def _add_change(api: APIRouter, desk: Desk, change: str) -> None:
+    @api.post(
+        f"/{{id}}/{change}",
+        name=f"{change}_campaign",
+        summary=f"{change.capitalize()} a campaign",
+        responses=PROBLEMS,
+    )
+    async def change_campaign(request: Request, id: str) -> Response:  # noqa: A002 - its name in the path
         """When the answer comes, nothing new starts; `in_flight` messages finish."""
         await desk.gate.admit(request, "admin")
         return problems.answer(200, await desk.threads.run(_changed, desk, id, change))
-
-    return api
 
 
 # On a thread.

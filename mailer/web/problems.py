@@ -103,7 +103,7 @@ def of(error: MailerError) -> Problem:
     """What a room below raised."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     if status == 503:
-        log.error("a request failed: %s", type(error).__name__)
+        log.error("a request failed: %s: %s", type(error).__name__, error)
         detail = "the message service cannot do this at the moment; nothing was changed"
         return Problem(status, detail, retry_after=AGAIN_SECONDS)
     if not isinstance(error, InputError):
@@ -166,7 +166,7 @@ async def _refused(_: Request, error: Any) -> Response:
 
 
 async def _http(_: Request, error: Any) -> Response:
-    problem = Problem(error.status_code, TITLES.get(error.status_code, str(error.detail)).lower())
+    problem = Problem(error.status_code, str(error.detail))
     problem.headers.update(error.headers or {})
     return respond(problem)
 

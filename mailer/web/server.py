@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 
 from fastapi import FastAPI
 
+from mailer.logs import set_up
 from mailer.settings import Settings
 from mailer.web.app import build
 
@@ -19,9 +19,9 @@ YOUNG = 50_000
 
 def application() -> FastAPI:
     """For any ASGI server: ``uvicorn --factory mailer.web.server:application``. Reads the settings itself."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold providers' URLs
-    api = build(Settings.load(), int(os.environ.get(PROCESSES, "1")))
+    settings = Settings.load()
+    set_up(settings.log_format, settings.log_level)
+    api = build(settings, int(os.environ.get(PROCESSES, "1")))
     # What was imported stays; the collector need not look at it with every thousand messages.
     gc.collect()
     gc.freeze()

@@ -90,6 +90,7 @@ def test_an_attachment_and_literal_content_arrive_as_they_are(server):
         ({"data": 7}, ["data"]),
         ({"template": "none-such"}, ["template"]),
         ({"template": "../../etc"}, ["template"]),
+        ({"template": "a" * 1000}, ["template"]),
         ({"templat": "receipt"}, ["templat"]),
         ({"headers": {"X-A": "1\r\nBcc: evil@example.org"}}, ["X-A"]),
         ({"headers": {"Bcc": "evil@example.org"}}, ["Bcc"]),

@@ -120,7 +120,7 @@ def test_what_is_no_campaign_at_all(server):
     for path in ("none", "none/results", "%00", "NOVEMBER"):
         assert server.get(f"/v1/campaigns/{path}").status_code == 404
     assert server.post("/v1/campaigns/none/pause").status_code == 404
-    assert server.post("/v1/campaigns/none/explode").status_code == 422
+    assert server.post("/v1/campaigns/none/explode").status_code == 404
 
 
 def test_templates_are_listed_and_shown_with_their_sample_data(server):
