@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mailer.backends.contract import Backend
 from mailer.delivery.breaker import Breaker, Circuit
 from mailer.delivery.jobs import Item
+from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.verdicts import Via
 
 #: A closed backend has answered everything; its workers only have to write that down.
@@ -57,6 +58,7 @@ class Carrier:
         self._carry = carry
         self._probing = False
         self._queue: deque[Item] = deque()
+        self._urgent = 0  # how many at its head are transactional
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
         self._closing = False
@@ -78,8 +80,14 @@ class Carrier:
         return half_open and (self._probing or bool(self._queue))
 
     def put(self, items: Sequence[Item]) -> None:
-        """Queue rows; never waits. The pump bounds how many there are."""
-        self._queue.extend(items)
+        """Queue rows of one slice; never waits. The pump bounds how many there are, but not those that an
+        application hands over: transactional mail goes before bulk."""
+        if items and items[0][0].composition.stream == TRANSACTIONAL:
+            for item in items:
+                self._queue.insert(self._urgent, item)
+                self._urgent += 1
+        else:
+            self._queue.extend(items)
         if not self._workers and items:
             calls = 2 * self.backend.limits.concurrency
             self._workers = [asyncio.create_task(self._work()) for _ in range(calls)]
@@ -124,7 +132,9 @@ class Carrier:
                 await self._probe()
 
     def _taken(self, most: int) -> list[Item]:
-        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        self._urgent = max(0, self._urgent - len(taken))
+        return taken
 
     async def _probe(self) -> None:
         self._probing = True

@@ -18,8 +18,9 @@ class Hint:
 class Dispatcher(Protocol):
     """Brings hints to engines: in this process, in child processes, or over Celery."""
 
-    def free(self) -> int:
-        """How many more recipients may be hinted now without queueing seconds of work."""
+    def free(self, stream: str = "bulk") -> int:
+        """How many more recipients may be hinted now without queueing seconds of work. What is outstanding
+        of bulk mail takes nothing from transactional mail where the two have queues of their own."""
         ...
 
     def outstanding(self) -> frozenset[int]:

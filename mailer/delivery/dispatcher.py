@@ -48,7 +48,7 @@ class InProcess:
         self._out: set[int] = set()
         self._closed = False
 
-    def free(self) -> int:
+    def free(self, stream: str = "bulk") -> int:
         return 0 if self._closed else max(0, self._capacity - len(self._out))
 
     def outstanding(self) -> frozenset[int]:

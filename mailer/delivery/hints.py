@@ -72,12 +72,13 @@ class CeleryDispatcher:
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
-    def free(self) -> int:
+    def free(self, stream: str = "bulk") -> int:
         """Rows for as many hints as fit; smaller hints count as much as full ones."""
         if self._closed or self._clock() < self._rest_until:
             return 0
         most = max(LEAST_HINTS, int(SECONDS_OF_WORK * self._pace.per_second))
-        return max(0, most - len(self._out)) * self._rows_per_hint
+        own = sum(out.hint.stream == stream for out in self._out.values())
+        return max(0, most - own) * self._rows_per_hint
 
     def outstanding(self) -> frozenset[int]:
         return frozenset(id_ for out in self._out.values() for id_ in out.hint.ids)

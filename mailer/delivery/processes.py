@@ -72,7 +72,7 @@ class Processes:
         for number in range(self.count):
             await self._spawn(self._config.share(number, self.count))
 
-    def free(self) -> int:
+    def free(self, stream: str = "bulk") -> int:
         if self._closing:
             return 0
         return max((self._capacity - child.rows for child in self._children), default=0)

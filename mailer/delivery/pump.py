@@ -188,19 +188,22 @@ class Pump:
     async def _hint_one(self) -> bool:
         """One hint for the campaign that has least under way. False: nothing more fits or is due."""
         outstanding = self._dispatcher.outstanding()
-        free = self._dispatcher.free()
-        if self._allowance is not None:
-            free = min(free, self._allowance.left - len(outstanding))
-        if free <= 0:
+        share = Counter(map(campaign_of, outstanding))
+        streams = {source.campaign.stream for source in self._sources.values()}
+        free = {stream: self._free(stream, outstanding) for stream in streams}
+        if free and max(free.values()) <= 0:
             self._full = True
             return False
-        share = Counter(map(campaign_of, outstanding))
         for source in sorted(self._sources.values(), key=lambda source: _turn(source, share)):
-            hint = await self._next(source, free, outstanding)
+            hint = await self._next(source, free[source.campaign.stream], outstanding)
             if hint is not None:
                 await self._dispatcher.dispatch(hint)
                 return True
         return False
+
+    def _free(self, stream: str, outstanding: frozenset[int]) -> int:
+        free = self._dispatcher.free(stream)
+        return free if self._allowance is None else min(free, self._allowance.left - len(outstanding))
 
     async def _next(self, source: Source, free: int, outstanding: frozenset[int]) -> Hint | None:
         until = self._rests(source.campaign.backend).until
@@ -208,6 +211,9 @@ class Pump:
             until = max(until, self._clock() + PAUSED_SECONDS)
         if until > self._clock():
             source.look_at = until
+            return None
+        if free <= 0:
+            self._full = True
             return None
         size = int(source.campaign.spec.get("recipients_per_task") or self._recipients_per_task)
         if free < size and outstanding and self._allowance is None:

@@ -483,3 +483,24 @@ async def test_batches_go_where_they_pay(world: World):
 
     assert sorted(sizes) == [10, 30, 30]
     assert world.states(campaign) == {State.ACCEPTED: 70}
+
+
+async def test_transactional_mail_goes_before_bulk_that_waits_for_the_same_backend(world: World):
+    gate = asyncio.Event()
+    world.backend.before_mark = lambda _: gate.wait()
+    engine = world.engine()
+    bulk, urgent = world.campaign(50), world.campaign(3, stream="transactional")
+    waits = [asyncio.create_task(engine.deliver(world.ids(bulk, 50)))]
+    queue = engine._carriers["main"]._queue
+    while len(queue) != 50 - UNDER_WAY:
+        await asyncio.sleep(0)
+    waits.append(asyncio.create_task(engine.deliver(world.ids(urgent, 3))))
+    while len(queue) != 50 - UNDER_WAY + 3:
+        await asyncio.sleep(0)
+
+    gate.set()
+    await asyncio.gather(*waits)
+
+    urgently = [n for n, message in enumerate(world.backend.sent) if message.id in world.ids(urgent, 3)]
+    assert max(urgently) < 2 * UNDER_WAY + 3
+    assert len(world.backend.sent) == 53

@@ -31,7 +31,7 @@ class Desk:
         self.capacity = capacity
         self.hints: list[Hint] = []
 
-    def free(self) -> int:
+    def free(self, stream: str = "bulk") -> int:
         return self.capacity - len(self.outstanding())
 
     def outstanding(self) -> frozenset[int]:
