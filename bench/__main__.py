@@ -1,7 +1,8 @@
-"""``python -m bench [throughput|workers|scale|steps|roundtrip|all]``: measure, print tables and a plot.
+"""``python -m bench [throughput|workers|gateway|scale|steps|roundtrip|all]``: measure, print.
 
-``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3) and
-``BENCH_SCALE`` (10000,100000,1000000) size the run; ``TMPDIR`` says on which disk.
+``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3),
+``BENCH_GATEWAY`` (10000) and ``BENCH_SCALE`` (10000,100000,1000000) size the run; ``TMPDIR`` says
+on which disk.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from bench import report, roundtrip, scale, steps, throughput, workers
+from bench import gateway, report, roundtrip, scale, steps, throughput, workers
 
 OUT = Path(__file__).resolve().parent / "out"
 
 
 def main() -> None:
-    wanted = set(sys.argv[1:]) or {"throughput", "workers", "steps", "roundtrip"}
+    wanted = set(sys.argv[1:]) or {"throughput", "workers", "gateway", "steps", "roundtrip"}
     every = "all" in wanted
     OUT.mkdir(exist_ok=True)
     print(report.machine())
@@ -32,6 +33,8 @@ def main() -> None:
     if every or "workers" in wanted:
         count = int(os.environ.get("BENCH_WORKERS", "200000"))
         print(report.throughput(workers.measure(count, int(os.environ.get("BENCH_RIVALS", "10000")))))
+    if every or "gateway" in wanted:
+        print(report.steps(gateway.measure(int(os.environ.get("BENCH_GATEWAY", "10000")))))
     if every or "steps" in wanted:
         print(report.steps(steps.measure()))
     if every or "roundtrip" in wanted:

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 from mailer.address import UNSAFE, Address, AddressError
@@ -20,6 +21,8 @@ from mailer.gateway.admission import Guest
 from mailer.outbox.intake import Finished
 from mailer.sink.envelope import Refusal
 
+#: Octets of a line, with its CR: RFC 5321 4.5.3.1.6.
+LONGEST_LINE = 999
 #: Octets of all headers together.
 LARGEST_HEAD = 256_000
 #: Characters of an idempotency key, as everywhere.
@@ -33,8 +36,6 @@ _REMOVED = frozenset({b"bcc", b"resent-bcc", _STREAM, _TAG, _KEY})
 _OWN = (b"from", b"sender", b"resent-from", b"resent-sender")
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r\n\0]++|\r\n[ \t])*+)\r\n")
-#: RFC 5321 4.5.3.1.6: 998 octets and CRLF; the CR is one that is no LF.
-_LONG_LINE = re.compile(rb"[^\n]{1000}")
 _COMMENTED = re.compile(r"([^\s<>()\"]+) *\([^()<>@\"\\]*\)")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,900}>")
 
@@ -66,7 +67,7 @@ class _Head:
 
 def finished(handed: Handed) -> Finished:
     """Raises Refusal: the reply that says what is wrong."""
-    if _LONG_LINE.search(handed.body):
+    if max(map(len, handed.body.split(b"\n"))) > LONGEST_LINE:
         raise Refusal("550 5.6.0 A line is longer than 998 octets: encode it as quoted-printable or base64")
     head, rest = _split(handed.body)
     sender = _from(head, handed.guest)
@@ -122,13 +123,17 @@ def _from(head: _Head, guest: Guest) -> Address:
 
 
 def _address(name: bytes, text: str | None) -> Address:
-    """``a@b``, ``Name <a@b>`` or the old ``a@b (Name)``."""
-    text = text or ""
-    commented = _COMMENTED.fullmatch(text)
     try:
-        return Address.parse(commented[1] if commented else text)
+        return _parsed(text or "")
     except AddressError:
         raise Refusal(f"550 5.6.0 {name.decode().title()} is not one address") from None
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Address:
+    """``a@b``, ``Name <a@b>`` or the old ``a@b (Name)``. An application has few of them."""
+    commented = _COMMENTED.fullmatch(text)
+    return Address.parse(commented[1] if commented else text)
 
 
 def _added(head: _Head, sender: Address) -> tuple[list[bytes], str]:

@@ -25,6 +25,8 @@ SHUTTING_DOWN = "421 4.3.2 Shutting down"
 #: What every login hears that lets nobody in.
 NO_ENTRY = "535 5.7.8 Login refused: user is the id of a key, mk_..., and password its secret"
 
+#: What may follow MAIL FROM.
+FOR_MAIL = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "AUTH"})
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
 
@@ -110,8 +112,7 @@ class Transaction(Wire):
         if self.guest is None:
             first = "Encrypt with STARTTLS and log in" if self._may_encrypt else "Log in"
             raise Refusal(f"530 5.7.0 {first} first")
-        offered = {keyword.partition(" ")[0] for keyword in self._keywords()}
-        begun = envelope.read_mail(argument, offered, self._config.max_size)
+        begun = envelope.read_mail(argument, FOR_MAIL, self._config.max_size)
         begun.sender = _address(begun.sender, "sender").addr if begun.sender else ""
         return begun
 
