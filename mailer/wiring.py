@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from mailer.backends import connect, default_rates, known, presets, urls
+from mailer.backends import connect, default_connections, default_rates, known, presets, urls
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
 from mailer.campaigns.durations import seconds
@@ -157,7 +157,8 @@ def _by_url(wish: str, names: Collection[str]) -> BackendConfig:
         raise ConfigError(f"no backend {wish!r}: {there}; a URL such as smtp://host:587 would do too")
     config = urls.parse(scheme, wish)
     query = f"?{urlencode(config.options)}" if config.options else ""
-    return replace(config, name=f"{config.url}{query}")
+    connections = default_connections(config) or config.connections
+    return replace(config, name=f"{config.url}{query}", connections=connections)
 
 
 def _config(name: str, backend: BackendSettings) -> BackendConfig:
@@ -196,8 +197,11 @@ def _rates(name: str, backend: BackendSettings) -> tuple[str, ...]:
 
 
 def _connections(name: str, backend: BackendSettings) -> int:
-    given = "connections" in backend.model_fields_set
-    return backend.connections if given else _preset(name, backend).connections
+    """The given ones, else what the provider's API can well take, else what is known of this relay."""
+    if "connections" in backend.model_fields_set:
+        return backend.connections
+    own = urls.parse(name, backend.address(), options=_options(backend))
+    return default_connections(own) or _preset(name, backend).connections
 
 
 def _warmup(plan: WarmupSettings) -> WarmupPlan:

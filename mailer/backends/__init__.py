@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailer.backends.contract import Backend, BackendConfig
+    from mailer.backends.provider import Facts
 
 #: Providers with an HTTP API; each is a module of its name.
 PROVIDERS = (
@@ -71,15 +72,26 @@ def known(scheme: str) -> bool:
 
 def default_rates(config: BackendConfig) -> tuple[str, ...]:
     """What the provider itself allows, in messages; empty where it says nothing or is no provider."""
-    scheme = config.url.partition(":")[0].lower()
-    if scheme not in PROVIDERS:
-        return ()
-    facts = importlib.import_module(f"mailer.backends.{scheme}").FACTS
-    if facts.requests is None:
+    facts = _facts(config)
+    if facts is None or facts.requests is None:
         return ()
     number, _, unit = facts.requests.partition("/")
     batch = config.options.get("batch", "")
     return (f"{int(number) * (int(batch) if batch.isdigit() else facts.batch)}/{unit}",)
+
+
+def default_connections(config: BackendConfig) -> int | None:
+    """How many requests a provider may have under way where nobody says; None: it is no provider."""
+    facts = _facts(config)
+    return None if facts is None else facts.calls
+
+
+def _facts(config: BackendConfig) -> Facts | None:
+    scheme = config.url.partition(":")[0].lower()
+    if scheme not in PROVIDERS:
+        return None
+    facts: Facts = importlib.import_module(f"mailer.backends.{scheme}").FACTS
+    return facts
 
 
 def _implementation(config: BackendConfig) -> str:

@@ -42,6 +42,7 @@ FACTS = Facts(
     requests="1000/s",
     key_seconds=900.0,
     reset=("x-sib-ratelimit-reset", "either"),
+    calls=64,
 )
 
 

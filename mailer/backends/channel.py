@@ -2,16 +2,23 @@
 
 What is lost before the request was written is unsent; what is lost after it is Unknown, unless the
 request carries an idempotency key: then it is sent once more first, the same octets under the same key.
+
+aiohttp, because a request costs it an eighth of what httpx takes, and httpx's pool asks every connection
+about every request: docs/performance.md has the figures.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import ssl
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer
@@ -19,20 +26,21 @@ from mailer.backends.provider import Request
 from mailer.errors import BackendUnusable
 
 log = logging.getLogger(__name__)
-logging.getLogger("hpack").setLevel(logging.INFO)  # below that it logs every header, keys among them
-logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request is no news here
+logging.getLogger("httpx").setLevel(logging.WARNING)  # other rooms' requests; a line each is no news here
 
 #: Raised before the first octet of the request was written. Everything else may come after the last.
 _UNSENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
 )
+#: What no later try would mend.
+_LASTING = (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL)
 #: Octets of an answer that are read; no provider says more about its largest batch.
 _ANSWER_LIMIT = 8_000_000
+#: Requests over so many octets are written piece by piece, so that others get their turn.
+_WHOLE = 500_000
 
 
 class Lost(Exception):
@@ -44,12 +52,13 @@ class Channel:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._client: httpx.AsyncClient | None = None
+        self._proxy = _proxy(account)
+        self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def exchange(self, request: Request) -> Answer:
         """Raises BackendUnusable when nothing was written, Lost when the answer is missing."""
@@ -64,57 +73,65 @@ class Channel:
             raise Lost(error.reason) from None
 
     async def _once(self, request: Request) -> Answer:
-        client = await self._opened()
-        wanted = client.build_request(
-            request.method,
-            f"{self._account.base}{request.path}",
-            content=request.content or None,
-            headers=dict(request.headers),
-        )
+        session = await self._opened()
         try:
             async with asyncio.timeout(self._account.deadline):
-                return await self._answer(client, wanted)
+                return await self._answer(session, request)
         except _UNSENT as error:
-            lasting = "CERTIFICATE_VERIFY" in str(error) or isinstance(error, httpx.UnsupportedProtocol)
-            raise BackendUnusable(self._account.name, _fault(error, self._account.base), lasting) from None
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            reason = _fault(error, self._account.base)
+            raise BackendUnusable(self._account.name, reason, isinstance(error, _LASTING)) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.debug("%s: %s after the request was written", self._account.name, type(error).__name__)
             raise Lost(_fault(error, self._account.base)) from None
 
-    async def _answer(self, client: httpx.AsyncClient, request: httpx.Request) -> Answer:
-        response = await client.send(request, stream=True)
-        try:
+    async def _answer(self, session: aiohttp.ClientSession, request: Request) -> Answer:
+        content = request.content
+        asked = session.request(
+            request.method,
+            URL(f"{self._account.base}{request.path}", encoded=True),  # as it is signed
+            data=(io.BytesIO(content) if len(content) > _WHOLE else content) or None,
+            headers=request.headers,
+            allow_redirects=False,
+            proxy=self._proxy,
+        )
+        async with asked as response:
             body = bytearray()
-            async for piece in response.aiter_bytes():
+            async for piece in response.content.iter_any():
                 body += piece
                 if len(body) > _ANSWER_LIMIT:
+                    response.close()
                     break
-        finally:
-            await response.aclose()
-        text = self._account.without_secrets(bytes(body).decode("utf-8", "replace"))
+        text = self._account.without_secrets(body.decode("utf-8", "replace"))
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, text)
+        return Answer(response.status, headers, text)
 
-    async def _opened(self) -> httpx.AsyncClient:
+    async def _opened(self) -> aiohttp.ClientSession:
         """Made once; reading the system's certificates takes tens of milliseconds, so off the loop."""
+        if self._session is not None:
+            return self._session
         async with self._opening:
-            if self._client is None:
+            if self._session is None:
                 account = self._account
                 secure = account.base.startswith("https:")
-                context = await asyncio.to_thread(_tls, account.ca_file) if secure else False
-                self._client = httpx.AsyncClient(
-                    http2=True,
-                    verify=context,
-                    trust_env=not account.local,  # a proxy of the environment is for the world outside
-                    timeout=httpx.Timeout(account.timeout, connect=10.0, pool=None),
-                    limits=httpx.Limits(
-                        max_connections=account.connections,
-                        max_keepalive_connections=account.connections,
-                        keepalive_expiry=15.0,
+                context = await asyncio.to_thread(_tls, account.ca_file) if secure else True
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(
+                        limit=account.connections, keepalive_timeout=15.0, ssl=context
                     ),
+                    timeout=aiohttp.ClientTimeout(sock_connect=10.0, sock_read=account.timeout),
+                    cookie_jar=aiohttp.DummyCookieJar(),
                     headers={"User-Agent": USER_AGENT},
                 )
-            return self._client
+            return self._session
+
+
+def _proxy(account: Account) -> str | None:
+    """The environment's, for the world outside. Not by ``trust_env``: that sends logins of ~/.netrc, too."""
+    parts = urlsplit(account.base)
+    if account.local or proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
@@ -124,6 +141,8 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
 def _fault(error: Exception, base: str) -> str:
     """What happened, in words; never the request, which holds a key."""
     host = base.partition("://")[2].partition("/")[0]
+    if isinstance(error, aiohttp.ClientHttpProxyError):  # its text names the proxy's address, login and all
+        return f"{host}: the proxy answered {error.status} {error.message[:200]}"
     return f"{host}: {str(error)[:200] or type(error).__name__}"
 
 

@@ -34,6 +34,7 @@ FACTS = Facts(
     raw=True,
     size=25_000_000,
     recipients=1000,
+    calls=64,
 )
 _AGAIN = re.compile(r"try again after (\d+) second", re.IGNORECASE)
 

@@ -47,6 +47,7 @@ FACTS = Facts(
     features=Features(eight_bit=False),
     raw=True,
     size=25_000_000,
+    calls=64,
 )
 _TAKEN = frozenset({"sent", "queued", "scheduled"})
 

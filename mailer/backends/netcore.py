@@ -34,6 +34,7 @@ FACTS = Facts(
     },
     rules=RULES,
     features=Features(reply_to=1, inline=False, text_only=False, both_bodies=False),
+    calls=64,
 )
 V6 = replace(FACTS, features=Features(inline=False))
 AUTHS = ("api_key", "bearer", "x-api-key")

@@ -57,6 +57,7 @@ class Facts:
     size: int | None = None  # octets of one message
     recipients: int | None = None  # To, Cc and Bcc of one message together
     requests: str | None = None
+    calls: int = 10  # requests under way at once, unless ``connections`` says otherwise
     key_seconds: float = 0.0
     reset: tuple[str, str] | None = None
     all_or_nothing: bool = False  # one bad message makes it refuse the whole request

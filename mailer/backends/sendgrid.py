@@ -36,6 +36,7 @@ FACTS = Facts(
     recipients=1000,
     reset=("x-ratelimit-reset", "unix"),
     all_or_nothing=True,
+    calls=64,
 )
 
 

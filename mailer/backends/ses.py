@@ -51,6 +51,7 @@ FACTS = Facts(
     raw=True,
     size=30_000_000,  # 40 MB are allowed, after base64
     recipients=50,
+    calls=64,
 )
 _PATH = "/v2/email/outbound-emails"
 

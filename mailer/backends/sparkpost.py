@@ -46,6 +46,7 @@ FACTS = Facts(
     raw=True,
     size=20_000_000,
     key_seconds=86_400.0,
+    calls=64,
 )
 
 

@@ -109,3 +109,13 @@ def test_every_provider_is_registered_and_says_its_sources(scheme):
     backend = connect(urls.parse("main", ROLES[scheme].address("https://api.example.com")))
     assert scheme in BACKENDS
     assert all(rule.source and rule.reason.endswith(".") for rule in backend.provider.facts.rules)
+
+
+def test_a_provider_has_as_many_connections_as_it_needs_unless_somebody_says_otherwise(tmp_path):
+    main, other = "ses://k1234567:s@?region=eu-west-1", "postmark://k1234567@"
+    given = {"main": {"url": main}, "few": {"url": main, "connections": 3}, "other": {"url": other}}
+    configs = backend_configs(Settings(directory=tmp_path, backends=given), main, "smtp://127.0.0.1:25")
+    found = {name: config.connections for name, config in configs.items()}
+    assert found == {
+        "main": 64, "few": 3, "other": 10, "ses://?region=eu-west-1": 64, "smtp://127.0.0.1:25": 10,
+    }  # fmt: skip
