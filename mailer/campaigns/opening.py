@@ -87,8 +87,7 @@ def open_campaign(
     campaign = found.campaign
     if campaign is None:
         spec = stored_spec(ledger, prepared, found, backend=backend, recipients_per_task=recipients_per_task)
-        if knows_keys is not None:
-            spec["knows_keys"] = dict(knows_keys)
+        spec["knows_keys"] = knows_keys
         campaign = ledger.campaigns.create(
             NewCampaign(
                 slug=_free_slug(ledger, prepared.spec.title, found.digest),
@@ -102,6 +101,10 @@ def open_campaign(
                 start_at=start_at,
             )
         )
+    return _filled(ledger, campaign, prepared, report)
+
+
+def _filled(ledger: Ledger, campaign: Campaign, prepared: Prepared, report: Report | None) -> Campaign:
     if report is not None and report.spool is not None:
         ledger.campaigns.add_rows(campaign.id, report.spool)
         return ledger.campaigns.opened(campaign.id, report.invalid)

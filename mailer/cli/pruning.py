@@ -60,10 +60,7 @@ def prune(
         if not as_json:
             _show(chosen)
         if chosen and not dry_run:
-            if not yes and not ask(f"Remove {count(rows, 'recipient')} for good?"):
-                raise InputError(
-                    "nothing was removed", hint="Answer y, or give --yes where there is no terminal."
-                )
+            _agree(rows, yes=yes)
             _prune(rooms, chosen, before, keep_counts=keep_counts, quiet=as_json)
     if as_json:
         say_json([_told(one, removed=not dry_run) for one in chosen])
@@ -71,6 +68,11 @@ def prune(
         say(f"removed: {count(rows, 'recipient')} of {count(len(chosen), 'campaign')}")
         if settings.ledger_url.startswith("sqlite"):
             note(_VACUUM)
+
+
+def _agree(rows: int, *, yes: bool) -> None:
+    if not yes and not ask(f"Remove {count(rows, 'recipient')} for good?"):
+        raise InputError("nothing was removed", hint="Answer y, or give --yes where there is no terminal.")
 
 
 def _age(text: str | None) -> float:

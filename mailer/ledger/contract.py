@@ -231,19 +231,6 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """One window of a limit, as the limiter asks the ledger for it.
-
-    ``seconds`` up to 60 is GCRA with ``burst``; longer is a sliding counter of sent messages.
-    """
-
-    key: str
-    count: float
-    seconds: float
-    burst: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class Counts:
     """Rows by state; every state is present. Read in one transaction."""
 
