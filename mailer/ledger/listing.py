@@ -20,7 +20,7 @@ from mailer.message import WAITING, State
 CHUNK = 500
 CHUNKS = 10
 #: Greater than every public name.
-_END = "~"
+_END = "g"  # no hexadecimal digit, and behind them in any collation
 
 _WAITING = select(func.coalesce(func.sum(tally.c.n), 0)).where(
     tally.c.campaign_id.in_(select(serial.c.campaign_id)),
