@@ -120,7 +120,9 @@ class Transaction:
         # Always in the same order: two transactions that wait for each other's row would never end.
         slot = self.dialect.slot()
         changes = [(n, id_, str(state), slot) for (id_, state), n in sorted(self._moves.items()) if n]
-        if changes:
+        if len(changes) == 1:  # most often: the driver makes more of a list than of one
+            self.cursor.execute(self._prepared(_ADD_TO_TALLY).sql, changes[0])
+        elif changes:
             self.many(_ADD_TO_TALLY, changes)
 
 

@@ -6,11 +6,9 @@ Such a campaign has no opening and no end: it runs as soon as it exists, and row
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from sqlalchemy import bindparam, exists, func, literal, literal_column, select, update
 from sqlalchemy.sql.base import Executable
@@ -24,6 +22,7 @@ from mailer.ledger.reading import campaigns_where
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import blob, campaign, message, recipient, serial, single, tally
 from mailer.ledger.statements import one_of
+from mailer.ledger.together import Together
 from mailer.message import WAITING, Phase, State
 
 _LIVE = campaign.c.state.in_(
@@ -107,16 +106,15 @@ class _Raced(Exception):
     """Another process took the same key in this very moment: look again."""
 
 
+#: (scope, key) -> (public, fingerprint)
+_Keys = dict[tuple[str, str], tuple[str, str]]
+
+
 @dataclass(slots=True, eq=False)
 class _Ask:
     group: Group
     added: list[Added] = field(default_factory=list)
     error: BaseException | None = None
-    done: bool = False
-
-    @property
-    def has_keys(self) -> bool:
-        return any(one.key is not None for one in self.group.singles)
 
 
 class Singles:
@@ -124,8 +122,7 @@ class Singles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asks: deque[_Ask] = deque()
-        self._turn = threading.Lock()
+        self._together = Together(self._write)
 
     def campaign(self, new: NewCampaign) -> Campaign:
         """The open campaign of this digest, made if there is none; from now on its runner is ``new``'s."""
@@ -147,10 +144,7 @@ class Singles:
     def add_each(self, groups: Sequence[Group]) -> list[list[Added] | BaseException]:
         """Each group as ``add`` would, all in one commit; what it would have raised is in its place."""
         asks = [_Ask(group) for group in groups]
-        self._asks.extend(asks)
-        with self._turn:  # whoever comes first writes for all that wait by then
-            if not all(ask.done for ask in asks):
-                self._write([self._asks.popleft() for _ in range(len(self._asks))])
+        self._together.put(asks)
         return [ask.added if ask.error is None else ask.error for ask in asks]
 
     def find(self, public: str) -> int | None:
@@ -180,50 +174,37 @@ class Singles:
             else:
                 for ask in asks:
                     self._write([ask])
-        for ask in asks:
-            ask.done = True
 
     def _write_together(self, asks: Sequence[_Ask]) -> None:
         for _ in range(5):
             try:
                 with self._database.write() as tx:
                     tx.share(one.campaign_id for ask in asks for one in ask.group.singles)
-                    if plain := [ask for ask in asks if not ask.has_keys]:
-                        _answer_together(tx, plain)
-                    for ask in asks:
-                        if ask.has_keys:
-                            _answer(tx, ask)
+                    _answer(tx, asks)
                 return
             except _Raced:
                 continue
         raise LedgerError("the same idempotency key is being used by several processes at once: try again")
 
 
-def _answer_together(tx: Transaction, asks: Sequence[_Ask]) -> None:
-    """In a few statements for all: without keys there is little that one of them alone can do wrong."""
-    try:
-        added = iter(add(tx, [one for ask in asks for one in ask.group.singles]))
-    except StateConflict:
-        for ask in asks:
-            _answer(tx, ask)
-        return
+def _answer(tx: Transaction, asks: Sequence[_Ask]) -> None:
+    """The rows of all go in together: a statement costs more than a row."""
+    known = _known(tx, [one for ask in asks for one in ask.group.singles])
+    fresh: list[Single] = []
+    contents: dict[str, bytes] = {}
     for ask in asks:
-        ask.error, ask.added = None, list(islice(added, len(ask.group.singles)))
-    _store(tx, {name: data for ask in asks for name, data in ask.group.contents.items()})
-
-
-def _answer(tx: Transaction, ask: _Ask) -> None:
-    ask.error = None
-    try:
-        ask.added = add(tx, ask.group.singles)
-    except StateConflict as error:
-        ask.error = error
-        return
-    if any(added.created for added in ask.added):
-        _store(tx, ask.group.contents)
-
-
-def _store(tx: Transaction, contents: Mapping[str, bytes]) -> None:
+        ask.error = None
+        try:
+            ask.added, new = _sorted_out(ask.group.singles, known)
+        except IdempotencyConflict as error:
+            ask.error = error
+            continue
+        fresh += new
+        if new:
+            contents |= ask.group.contents
+    ids = _insert(tx, fresh, State.PENDING) if fresh else {}
+    for ask in asks:
+        ask.added = _with_rows(ask.added, ids)
     if contents:
         tx.dialect.insert_new(tx.cursor, blob.name, ("sha256", "data"), sorted(contents.items()))
 
@@ -231,27 +212,39 @@ def _store(tx: Transaction, contents: Mapping[str, bytes]) -> None:
 def add(tx: Transaction, singles: Sequence[Single], state: State = State.PENDING) -> list[Added]:
     """As ``Singles.add``; a cancelled campaign takes what is CANCELLED. Nothing is written before all of them
     are known to be right."""
-    known = _known(tx, singles)
-    names: list[tuple[str, bool]] = []
+    added, fresh = _sorted_out(singles, _known(tx, singles))
+    return _with_rows(added, _insert(tx, fresh, state))
+
+
+def _sorted_out(singles: Sequence[Single], known: _Keys) -> tuple[list[Added], list[Single]]:
+    """What each comes to, without its row, and those that are new; ``known`` gets their keys."""
+    added: list[Added] = []
     fresh: list[Single] = []
+    keys: _Keys = {}
     for one in singles:
-        found = None if one.key is None else known.get((one.scope, one.key))
+        name = (one.scope, one.key or "")
+        found = None if one.key is None else keys.get(name) or known.get(name)
         if found is None:
             fresh.append(one)
-            names.append((one.public, True))
+            added.append(Added(one.public, 0, True))
             if one.key is not None:
-                known[one.scope, one.key] = (one.public, one.fingerprint)
+                keys[name] = (one.public, one.fingerprint)
         elif found[1] != one.fingerprint:
             raise IdempotencyConflict(
                 f"the idempotency key {one.key!r} was used for another message: give this one its own key"
             )
         else:
-            names.append((found[0], False))
-    ids = _insert(tx, fresh, state)
-    return [Added(public, ids.get(public, 0), created) for public, created in names]
+            added.append(Added(found[0], 0, False))
+    known.update(keys)
+    return added, fresh
 
 
-def _known(tx: Transaction, singles: Sequence[Single]) -> dict[tuple[str, str], tuple[str, str]]:
+def _with_rows(added: Sequence[Added], ids: Mapping[str, int]) -> list[Added]:
+    # Whoever handed over the same under the same key in the same commit did not make it.
+    return [Added(one.public, ids.get(one.public, 0) if one.created else 0, one.created) for one in added]
+
+
+def _known(tx: Transaction, singles: Sequence[Single]) -> _Keys:
     keys: dict[str, list[str]] = defaultdict(list)
     for one in singles:
         if one.key is not None:
