@@ -6,20 +6,21 @@ its ``policy.default`` would take 4 ms for one message (measured), ``compat32`` 
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
-from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header
-from email.message import Message
 from email.utils import getaddresses
+from functools import lru_cache
 
 from mailer.address import UNSAFE
+from mailer.backends.parts import Part, read
 from mailer.message import Outgoing
 
 #: Written by whoever builds the MIME: a provider that takes fields builds its own.
 _OF_THE_MIME = ("content-", "mime-version", "date", "message-id", "received", "return-path", "bcc")
+#: One address without a name, as a row's own mostly is.
+_BARE = re.compile(r'[^\s<>(),:;"\\\[\]@]+@[^\s<>(),:;"\\\[\]@]+')
 _FIELDS = frozenset({"from", "to", "cc", "reply-to", "subject"})
 
 
@@ -87,25 +88,25 @@ def fields(message: Outgoing) -> Fields:
 
 
 def _fields(message: Outgoing) -> Fields:
-    parsed = message_from_bytes(message.data)
+    top = read(message.data)
     head = {"from": "", "to": "", "cc": "", "reply-to": "", "subject": ""}
     others: dict[str, str] = {}
-    for name, raw in parsed.raw_items():
-        lowered, value = name.lower(), _unfolded(str(raw))
+    for name, value in top.lines():
+        lowered = name.lower()
         if lowered in _FIELDS:
             head[lowered] = value
         elif not lowered.startswith(_OF_THE_MIME):
             if name in others:
                 raise Unreadable(f"two headers {name}")
             others[name] = _decoded(value)
-    senders = _mailboxes(head["from"])
+    senders = _known_mailboxes(head["from"])
     if len(senders) != 1:
         raise Unreadable("no single From address")
     to, cc, bcc = _envelope(message.recipients, _mailboxes(head["to"]), _mailboxes(head["cc"]))
-    found = Fields(
-        senders[0], to, cc, bcc, _mailboxes(head["reply-to"]), _decoded(head["subject"]), headers=others
-    )
-    for part in _leaves(parsed):
+    reply_to = list(_known_mailboxes(head["reply-to"]))
+    subject = _decoded(head["subject"])
+    found = Fields(senders[0], to, cc, bcc, reply_to, subject, headers=others)
+    for part in top.leaves():
         _take(part, found)
     return found
 
@@ -122,40 +123,16 @@ def _envelope(
     return [first], shown, hidden
 
 
-def _leaves(message: Message) -> Iterator[Message]:
-    return (part for part in message.walk() if not part.is_multipart())
-
-
-def _take(part: Message, found: Fields) -> None:
-    kind = part.get_content_type()
-    attached = part.get_content_disposition() == "attachment"
-    if kind == "text/plain" and not attached and found.text is None:
-        found.text = _text(part)
-    elif kind == "text/html" and not attached and found.html is None:
-        found.html = _text(part)
+def _take(part: Part, found: Fields) -> None:
+    says = part.says
+    if says.kind == "text/plain" and not says.attached and found.text is None:
+        found.text = part.text()
+    elif says.kind == "text/html" and not says.attached and found.html is None:
+        found.html = part.text()
     else:
-        identity = str(part.get("Content-ID") or "").strip("<> ")
-        name = _decoded(part.get_filename() or "") or f"part.{kind.rpartition('/')[2]}"
-        file = File(name, kind, _base64(part), "" if attached else identity)
+        name = _decoded(says.name) or f"part.{says.kind.rpartition('/')[2]}"
+        file = File(name, says.kind, part.base64(), "" if says.attached else says.identity)
         (found.images if file.content_id else found.attachments).append(file)
-
-
-def _text(part: Message) -> str:
-    octets = part.get_payload(decode=True)
-    text = bytes(octets).decode(part.get_content_charset() or "utf-8", "replace")
-    return text.replace("\r\n", "\n")
-
-
-def _base64(part: Message) -> str:
-    if str(part.get("Content-Transfer-Encoding", "")).lower() == "base64":
-        return "".join(str(part.get_payload()).split())  # as we encoded it, without its line ends
-    octets = part.get_payload(decode=True)
-    return b64encode(bytes(octets)).decode("ascii")
-
-
-def _unfolded(raw: str) -> str:
-    joined = raw.replace("\r", "").replace("\n", "")
-    return joined.encode("ascii", "surrogateescape").decode("utf-8") if not joined.isascii() else joined
 
 
 def _decoded(value: str) -> str:
@@ -169,7 +146,15 @@ def _decoded(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=256)
+def _known_mailboxes(value: str) -> tuple[Mailbox, ...]:
+    """From and Reply-To are the campaign's."""
+    return tuple(_mailboxes(value))
+
+
 def _mailboxes(value: str) -> list[Mailbox]:
     if not value:
         return []
+    if _BARE.fullmatch(value):
+        return [Mailbox(value)]
     return [Mailbox(addr, _decoded(name)) for name, addr in getaddresses([value]) if addr]

@@ -1,0 +1,40 @@
+"""Our reader of our own MIME, beside the standard library's."""
+
+from email import message_from_bytes
+from email.message import Message
+
+import pytest
+
+from mailer.backends.parts import read
+from mailer.backends.provider import Features
+from tests.contract.providers.letters import letter, rich
+
+MESSAGES = {
+    "everything": rich(1, Features()),
+    "text alone": letter(html=None),
+    "HTML alone": letter(text=None),
+    "an image": letter(image=True),
+    "a file": letter(html=None, file=True),
+    "base64": letter(text="日本語\n" * 50, html="<p>" + "日本" * 400),
+    "one long line": letter(text="x" * 3000, html="<b>ä</b>" * 500),
+    "empty lines at the end": letter(text="x\n\n\n", html="\n"),
+    "what looks like a boundary": letter(text="--=_abc\n--\n.\n\n--=_\n"),
+    "folded headers": letter(subject="word " * 60, more={"X-A": "ü" * 200, "X-B": "a b " * 50}),
+}
+
+
+def told(part: Message) -> tuple:
+    octets = part.get_payload(decode=True)
+    assert isinstance(octets, bytes)
+    return part.get_content_type(), part.get_filename() or "", octets
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_it_reads_what_the_standard_library_reads(message):
+    known = message_from_bytes(message.data)
+    expected = [told(part) for part in known.walk() if not part.is_multipart()]
+    found = read(message.data)
+    assert [(part.says.kind, part.says.name, part.octets()) for part in found.leaves()] == expected
+    assert [name for name, _ in found.lines()] == known.keys()
+    values = [str(value).replace("\r\n", "") for _, value in known.raw_items()]
+    assert [value for _, value in found.lines()] == values
