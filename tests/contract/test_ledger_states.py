@@ -42,6 +42,12 @@ class Row:
     fence: int = 0
     attempts: int = 0
     due_at: float = 0.0
+    doubt: bool = False  # an earlier try may have arrived
+
+    @property
+    def over(self) -> State:
+        """What becomes of it when it waits, and is not sent any more."""
+        return State.UNKNOWN if self.doubt else State.CANCELLED
 
 
 @dataclass
@@ -143,8 +149,9 @@ class Ledger(RuleBasedStateMachine):
             return
         row.attempts += spent and row.state is not State.UNKNOWN
         row.due_at = due_at
+        row.doubt = row.doubt and not spent and state in WAITING
         cancelled = state in WAITING and self.state is CampaignState.CANCELLED
-        row.state = State.CANCELLED if cancelled else state
+        row.state = row.over if cancelled else state
         if state is not State.UNKNOWN:
             self.sent[ordinal].discard(claim.fence)
 
@@ -153,7 +160,7 @@ class Ledger(RuleBasedStateMachine):
         if row.state is State.UNKNOWN:
             return spent
         if state is State.UNKNOWN:
-            return row.state is State.SENDING
+            return row.state is State.SENDING or (row.state in IN_FLIGHT and row.doubt)
         return row.state in IN_FLIGHT
 
     def heartbeat(self, data: st.DataObject) -> None:
@@ -201,10 +208,11 @@ class Ledger(RuleBasedStateMachine):
         cancelled = self.state is CampaignState.CANCELLED
         if row.state is State.CLAIMED:
             before = State.DEFERRED if row.attempts else State.PENDING
-            row.state = State.CANCELLED if cancelled else before
+            row.state = row.over if cancelled else before
             return "returned"
         row.attempts += 1
-        if self.again and not cancelled:
+        row.doubt = self.again and not cancelled
+        if row.doubt:
             row.state = State.PENDING
             return "retried"
         row.state = State.UNKNOWN
@@ -236,7 +244,7 @@ class Ledger(RuleBasedStateMachine):
         self.state = CampaignState.CANCELLED
         for row in self.rows.values():
             if row.state in WAITING:
-                row.state = State.CANCELLED
+                row.state = row.over
 
     def retry(self, data: st.DataObject) -> None:
         states = data.draw(st.sets(st.sampled_from(AGAIN), min_size=1))
@@ -249,7 +257,7 @@ class Ledger(RuleBasedStateMachine):
 
         for ordinal in chosen:
             row = self.rows[ordinal]
-            row.state, row.attempts, row.due_at = State.PENDING, 0, 0.0
+            row.state, row.attempts, row.due_at, row.doubt = State.PENDING, 0, 0.0, False
             self.sent[ordinal].clear()  # a person has decided
         if chosen and self.state is CampaignState.FINISHED:
             self.state = CampaignState.RUNNING
