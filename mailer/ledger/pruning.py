@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 
 from mailer.errors import StateConflict
+from mailer.ledger import contents
 from mailer.ledger.contract import Campaign, CampaignState, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.reading import campaign_by_id, campaigns_where
@@ -110,8 +111,10 @@ class Pruning:
         ids = select(recipient.c.id).outerjoin(message, message.c.id == recipient.c.id)
         with self._database.write(campaign_id) as tx:
             found = list(tx.execute(ids.where(*which).order_by(recipient.c.id).limit(PAGE)).scalars())
+            named = contents.named(tx, campaign_id, found)
             for column in (attempt.c.message_id, single.c.message_id, message.c.id, recipient.c.id):
                 tx.execute(delete(column.table).where(column.in_(found)))
+            contents.drop(tx, named)
         return len(found)
 
 

@@ -95,8 +95,8 @@ class Intake:
 
     def _group(self, message: Finished) -> Group:
         campaign_id = self._campaign(message.domain, message.stream)
-        # With the campaign in it: a campaign that is removed takes nothing away from another.
-        content = hashlib.sha256(b"%d\0" % campaign_id + message.data).hexdigest()
+        # A name of its own, whatever its bytes: it can be removed without looking for others that share it.
+        content = hashlib.sha256(secrets.token_bytes(16) + message.data).hexdigest()
         own = {
             "content": content,
             "from": message.sender,
@@ -106,7 +106,10 @@ class Intake:
         }
         if message.tags:
             own["tags"] = list(message.tags)
-        singles = [_single(message, to, campaign_id, own) for to in message.recipients]
+        singles = [
+            _single(message, to, campaign_id, own | {"place": [number, len(message.recipients)]})
+            for number, to in enumerate(message.recipients)
+        ]
         return Group(singles, {content: message.data})
 
     def _campaign(self, domain: str, stream: str) -> int:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
@@ -51,6 +51,7 @@ class Gate:
     ledger: Ledger
     gateway: Gateway
     certificate: Path
+    stop: Callable[[], None]
     announced: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
 
     @property
@@ -148,13 +149,17 @@ def running(folder: Path, **config: Any) -> Iterator[Gate]:
         await stop.wait()
         await gateway.stop(5.0)
 
+    def end() -> None:
+        loop, stop = loops[0]
+        with suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(stop.set)
+
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         wait_until(ready.is_set, "the gateway")
-        yield Gate(ledger, gateway, made.cert, announced)
+        yield Gate(ledger, gateway, made.cert, end, announced)
     finally:
-        loop, stop = loops[0]
-        loop.call_soon_threadsafe(stop.set)
+        end()
         thread.join()
         ledger.close()

@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from mailer.gateway.transaction import NO_ENTRY
+from mailer.sink.certificate import self_signed
 from tests.servers import wait_until
 from tests.unit.gateway.conftest import MESSAGE, plain
 
@@ -304,3 +305,40 @@ def test_old_tls_is_refused(gate):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, OSError)):
         smtplib.SMTP_SSL("localhost", door.port, timeout=20, context=context)
+
+
+def test_who_never_says_who_it_is_is_sent_away(gate, monkeypatch):
+    monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
+    door = gate(login_seconds=0.0)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw, raw.makefile("rb") as replies:
+        assert replies.readlines()[-1] == b"421 4.4.2 That takes too long\r\n"
+
+
+def test_a_message_that_is_being_received_at_the_end_is_finished(gate):
+    door = gate(to_all=True)
+    with door.client() as busy, door.client() as idle:
+        busy.ehlo()
+        busy.mail("shop@acme.example")
+        busy.rcpt("ada@example.org")
+        busy.putcmd("DATA")
+        assert busy.getreply()[0] == 354
+        door.stop()
+        assert idle.getreply() == (421, b"4.3.2 Shutting down")
+        busy.send(MESSAGE + b".\r\n")
+        assert busy.getreply()[0] == 250
+        assert busy.getreply() == (421, b"4.3.2 Shutting down")
+    assert len(door.rows()) == 1
+
+
+def test_a_renewed_certificate_is_used_for_those_who_come_then(gate, tmp_path, monkeypatch):
+    monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
+    door = gate(port=None, tls_port=0)
+
+    def shown() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", door.port))
+
+    before = shown()
+    (tmp_path / "key.pem").write_text("half of it is writ")
+    self_signed(tmp_path)
+    wait_until(lambda: shown() != before, "the new certificate")
+    assert shown() == door.certificate.read_text()
