@@ -69,6 +69,17 @@ def test_what_is_handed_over_is_sent_and_its_state_can_be_asked_for(server):
     assert [one["id"] for one in server.messages(tag="sent", state="accepted")] == [id_]
 
 
+def test_single_messages_belong_to_campaigns_that_can_be_looked_at(server):
+    id_ = server.post("/v1/messages", RECEIPT).json()["id"]
+
+    (campaign,) = [
+        one for one in server.get("/v1/campaigns").json()["campaigns"] if one["id"].startswith("receipt-")
+    ]
+    path = f"/v1/campaigns/{campaign['id']}"
+    assert server.get(path).json()["name"] == "receipt from acme.example"
+    assert id_ in server.get(f"{path}/results").text
+
+
 def test_an_attachment_and_literal_content_arrive_as_they_are(server):
     attached = {"name": "a.txt", "content": base64.b64encode(b"{{ x }} \xc3\xa9").decode()}
     answer = server.post("/v1/messages", PLAIN | {"text": "{{ not a template }}", "attachments": [attached]})
