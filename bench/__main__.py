@@ -1,8 +1,8 @@
-"""``python -m bench [throughput|workers|gateway|scale|steps|roundtrip|all]``: measure, print.
+"""``python -m bench [throughput|workers|gateway|latency|scale|steps|roundtrip|all]``: measure, print.
 
 ``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3),
-``BENCH_GATEWAY`` (10000) and ``BENCH_SCALE`` (10000,100000,1000000) size the run; ``TMPDIR`` says
-on which disk.
+``BENCH_GATEWAY`` (10000), ``BENCH_CALLS`` (200) and ``BENCH_SCALE`` (10000,100000,1000000) size the run;
+``TMPDIR`` says on which disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import gateway, report, roundtrip, scale, steps, throughput, workers
+from bench import gateway, latency, report, roundtrip, scale, steps, throughput, workers
 
 OUT = Path(__file__).resolve().parent / "out"
 
@@ -35,6 +35,8 @@ def main() -> None:
         print(report.throughput(workers.measure(count, int(os.environ.get("BENCH_RIVALS", "10000")))))
     if every or "gateway" in wanted:
         print(report.steps(gateway.measure(int(os.environ.get("BENCH_GATEWAY", "10000")))))
+    if every or "latency" in wanted:
+        print(report.steps(latency.measure(int(os.environ.get("BENCH_CALLS", "200")))))
     if every or "steps" in wanted:
         print(report.steps(steps.measure()))
     if every or "roundtrip" in wanted:
