@@ -1,4 +1,4 @@
-"""``python -m bench [throughput|workers|gateway|latency|scale|steps|roundtrip|all]``: measure, print.
+"""``python -m bench [throughput|workers|gateway|latency|scale|steps|roundtrip|providers|all]``: measure.
 
 ``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3),
 ``BENCH_GATEWAY`` (10000), ``BENCH_CALLS`` (200) and ``BENCH_SCALE`` (10000,100000,1000000) size the run;
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import gateway, latency, report, roundtrip, scale, steps, throughput, workers
+from bench import gateway, latency, providers, report, roundtrip, scale, steps, throughput, workers
 
 OUT = Path(__file__).resolve().parent / "out"
 
@@ -41,6 +41,9 @@ def main() -> None:
         print(report.steps(steps.measure()))
     if every or "roundtrip" in wanted:
         print(report.roundtrip(roundtrip.measure()))
+    if every or "providers" in wanted:
+        heads = ("provider", "path", "messages", "messages/s", "µs CPU per message", "peak MB")
+        print(report.markdown(heads, providers.table(providers.measure())))
     if every or "scale" in wanted:
         sizes = tuple(int(n) for n in os.environ.get("BENCH_SCALE", "10000,100000,1000000").split(","))
         print(report.scale(scale.steps(sizes)))

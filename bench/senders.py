@@ -52,12 +52,12 @@ def ours(processes: int, *, port: int | None = None, options: str = "") -> Calla
         status = done.last_json()
         if status["counts"]["accepted"] != count:
             raise SystemExit(f"accepted {status['counts']['accepted']} of {count}: {status}")
-        return Run(count, _steady(ledger), done.seconds, done.peak_mb)
+        return Run(count, steady(ledger), done.seconds, done.peak_mb)
 
     return send
 
 
-def _steady(ledger: Path) -> float:
+def steady(ledger: Path) -> float:
     """Seconds from the first claim to the last settlement, as the ledger itself recorded them."""
     with contextlib.closing(sqlite3.connect(ledger)) as connection:
         first, last = connection.execute(
