@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailer.errors import IdempotencyConflict
+from mailer.errors import IdempotencyConflict, LedgerError
 from mailer.ledger.contract import CampaignState, NewCampaign, Runner, Settlement
 from mailer.ledger.singles import CampaignClosed, Single
 from mailer.message import State
@@ -167,3 +167,18 @@ def test_what_is_secret_is_replaced_when_it_is_settled(book, campaign):
 
     assert [row.cells for row in book.rows(campaign)] == ['{"id": "one"}']
     assert book.states(campaign) == [State.ACCEPTED]
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_lot_in_which_something_is_taken_leaves_nothing(book, campaign, count):
+    """Also where many rows go in by other means than a few."""
+    singles = book.ledger.singles
+    singles.add([single(campaign, "n0")])
+    lot = [single(campaign, f"n{number}") for number in range(count)]
+
+    with pytest.raises(LedgerError, match="try again"):
+        singles.add(lot)
+
+    assert singles.find("n1") is None
+    assert [one.created for one in singles.add(lot[1:])] == [True] * (count - 1)
+    assert book.ledger.campaigns.counts(campaign.id).states[State.PENDING] == count
