@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ PROVIDERS = (
     "azure",
     "postal",
 )
+#: Those with a test mode that checks everything and delivers nothing: option ``sandbox``.
+SANDBOXES = ("postmark", "sendgrid", "mailtrap", "mailgun", "ses", "brevo", "mailjet", "sparkpost")
 #: Scheme of the URL, and the ``module:factory`` that builds the backend. Imported when first used.
 BACKENDS = {
     "smtp": "mailer.backends.smtp.backend:connect",
@@ -63,6 +66,14 @@ def connect(config: BackendConfig) -> Backend:
             f"backend {config.name!r} needs {missing.name!r}: pip install {missing.name}"
         ) from missing
     return build(config)
+
+
+def sandboxed(config: BackendConfig) -> BackendConfig:
+    """The same account in the provider's test mode. Raises ConfigError where there is none."""
+    if config.url.partition(":")[0].lower() not in SANDBOXES:
+        said = f"it has no test mode; these have one: {', '.join(SANDBOXES)}"
+        raise ConfigError(f"backend {config.name!r}: {said}")
+    return replace(config, options={**config.options, "sandbox": "true"})
 
 
 def known(scheme: str) -> bool:

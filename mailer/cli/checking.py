@@ -233,6 +233,9 @@ def test(
     row: Annotated[
         int | None, typer.Option("--row", min=1, help="Which row, from 1. Default: the first valid.")
     ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="In the provider's test mode, which delivers nothing.")
+    ] = False,
     ledger: Ledger = None,
     backend: Backend = None,
     *,
@@ -255,7 +258,7 @@ def test(
     settings = settings_for(spec, ledger)
     with prepared_campaign(spec, settings) as prepared:
         shown = of_row(prepared, row=row)
-    outcome, went = _send_one(settings, backend or spec.backend, shown, address.addr)
+    outcome, went = _send_one(settings, backend or spec.backend, shown, address.addr, sandbox=sandbox)
     reply = getattr(outcome, "reply", None)
     said = f" ({reply.code or ''} {reply.text})".replace("( ", "(") if reply else ""
     word = type(outcome).__name__.lower()
@@ -266,14 +269,17 @@ def test(
         raise typer.Exit(1)
 
 
-def _send_one(settings: Settings, wish: str | None, shown: Preview, to: str) -> tuple[Outcome, str]:
+def _send_one(
+    settings: Settings, wish: str | None, shown: Preview, to: str, *, sandbox: bool
+) -> tuple[Outcome, str]:
     import asyncio
 
-    from mailer.backends import connect
+    from mailer.backends import connect, sandboxed
     from mailer.message import Outgoing
     from mailer.wiring import backends_of, chosen_backend, safety
 
     config = backends_of(settings, chosen_backend(settings, wish))[0]
+    config = sandboxed(config) if sandbox else config
     recipients = safety(settings).envelope((to,))
     if recipients is None:
         raise InputError(f"{to} is not in [safety] allow_recipients, so nothing was sent")

@@ -6,6 +6,8 @@ import email
 import email.policy
 
 from tests.acceptance.conftest import Folder
+from tests.contract.providers.fake import serving
+from tests.contract.providers.registry import ROLES
 
 
 def test_init_writes_an_example_that_sends(tmp_path):
@@ -52,6 +54,30 @@ def test_test_sends_one_row_to_me_and_leaves_the_campaign_alone(folder, mailer_s
     assert sink.recipients() == ["me@acme.example"]
     assert b"Dear Person 4," in sink.messages()[0].data
     assert folder.mailer("status", "--json").out == ""
+
+
+def test_test_in_a_test_mode_reaches_the_provider_and_nobody_else(folder):
+    role = ROLES["ses"]
+    with serving(role.play) as fake:
+        done = folder.mailer(
+            "test",
+            "campaign.toml",
+            "--to",
+            "me@acme.example",
+            "--sandbox",
+            "--backend",
+            role.address(fake.base),
+        )
+    assert done.code == 0, done.out + done.err
+    assert fake.taken[0].recipients == ("success@simulator.amazonses.com",)
+
+
+def test_a_relay_has_no_test_mode(folder):
+    done = folder.mailer(
+        "test", "campaign.toml", "--to", "me@acme.example", "--sandbox", "--backend", "smtp://127.0.0.1:9"
+    )
+    assert done.code == 2
+    assert "it has no test mode; these have one: postmark," in done.err
 
 
 def test_the_demo_runs_twice(tmp_path):

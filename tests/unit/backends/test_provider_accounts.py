@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailer.backends import BACKENDS, GROUP, connect, default_rates, known, urls
+from mailer.backends import BACKENDS, GROUP, SANDBOXES, connect, default_rates, known, sandboxed, urls
 from mailer.backends.http import HttpBackend
 from mailer.errors import BackendUnusable, ConfigError
 from mailer.settings import Settings
@@ -119,3 +119,13 @@ def test_a_provider_has_as_many_connections_as_it_needs_unless_somebody_says_oth
     assert found == {
         "main": 64, "few": 3, "other": 10, "ses://?region=eu-west-1": 64, "smtp://127.0.0.1:25": 10,
     }  # fmt: skip
+
+
+def test_those_with_a_test_mode_are_known_by_name():
+    assert set(SANDBOXES) == {name for name, role in ROLES.items() if role.sandbox}
+
+
+def test_a_backend_without_a_test_mode_is_refused_with_those_that_have_one():
+    with pytest.raises(ConfigError, match="'main': it has no test mode; these have one: postmark, sendgrid"):
+        sandboxed(urls.parse("main", "resend://k1234567@"))
+    assert sandboxed(urls.parse("main", "ses://k:s@?region=eu-west-1")).options["sandbox"] == "true"
