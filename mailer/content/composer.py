@@ -199,7 +199,7 @@ class MailComposer:
             sender=from_line,
             sender_line=headers.addresses("From", [address]) if address else None,
             sender_address=address,
-            dry=DryRun.of(body),
+            dry=DryRun.of(body, shared),
         )
 
     def _names(self) -> frozenset[str]:

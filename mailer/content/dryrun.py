@@ -15,12 +15,15 @@ from itertools import chain
 
 from jinja2 import Template, nodes
 
+from mailer.content.assembly import MESSAGE_LIMIT
 from mailer.content.bodies import Body, Piece
 from mailer.content.rows import Context
 from mailer.content.sandbox import rendered
 
-#: Characters. One takes twelve octets at most when it is encoded: far below what a message may have.
+#: Characters of all bodies together.
 LARGEST = 1_000_000
+#: Of one character, at most, when it is encoded. As many again are left for headers and line ends.
+_OCTETS = 24
 #: Characters of what a filter for numbers and dates makes.
 _NUMBER = 400
 #: Characters that a filter makes of one: three in capitals, five escaped.
@@ -54,9 +57,10 @@ class DryRun:
     outside: int
 
     @classmethod
-    def of(cls, body: Body) -> DryRun | None:
-        """None: only composing tells."""
-        if body.text_from_html:
+    def of(cls, body: Body, shared: Sequence[bytes] = ()) -> DryRun | None:
+        """None: only composing tells. ``shared`` are the parts that every message has beside its images."""
+        parts = sum(map(len, (*body.images, *shared)))
+        if body.text_from_html or parts + LARGEST * _OCTETS > MESSAGE_LIMIT:
             return None
         reduction = _Reduction()
         try:
@@ -72,7 +76,7 @@ class DryRun:
             longest = max((len(context[name]) for name in self.loops), default=0)
             times = 1 + longest
             shown = (self.outside + self.inside * times) * (_NUMBER + _GROWTH * size)
-            if self.text * times + shown > LARGEST:
+            if self.text * times + shown + size > LARGEST:  # attachments and headers are part of ``size``
                 return False
             for template in self.templates:
                 rendered(template, context)

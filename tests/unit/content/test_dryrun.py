@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailer.content import letters
 from mailer.content.contract import Identity, MailSpec, Package
-from mailer.content.dryrun import LARGEST
+from mailer.content.dryrun import LARGEST, DryRun
 from mailer.errors import ContentError
 from mailer.outbox.kinds import Kinds
 
@@ -79,6 +79,19 @@ def test_what_may_become_too_long_is_composed():
     context = {"name": "Ann", "vip": "", "total": "1", "items": [{"title": "a", "price": 1}] * 1000}
 
     assert not dry_run(MADE).passes(context, LARGEST // 1000)
+
+
+def test_a_large_attachment_is_composed_also_where_the_template_reads_nothing():
+    made = composer("<p>Hello</p>", "Hello")
+
+    assert dry_run(made).passes({}, 500)
+    assert not dry_run(made).passes({}, LARGEST)
+
+
+def test_what_has_large_parts_is_composed():
+    body = MADE._template.variants[""].body
+
+    assert DryRun.of(body, [b"x" * 20_000_000]) is None
 
 
 @pytest.mark.parametrize(
