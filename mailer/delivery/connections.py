@@ -56,6 +56,7 @@ class Connections:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failing = False
+        self._closing = False
 
     def start(self) -> None:
         for backend in self._backends.values():
@@ -65,6 +66,7 @@ class Connections:
 
     async def close(self) -> None:
         """After the backends: others may have these connections at once."""
+        self._closing = True  # up to Python 3.11 ``wait_for`` may swallow a cancellation
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -73,7 +75,7 @@ class Connections:
                 await self._exchange(each, Asker(self._name, self._stream, 0, 0))
 
     async def _keep(self) -> None:
-        while True:
+        while not self._closing:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), ASK_SECONDS)
             self._woken.clear()

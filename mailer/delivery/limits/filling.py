@@ -84,6 +84,7 @@ class Filling:
         self._rest_until = 0.0
         self._filling = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
+        self._closing = False
         self._copied: list[tuple[bytes, bytes, bytes]] = []
 
     async def do(self, what: str, keys: Sequence[str], *arguments: str) -> Any:
@@ -104,6 +105,7 @@ class Filling:
 
     async def close(self) -> None:
         """Copy a last time, and let go of Redis."""
+        self._closing = True  # a cancellation may be lost in the client while it gives up waiting
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -160,7 +162,7 @@ class Filling:
     async def _beat(self) -> None:
         """Until cancelled: notice an empty Redis although nothing is sent, and copy it."""
         failing = False
-        while True:
+        while not self._closing:
             await asyncio.sleep(BEAT_SECONDS)
             try:
                 await self._copy(BEAT_SECONDS)
