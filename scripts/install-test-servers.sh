@@ -7,10 +7,10 @@ set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp chromium faketime"
-# Debian keeps PostgreSQL's programs out of PATH, in a folder per version.
-for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
 
 missing() {
+    # Debian keeps PostgreSQL's programs out of PATH, in a folder per version; looked for again after installing.
+    for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
     for binary in $BINARIES; do
         command -v "$binary" >/dev/null 2>&1 || echo "$binary"
     done
