@@ -58,9 +58,11 @@ class Channel:
         self._free: list[httpx.AsyncHTTPTransport] = []
         self._room = asyncio.Semaphore(account.connections)
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def close(self) -> None:
-        """Those in use are closed by whoever uses them."""
+        """Those in use are closed when they are given back."""
+        self._closed = True
         while self._free:
             await self._free.pop().aclose()
 
@@ -118,7 +120,10 @@ class Channel:
             except BaseException:
                 await connection.aclose()  # whatever it was in the middle of
                 raise
-            self._free.append(connection)
+            if self._closed:
+                await connection.aclose()
+            else:
+                self._free.append(connection)
 
     async def _opened(self) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(

@@ -1,5 +1,7 @@
 """What the settings say about an account at a provider, and the registry around it."""
 
+import asyncio
+
 import pytest
 
 from mailer.backends import BACKENDS, GROUP, SANDBOXES, connect, default_rates, known, sandboxed, urls
@@ -129,3 +131,26 @@ def test_a_backend_without_a_test_mode_is_refused_with_those_that_have_one():
     with pytest.raises(ConfigError, match="'main': it has no test mode; these have one: postmark, sendgrid"):
         sandboxed(urls.parse("main", "resend://k1234567@"))
     assert sandboxed(urls.parse("main", "ses://k:s@?region=eu-west-1")).options["sandbox"] == "true"
+
+
+async def test_a_connection_in_use_is_closed_when_it_is_given_back():
+    asked, answer, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        backend = connect(urls.parse("main", f"mailgun://key@acme.example?base=http://127.0.0.1:{port}"))
+        probing = asyncio.create_task(backend.probe())
+        await asked.wait()
+        await backend.close()
+        answer.set()
+        await asyncio.gather(probing, return_exceptions=True)
+        await asyncio.wait_for(gone.wait(), 5)
