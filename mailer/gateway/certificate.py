@@ -19,12 +19,12 @@ class Certificate:
         """Two PEM files. Raises ConfigError."""
         self._files = (chain, key)
         self._stamp = self._looked_at()
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            self.context.load_cert_chain(chain, key)
+            self.context = self._current = self._read()
         except OSError as error:  # ssl.SSLError is one
             raise ConfigError(f"gateway.certificate: {chain} cannot be used: {error}") from error
+        # Called for every handshake, with or without a server name in it.
+        self.context.sni_callback = self._show
 
     def renew(self) -> None:
         """Read the files when they have changed."""
@@ -32,12 +32,22 @@ class Certificate:
         if stamp == self._stamp:
             return
         try:
-            self.context.load_cert_chain(*self._files)
-        except OSError as error:  # half of it is written; the old one is still in use
+            # A context that was given half a file would be of no use any more: so it is a new one.
+            self._current = self._read()
+        except OSError as error:
             log.warning("the renewed certificate cannot be used: %s", error)
         else:
             self._stamp = stamp
             log.info("the renewed certificate is in use")
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._files)
+        return context
+
+    def _show(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+        connection.context = self._current
 
     def _looked_at(self) -> tuple[int, ...]:
         with suppress(OSError):

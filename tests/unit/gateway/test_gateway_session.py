@@ -330,7 +330,7 @@ def test_a_message_that_is_being_received_at_the_end_is_finished(gate):
     assert len(door.rows()) == 1
 
 
-def test_a_renewed_certificate_is_used_for_those_who_come_then(gate, tmp_path, monkeypatch):
+def test_a_renewed_certificate_is_used_for_those_who_come_then(gate, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
     door = gate(port=None, tls_port=0)
 
@@ -339,6 +339,8 @@ def test_a_renewed_certificate_is_used_for_those_who_come_then(gate, tmp_path, m
 
     before = shown()
     (tmp_path / "key.pem").write_text("half of it is writ")
+    wait_until(lambda: "cannot be used" in caplog.text, "the half of it was read")
+    assert shown() == before
     self_signed(tmp_path)
     wait_until(lambda: shown() != before, "the new certificate")
     assert shown() == door.certificate.read_text()
