@@ -1,12 +1,16 @@
 #!/bin/sh
 # Installs the servers that tests need beyond Python: redis-server, PostgreSQL, Postfix's smtp-sink,
-# swaks, msmtp, and Chromium for pages.
+# swaks, msmtp, Chromium for pages, and clients in other languages: Node with its packages, PHPMailer and,
+# where there is a Java development kit, Jakarta Mail.
 # As root on Debian or Ubuntu; anywhere else it names what is missing, which is an error only when CI is set.
 # Running it again costs nothing.
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp chromium faketime"
+BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp chromium faketime node npm php"
+PHPMAILER=/usr/share/php/libphp-phpmailer
+JAKARTA_MAIL=/usr/share/java/jakarta-mail.jar
+NODE=$(dirname "$0")/../tests/node
 
 missing() {
     # Debian keeps PostgreSQL's programs out of PATH, in a folder per version; looked for again after installing.
@@ -14,12 +18,29 @@ missing() {
     for binary in $BINARIES; do
         command -v "$binary" >/dev/null 2>&1 || echo "$binary"
     done
+    [ -e "$PHPMAILER" ] || echo libphp-phpmailer
+    [ -e "$JAKARTA_MAIL" ] || ! command -v javac >/dev/null 2>&1 || echo libjakarta-mail-java
+}
+
+node_packages() {
+    for package in nodemailer openapi-fetch openapi-typescript typescript; do
+        [ -d "$NODE/node_modules/$package" ] || return 1
+    done
+}
+
+# Beside package.json, once. Without npm there is nothing to do: their tests say what is missing.
+install_node_packages() {
+    if node_packages || ! command -v npm >/dev/null 2>&1; then return; fi
+    npm install --prefix "$NODE" --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null ||
+        [ -z "${CI:-}" ]
 }
 
 package_of() {
     case "$1" in
     smtp-sink) echo postfix ;;
     postgres) echo postgresql ;;
+    node) echo nodejs ;;
+    php) echo php-cli ;;
     *) echo "$1" ;;
     esac
 }
@@ -41,6 +62,7 @@ stop_services() {
 
 wanted=$(missing)
 if [ -z "$wanted" ]; then
+    install_node_packages
     echo "all test servers are installed"
     exit 0
 fi
@@ -49,6 +71,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "missing:" $wanted >&2
     echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis postgresql swaks msmtp" >&2
     echo "(smtp-sink is part of Postfix)" >&2
+    install_node_packages
     [ -z "${CI:-}" ]
     exit
 fi
@@ -66,4 +89,5 @@ if [ -n "$still" ]; then
     echo "could not install:" $still >&2
     exit 1
 fi
+install_node_packages
 echo "installed:" $packages

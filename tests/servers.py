@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -32,7 +32,19 @@ def need(binary: str) -> str:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     if found := shutil.which(binary, path=path):
         return found
-    message = f"{binary} is not installed; run scripts/install-test-servers.sh"
+    return missing(binary)
+
+
+def need_file(path: str) -> str:
+    """This library of another language, where Debian puts it."""
+    if not Path(path).exists():
+        missing(Path(path).name)
+    return path
+
+
+def missing(what: str) -> NoReturn:
+    """Skip on a laptop, fail when ``CI`` is set."""
+    message = f"{what} is not installed; run scripts/install-test-servers.sh"
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

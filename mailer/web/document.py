@@ -66,8 +66,17 @@ def install(api: FastAPI) -> None:
             )
             components = document.setdefault("components", {})
             components.setdefault("schemas", {}).update(known["$defs"])
+            _drop_null_defaults(components["schemas"])
             components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"key": []}]
         return api.openapi_schema or {}
 
     vars(api)["openapi"] = openapi  # FastAPI's own way to extend it
+
+
+def _drop_null_defaults(schemas: Mapping[str, Any]) -> None:
+    """Generators of typed clients take what has a default, even null, for something that must be given."""
+    for schema in schemas.values():
+        for about in schema.get("properties", {}).values():
+            if "default" in about and about["default"] is None:
+                del about["default"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import smtplib
 import ssl
 import subprocess
@@ -20,7 +21,8 @@ from mailer.ledger import open_ledger
 from mailer.sink.certificate import Certificate
 from tests.contract.providers.fake import serving
 from tests.contract.providers.registry import ROLES
-from tests.servers import Process, free_port, need, wait_until
+from tests.node.packages import node_packages
+from tests.servers import Process, free_port, need, need_file, wait_until
 from tests.working import environment
 
 MESSAGE = (
@@ -29,7 +31,8 @@ MESSAGE = (
     "Content-Type: text/plain; charset=utf-8\r\n"
     "Content-Transfer-Encoding: 8bit\r\n\r\n.Grüße\r\n"
 )
-NODEMAILER = Path(__file__).parents[2] / "bench" / "node_modules" / "nodemailer"
+PROGRAMS = Path(__file__).parents[1] / "programs"
+JARS = ("jakarta-mail.jar", "jakarta-activation.jar")
 
 
 @dataclass
@@ -158,8 +161,7 @@ def msmtp(gateway: Entry) -> list[str]:
 
 
 def nodemailer(gateway: Entry) -> list[str]:
-    if not NODEMAILER.is_dir():
-        pytest.skip("nodemailer is not installed; run npm install in bench/")
+    library = node_packages("nodemailer") / "nodemailer"
     options = {
         "host": "localhost", "port": gateway.port, "requireTLS": True,
         "tls": {"ca": gateway.certificate.read_text()},
@@ -167,13 +169,30 @@ def nodemailer(gateway: Entry) -> list[str]:
     }  # fmt: skip
     mail = {"from": "shop@acme.example", "to": "ada@example.org", "subject": "Hi", "text": "Hello."}
     script = (
-        f"require({json.dumps(str(NODEMAILER))}).createTransport({json.dumps(options)})"
+        f"require({json.dumps(str(library))}).createTransport({json.dumps(options)})"
         f".sendMail({json.dumps(mail)}).catch(error => {{ console.error(error); process.exit(1) }})"
     )
     return [need("node"), "-e", script]
 
 
-@pytest.mark.parametrize("client", [swaks, curl, msmtp, nodemailer])
+def phpmailer(gateway: Entry) -> list[str]:
+    need_file("/usr/share/php/libphp-phpmailer/src/PHPMailer.php")
+    return [need("php"), str(PROGRAMS / "send.php"), *_login(gateway)]
+
+
+def jakarta_mail(gateway: Entry) -> list[str]:
+    if shutil.which("javac") is None:
+        pytest.skip("needs a Java development kit, which is too large to be installed for one test")
+    path = ":".join(need_file(f"/usr/share/java/{jar}") for jar in JARS)
+    return ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", path, str(PROGRAMS / "Send.java"),
+            *_login(gateway)]  # fmt: skip
+
+
+def _login(gateway: Entry) -> list[str]:
+    return [str(gateway.port), str(gateway.certificate), gateway.user, gateway.password]
+
+
+@pytest.mark.parametrize("client", [swaks, curl, msmtp, nodemailer, phpmailer, jakarta_mail])
 def test_real_clients_are_understood(entry, client):
     gateway = entry()
 
