@@ -5,7 +5,9 @@ An application that imports ``mailer`` keeps its own Celery app: ours is never m
 
 from __future__ import annotations
 
+import secrets
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -70,15 +72,37 @@ def _waiting(connection: Any, queue: str) -> int:
             return 0
 
 
-def ping(broker_url: str) -> None:
-    """Log in to the broker and out again. Raises BrokerUnavailable or ConfigError within a few seconds."""
+def ping(broker_url: str) -> float:
+    """Log in, and send a word through a queue of its own: the seconds from publishing to fetching.
+
+    Leaves nothing behind. Raises BrokerUnavailable or ConfigError within a few seconds.
+    """
     app = _app(broker_url)
     try:
         with _translated(broker_url), app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
-            connection.default_channel.close()
+            return _round_trip(connection)
     finally:
         app.close()
+
+
+def _round_trip(connection: Any) -> float:
+    from kombu import Producer, Queue
+
+    with connection.channel() as channel:
+        name = f"mailer.probe.{secrets.token_hex(8)}"
+        queue = Queue(name, channel=channel, durable=False, exclusive=True, auto_delete=True)
+        queue.declare()
+        try:
+            began = time.monotonic()
+            Producer(channel).publish("probe", routing_key=name, retry=False, delivery_mode="transient")
+            while queue.get(no_ack=True) is None:
+                if time.monotonic() - began > PATIENCE:
+                    raise TimeoutError(f"it took a message and did not give it back within {PATIENCE:.0f} s")
+                time.sleep(0.005)
+            return time.monotonic() - began
+        finally:
+            queue.delete()
 
 
 def worker_argv(

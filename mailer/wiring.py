@@ -14,7 +14,7 @@ from mailer.campaigns.durations import seconds
 from mailer.delivery import epoch
 from mailer.delivery.brake import BrakeLimits
 from mailer.delivery.epoch import EpochCopy
-from mailer.delivery.limits.plan import BackendRates, WarmupPlan
+from mailer.delivery.limits.plan import BackendRates, SenderRates, WarmupPlan
 from mailer.delivery.limits.shares import Lot
 from mailer.delivery.notices import NotifyConfig
 from mailer.delivery.oversight import Care
@@ -23,6 +23,8 @@ from mailer.delivery.safety import Safety
 from mailer.errors import ConfigError
 from mailer.settings import BackendSettings, Settings, WarmupSettings, as_rates
 
+#: Of limits per hour or longer bulk mail leaves this share, where applications may need it.
+RATE_RESERVE = 0.1
 #: What a URL of a Redis that holds limits begins with; a Redis behind sentinels does not.
 REDIS = ("redis://", "rediss://", "unix://")
 
@@ -68,19 +70,38 @@ def backends_of(settings: Settings, wish: str | None) -> list[BackendConfig]:
     return [configs[one] for one in (route.backends if route else (name,))]
 
 
-def backend_rates(settings: Settings) -> dict[str, BackendRates]:
-    """The limits of every backend of the settings; where those name none, the provider's own."""
+def backend_rates(settings: Settings, *, serving: bool = False) -> dict[str, BackendRates]:
+    """The limits of every backend of the settings; where those name none, the provider's own.
+
+    ``serving``: applications hand messages to this very process.
+    """
     return {
         name: BackendRates(
-            _rates(name, backend), _each(backend.lanes), _each(backend.domains), _warmup(backend.warmup)
+            _rates(name, backend),
+            _each(backend.lanes),
+            _each(backend.domains),
+            _warmup(backend.warmup),
+            _reserve(settings, backend.transactional_rate_reserve, serving),
         )
         for name, backend in settings.backends.items()
     }
 
 
-def sender_rates(settings: Settings) -> dict[str, tuple[str, ...]]:
+def sender_rates(settings: Settings, *, serving: bool = False) -> dict[str, SenderRates]:
     """The limits of every domain that mail is sent from."""
-    return {domain: as_rates(sender.rate) for domain, sender in settings.senders.items()}
+    return {
+        domain: SenderRates(
+            as_rates(sender.rate), _reserve(settings, sender.transactional_rate_reserve, serving)
+        )
+        for domain, sender in settings.senders.items()
+    }
+
+
+def _reserve(settings: Settings, wish: float | None, serving: bool) -> float:
+    """Who only ever runs ``mailer send`` has nobody to leave a tenth of the day to."""
+    if wish is not None:
+        return wish
+    return RATE_RESERVE if serving or settings.broker_url else 0.0
 
 
 def connection_lots(settings: Settings) -> dict[str, Lot]:

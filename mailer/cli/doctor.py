@@ -81,6 +81,7 @@ def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str
         yield Finding("backends", WARNING, "none: write [backends.main] with a url into mailer.toml")
     for name, config in configs.items():
         yield _try(f"backend {name}", lambda config=config: _probe(config))  # type: ignore[misc]
+        yield from _reserves(settings, name)
         yield from _ports(name, config)
     if domain:
         yield from _dns(domain)
@@ -143,8 +144,7 @@ def _ledger(url: str) -> str:
 def _broker(url: str) -> str:
     from mailer.publisher import ping
 
-    ping(url)
-    return "answers"
+    return f"answers; a message there and back takes {1000 * ping(url):.0f} ms"
 
 
 def _probe(config: BackendConfig) -> str:
@@ -158,6 +158,24 @@ def _probe(config: BackendConfig) -> str:
             await backend.close()
 
     return asyncio.run(probe())
+
+
+def _reserves(settings: Settings, name: str) -> Iterator[Finding]:
+    """What bulk mail leaves of limits whose window nobody can wait for."""
+    from mailer.delivery.limits.plan import Limits
+    from mailer.wiring import backend_rates
+
+    rates = backend_rates(settings)
+    if name not in rates:
+        return
+    terms = Limits({name: rates[name]}).terms(f"backend:{name}")
+    bulk = [
+        f"{less} of {rate}"
+        for rate, less in zip(terms.rates, terms.for_bulk.rates, strict=True)
+        if less != rate
+    ]
+    if bulk:
+        yield Finding(f"limits of {name}", OK, f"bulk mail uses {', '.join(bulk)}; the rest is transactional")
 
 
 def _ports(name: str, config: BackendConfig) -> Iterator[Finding]:

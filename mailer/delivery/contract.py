@@ -47,12 +47,13 @@ class Grant:
 class Limiter(Protocol):
     """Several windows on several keys, taken together, all or nothing per message.
 
-    Every call may raise LimitsUnavailable: then nobody can say what may go.
+    Every call may raise LimitsUnavailable: then nobody can say what may go. ``urgent`` is transactional
+    mail: it may use what is reserved of long windows, and of short ones it gets what comes next.
     """
 
-    async def take(self, keys: Sequence[str], wanted: int) -> Grant: ...
+    async def take(self, keys: Sequence[str], wanted: int, *, urgent: bool = False) -> Grant: ...
 
-    async def available(self, keys: Sequence[str]) -> Grant:
+    async def available(self, keys: Sequence[str], *, urgent: bool = False) -> Grant:
         """What ``take`` would grant, without taking it: the pump asks before it hints."""
         ...
 

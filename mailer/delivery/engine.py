@@ -15,6 +15,7 @@ from mailer.delivery.carrier import PAUSED_SECONDS, Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
+from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.observer import Observer, Silent
 from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
@@ -232,7 +233,8 @@ class Engine:
     async def _take(
         self, throttle: Throttle, job: Job, backend: str, keys: Keys, rows: Sequence[Row]
     ) -> None:
-        allowed, held, wait = await throttle.take(keys, rows)
+        urgent = job.composition.stream == TRANSACTIONAL
+        allowed, held, wait = await throttle.take(keys, rows, urgent=urgent)
         due = self._clock() + job.skew + wait
         for row in held:
             self._observer.waited(backend, wait)

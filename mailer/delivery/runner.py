@@ -14,7 +14,7 @@ from mailer.delivery import epoch
 from mailer.delivery.crew import Crew, Solo, Team
 from mailer.delivery.dispatcher import Done
 from mailer.delivery.epoch import epoch_copy
-from mailer.delivery.limits.plan import BackendRates
+from mailer.delivery.limits.plan import BackendRates, SenderRates
 from mailer.delivery.lock import run_lock
 from mailer.delivery.orders import ENDED, LIMIT_REACHED, Orders, Reason, RunResult
 from mailer.delivery.oversight import Care
@@ -42,7 +42,7 @@ async def run_embedded(
     *,
     backends: Mapping[str, BackendConfig],
     rates: Mapping[str, BackendRates] | None = None,
-    senders: Mapping[str, tuple[str, ...]] | None = None,
+    senders: Mapping[str, SenderRates] | None = None,
     routes: Mapping[str, Route] | None = None,
     processes: int = 1,
     safety: Safety = UNRESTRICTED,

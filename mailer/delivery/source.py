@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mailer.delivery.compositions import sender_domain
 from mailer.delivery.contract import Hint
+from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.throttle import Keys, Throttle
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger
@@ -116,7 +117,8 @@ class Source:
     async def _room(self, group: Lanes, wanted: int, now: float) -> tuple[int, float]:
         if not group.keys or self._throttle is None:
             return wanted, 0.0
-        granted, wait = await self._throttle.room(group.keys)
+        urgent = self.campaign.stream == TRANSACTIONAL
+        granted, wait = await self._throttle.room(group.keys, urgent=urgent)
         return group.room(granted, now), max(wait, SHORTEST_WAIT)
 
     async def _due(self, group: Lanes, wanted: int, outstanding: Collection[int]) -> tuple[int, ...]:

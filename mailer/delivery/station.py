@@ -15,7 +15,7 @@ from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
 from mailer.delivery.engine import Engine, not_set_up
 from mailer.delivery.limits.exchange import Store
-from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.plan import BackendRates, Limits, SenderRates
 from mailer.delivery.limits.shares import BULK, Lot
 from mailer.delivery.observer import Observer
 from mailer.delivery.routes import Route, Router
@@ -35,7 +35,7 @@ class StationConfig:
     worker: str
     backends: Mapping[str, BackendConfig] = field(repr=False)
     rates: Mapping[str, BackendRates] = field(default_factory=dict)
-    senders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # limits by sender domain
+    senders: Mapping[str, SenderRates] = field(default_factory=dict)  # limits by sender domain
     limits_url: str | None = field(default=None, repr=False)  # a Redis; None: the ledger remembers them
     routes: Mapping[str, Route] = field(default_factory=dict)
     lots: Mapping[str, Lot] = field(default_factory=dict)  # connections that are leased, by backend

@@ -51,12 +51,14 @@ class Throttle:
             self._told[composition.campaign_id] = composition.revision
         return self._by_keys(backend, composition, rows)
 
-    async def take(self, keys: Keys, rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row], float]:
+    async def take(
+        self, keys: Keys, rows: Sequence[Row], *, urgent: bool = False
+    ) -> tuple[Sequence[Row], Sequence[Row], float]:
         """Rows that may go now, the others, and the seconds that those have to wait."""
         if not keys:
             return rows, (), 0.0
         try:
-            grant = await self._limiter.take(keys, len(rows))
+            grant = await self._limiter.take(keys, len(rows), urgent=urgent)
         except LimitsUnavailable as error:
             log.warning("%s; %d rows wait", error, len(rows))
             return (), rows, UNAVAILABLE_SECONDS
@@ -83,10 +85,10 @@ class Throttle:
         """Lanes of this backend that have limits of their own now."""
         return self._limits.lanes_apart(self.via(backend))
 
-    async def room(self, keys: Keys) -> tuple[int, float]:
+    async def room(self, keys: Keys, *, urgent: bool = False) -> tuple[int, float]:
         """Messages that may go now, and the seconds until more may."""
         try:
-            grant = await self._limiter.available(keys)
+            grant = await self._limiter.available(keys, urgent=urgent)
         except LimitsUnavailable:  # the engines say so
             return 0, UNAVAILABLE_SECONDS
         return grant.granted, grant.wait

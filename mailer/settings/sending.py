@@ -70,6 +70,11 @@ class BackendSettings(Table):
     rate: str | list[str] = Field(
         default_factory=list, description='limits, all must allow: `"100/s"` or `["100/s", "50000/d"]`'
     )
+    transactional_rate_reserve: Share | None = Field(
+        None,
+        description="of each limit per hour or longer and each warm-up day, the share that bulk mail never"
+        ' uses; default `"10%"`, and none for `mailer send` without a broker',
+    )
     lanes: dict[str, str | list[str]] = Field(
         default_factory=dict,
         description='limits per provider group: `{ gmail = "20/s", microsoft = "10/s" }`',
@@ -127,6 +132,7 @@ class SenderSettings(Table):
     """``[senders."acme.example"]``: limits of a domain that mail is sent from, over all backends."""
 
     rate: str | list[str] = Field(description="limits of what is sent from this domain, all must allow")
+    transactional_rate_reserve: Share | None = Field(None, description="as that of a backend")
 
 
 class RouteSettings(Table):

@@ -16,6 +16,7 @@ from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits, WarmupPlan
 from mailer.delivery.limits.redis import RedisLimiter
+from mailer.delivery.limits.windows import URGENT_SECONDS
 from mailer.errors import LimitsUnavailable
 from mailer.ledger import open_ledger
 from mailer.ledger.writer import GroupCommit
@@ -154,6 +155,54 @@ async def test_a_new_sender_gets_more_each_sending_day_and_a_day_of_rest_is_none
     assert refused == Grant(0, pytest.approx(DAY - 3600))
 
 
+async def test_bulk_leaves_a_part_of_long_windows_and_of_warm_ups(place):
+    bulk = place.limiter(rates=("100/h",), lanes={"gmail": ("30/h",)}, reserve=0.1)
+    other = place.limiter(rates=("100/h",), lanes={"gmail": ("30/h",)}, reserve=0.1)
+
+    assert (await bulk.available(BACKEND)).granted == 90
+    assert (await bulk.take(GMAIL, 200)).granted == 27
+    assert (await bulk.take(BACKEND, 200)).granted == 63
+    refused = await bulk.take(BACKEND, 1)
+    assert (refused.granted, refused.wait) == (0, pytest.approx(3600))
+    assert (await other.available(GMAIL, urgent=True)).granted == 3
+    assert (await other.take(GMAIL, 5, urgent=True)).granted == 3
+    assert (await other.take(BACKEND, 50, urgent=True)).granted == 7
+    assert (await other.take(BACKEND, 1, urgent=True)).granted == 0
+
+
+async def test_bulk_leaves_a_part_of_a_sending_day(place):
+    limiter = place.limiter(warmup=WarmupPlan((50, 100)), reserve=0.1)
+
+    assert (await limiter.take(BACKEND, 80)).granted == 45
+    assert (await limiter.take(BACKEND, 80, urgent=True)).granted == 5
+
+
+async def test_of_a_short_window_transactional_mail_gets_what_comes_next(place):
+    bulk, urgent = (place.limiter(rates=("2/s",), reserve=0.1) for _ in "12")
+    while (await bulk.take(BACKEND, 1)).granted:
+        pass
+
+    wait = (await urgent.take(BACKEND, 1, urgent=True)).wait
+    place.clock.now += wait
+    assert (await bulk.take(BACKEND, 1)).granted == 0  # it is somebody's
+    assert (await urgent.take(BACKEND, 1, urgent=True)).granted == 1
+    place.clock.now += 0.51
+    assert (await bulk.take(BACKEND, 1)).granted == 1
+
+
+async def test_transactional_mail_that_does_not_come_back_is_not_waited_for_long(place):
+    limiter = place.limiter(rates=("2/s",))
+    while (await limiter.take(BACKEND, 1)).granted:
+        pass
+    wait = (await limiter.take(BACKEND, 1, urgent=True)).wait
+
+    refused = await limiter.take(BACKEND, 1)
+    place.clock.now += refused.wait
+
+    assert refused.wait == pytest.approx(wait + URGENT_SECONDS)
+    assert (await limiter.take(BACKEND, 1)).granted == 1
+
+
 async def granted_in(limiter, keys, clock, seconds):
     until, granted = clock.now + seconds, 0
     while clock.now < until:
@@ -176,15 +225,23 @@ STEPS = st.lists(
         st.sampled_from(["take", "take", "take", "look", "slow", "hold"]),
         st.sampled_from([BACKEND, GMAIL, GMAIL[1:]]),
         st.integers(1, 300),
+        st.booleans(),
     ),
     max_size=25,
 )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rates=RATES, lanes=RATES, schedule=st.lists(st.integers(1, 300), max_size=3), steps=STEPS)
-def test_the_script_decides_as_python_does(redis, rates, lanes, schedule, steps):
-    own = {"rates": tuple(rates), "lanes": {"gmail": tuple(lanes)}, "warmup": WarmupPlan(tuple(schedule))}
+@given(
+    rates=RATES,
+    lanes=RATES,
+    schedule=st.lists(st.integers(1, 300), max_size=3),
+    reserve=st.floats(0, 1),
+    steps=STEPS,
+)
+def test_the_script_decides_as_python_does(redis, rates, lanes, schedule, reserve, steps):
+    plan = WarmupPlan(tuple(schedule))
+    own = {"rates": tuple(rates), "lanes": {"gmail": tuple(lanes)}, "warmup": plan, "reserve": reserve}
 
     async def both():
         clock = Clock(1_800_000_000.123456)
@@ -192,17 +249,17 @@ def test_the_script_decides_as_python_does(redis, rates, lanes, schedule, steps)
         script = RedisLimiter(Limits({"main": BackendRates(**own)}), redis.url, clock=clock, patience=0.0)
         await script.filling.redis.flushall()
         try:
-            for after, what, keys, wanted in steps:
+            for after, *step in steps:
                 clock.now += after
-                assert await ask(script, what, keys, wanted) == await ask(python, what, keys, wanted)
+                assert await ask(script, *step) == await ask(python, *step)
         finally:
             await script.close()
 
-    async def ask(limiter, what, keys, wanted):
+    async def ask(limiter, what, keys, wanted, urgent):
         if what == "take":
-            return await limiter.take(keys, wanted)
+            return await limiter.take(keys, wanted, urgent=urgent)
         if what == "look":
-            return await limiter.available(keys)
+            return await limiter.available(keys, urgent=urgent)
         limiter._quiet_until.clear()
         return await limiter.slow_down(keys[-1], 20.0 if what == "hold" else None)
 

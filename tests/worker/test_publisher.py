@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from mailer.errors import BrokerUnavailable, ConfigError
-from mailer.publisher import PREFIX, Publisher, ping, safe_url, worker_argv
+from mailer.publisher import PATIENCE, PREFIX, Publisher, ping, safe_url, worker_argv
 from tests.servers import free_port
 
 
@@ -45,8 +45,16 @@ def test_everything_in_redis_is_under_our_prefix(publisher, redis):
     assert all(key.startswith(PREFIX.encode()) for key in redis.scan_iter())
 
 
-def test_a_broker_that_answers_is_pinged_in_silence(redis_server):
-    ping(redis_server.url)
+def test_a_broker_is_asked_by_a_message_there_and_back_and_nothing_stays_behind(redis_server, redis):
+    assert 0 < ping(redis_server.url) < PATIENCE
+    assert redis.keys() == []
+
+
+def test_a_broker_that_takes_no_message_is_no_broker(redis_server, redis):
+    """A login alone would say that all is well."""
+    redis.config_set("maxmemory", "1")
+    with pytest.raises(BrokerUnavailable, match="maxmemory"):
+        ping(redis_server.url)
 
 
 @pytest.mark.parametrize("call", [ping, lambda url: Publisher(url).publish([1])])

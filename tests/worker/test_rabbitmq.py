@@ -29,7 +29,7 @@ async def world(tmp_path):
 
 
 def test_hints_wait_in_the_queue_of_their_stream(rabbit):
-    ping(rabbit.url)
+    assert ping(rabbit.url) > 0
     publisher = Publisher(rabbit.url)
     assert publisher.waiting(["transactional"]) == 0
     publisher.publish([1, 2], "transactional")

@@ -29,7 +29,7 @@ def duration(
             backend, lane, domain=lane, campaign_id=campaign_id, sender=sender, messages=0
         ):
             rows[key] += count
-    spans = [span(rate, count) for key, count in rows.items() for rate in limits.rates(key)]
+    spans = [span(rate, count) for key, count in rows.items() for rate in limits.terms(key).for_bulk.rates]
     return max(spans, default=None)
 
 

@@ -9,10 +9,13 @@ from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing, windows
 from mailer.delivery.limits.limiter import Answers, Ask
 from mailer.delivery.limits.plan import Terms
+from mailer.delivery.limits.slowing import Hold
 from mailer.delivery.limits.warmup import Warmup
-from mailer.delivery.limits.windows import Gate, decide, time_until
+from mailer.delivery.limits.windows import LONGEST_PACE, URGENT_SECONDS, Gate, decide, time_until
 
 T = TypeVar("T")
+#: Where a key keeps until when transactional mail comes next.
+URGENT = "urgent"
 #: What one key remembers: JSON-able, by gate name.
 Memory = Mapping[str, Any]
 Memories = Mapping[str, Memory]
@@ -60,18 +63,24 @@ def _answer(
     """The asks that came together, answered in order."""
     working = {key: dict(memories.get(key, {})) for key in terms}
     gates_of = {key: gates(own, working[key], now) for key, own in terms.items()}
+    for_bulk = {key: gates(own.for_bulk, working[key], now) for key, own in terms.items()}
     changed: set[str] = set()
     grants = []
     for ask in asks:
-        grant = _grant(
-            ask, [(gate, working[key].get(gate.name)) for key in ask.keys for gate in gates_of[key]], now
-        )
+        own = gates_of if ask.urgent else for_bulk
+        found = [(gate, working[key].get(gate.name)) for key in ask.keys for gate in own[key]]
+        if not ask.urgent:
+            found += [(Hold(working[key].get(URGENT, 0.0), URGENT), None) for key in ask.keys]
+        grant = _grant(ask, found, now)
         grants.append(grant)
         if ask.consume and grant.granted:
             for key in ask.keys:
                 for gate in gates_of[key]:
                     working[key][gate.name] = gate.after(working[key].get(gate.name), now, grant.granted)
             changed.update(ask.keys)
+        if ask.consume and ask.urgent:
+            rest = ask.wanted - grant.granted
+            changed.update(key for key in ask.keys if _comes_next(working[key], gates_of[key], rest, now))
     at_full_speed = [key for key, found in gates_of.items() if not _slowed(found)]
     changed.update(key for key in at_full_speed if _forget_slowing(working[key]))
     return {key: working[key] for key in changed}, Answers(grants, at_full_speed, now)
@@ -87,6 +96,18 @@ def _grant(ask: Ask, found: Sequence[tuple[Gate, Any]], now: float) -> Grant:
         return Grant(0, soon)
     decision = decide(found, ask.wanted, now)
     return Grant(decision.granted, decision.wait)
+
+
+def _comes_next(memory: dict[str, Any], found: Sequence[Gate], rest: int, now: float) -> bool:
+    """What transactional mail waits for in this window, bulk mail must not take. True when that is news.
+
+    Where the wait is long bulk mail is kept out by the reserve, and otherwise waits as well.
+    """
+    wait = time_until([(gate, memory.get(gate.name)) for gate in found], rest, now) if rest else 0.0
+    if 0 < wait <= LONGEST_PACE:
+        memory[URGENT] = now + wait + URGENT_SECONDS
+        return True
+    return memory.pop(URGENT, None) is not None
 
 
 def _slowed(found: Sequence[Gate]) -> bool:

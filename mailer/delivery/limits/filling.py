@@ -51,6 +51,7 @@ NUMBERS = {
     "MIN_BURST": windows.MIN_BURST,
     "LOT_SECONDS": windows.LOT_SECONDS,
     "SHORTEST_WAIT": windows.SHORTEST_WAIT,
+    "URGENT_SECONDS": windows.URGENT_SECONDS,
     "EPSILON": windows.EPSILON,
     "COOLDOWN_SECONDS": slowing.COOLDOWN_SECONDS,
     "RECOVERY": slowing.RECOVERY,

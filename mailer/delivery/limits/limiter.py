@@ -33,6 +33,7 @@ class Ask:
     wanted: int
     consume: bool
     patience: float
+    urgent: bool  # transactional
     answer: asyncio.Future[Grant] = field(repr=False)
 
 
@@ -78,22 +79,22 @@ class WindowLimiter:
         self._serving: asyncio.Task[None] | None = None
         self._quiet_until: dict[str, float] = {}
 
-    async def take(self, keys: Sequence[str], wanted: int) -> Grant:
+    async def take(self, keys: Sequence[str], wanted: int, *, urgent: bool = False) -> Grant:
         if not keys or wanted <= 0:
             return Grant(max(wanted, 0))
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._patience
         while True:
             left = max(0.0, deadline - clock())
-            grant = await self._ask(keys, wanted, consume=True, patience=left)
+            grant = await self._ask(keys, wanted, consume=True, patience=left, urgent=urgent)
             if grant.granted or grant.wait > left:
                 return grant
             await asyncio.sleep(grant.wait)
 
-    async def available(self, keys: Sequence[str]) -> Grant:
+    async def available(self, keys: Sequence[str], *, urgent: bool = False) -> Grant:
         if not keys:
             return Grant(_ALL)
-        return await self._ask(keys, _ALL, consume=False, patience=self._patience / 2)
+        return await self._ask(keys, _ALL, consume=False, patience=self._patience / 2, urgent=urgent)
 
     async def slow_down(self, key: str, seconds: float | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -107,9 +108,11 @@ class WindowLimiter:
     async def close(self) -> None:
         """Nothing of its own to let go of."""
 
-    async def _ask(self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float) -> Grant:
+    async def _ask(
+        self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float, urgent: bool
+    ) -> Grant:
         answer: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._asks.append(Ask(tuple(keys), wanted, consume, patience, answer))
+        self._asks.append(Ask(tuple(keys), wanted, consume, patience, urgent, answer))
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
         return await answer
@@ -118,6 +121,7 @@ class WindowLimiter:
         try:
             while self._asks:
                 asks = [ask for ask in self._asks if not ask.answer.done()]
+                asks.sort(key=lambda ask: not ask.urgent)
                 self._asks = []
                 await self._answer(asks)
         finally:

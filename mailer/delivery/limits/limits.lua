@@ -160,6 +160,16 @@ local function gates_of(terms, memory, now)
   return gates, held
 end
 
+-- What transactional mail waits for in this window, bulk mail must not take. True when that is news.
+local function comes_next(memory, gates, rest, now)
+  local wait, before = 0, memory.urgent
+  if rest > 0 then
+    for _, gate in ipairs(gates) do wait = max(wait, gate.wait(memory[gate.name], now, rest)) end
+  end
+  memory.urgent = (wait > 0 and wait <= LONGEST_PACE) and now + wait + URGENT_SECONDS or nil
+  return memory.urgent ~= nil or before ~= nil
+end
+
 -- Memories ---------------------------------------------------------------------------------------
 
 local function remembered(key)
@@ -221,6 +231,7 @@ local function answer(now, open_at)
       if gate.load then memory[gate.name] = gate.load(memory[gate.name], now) end
     end
     known[i] = {memory = memory, gates = gates}
+    known[i].bulk = terms.bulk and gates_of(terms.bulk, memory, now) or gates
     if not held then
       at_full_speed[#at_full_speed + 1] = i
       changed[i] = memory.slowed ~= nil
@@ -231,9 +242,10 @@ local function answer(now, open_at)
     local gates = {}
     for _, i in ipairs(ask.keys) do
       local memory = known[i].memory
-      for _, gate in ipairs(known[i].gates) do
+      for _, gate in ipairs(ask.urgent and known[i].gates or known[i].bulk) do
         gates[#gates + 1] = {gate = gate, memory = memory[gate.name]}
       end
+      if not ask.urgent and memory.urgent then gates[#gates + 1] = {gate = hold(memory.urgent)} end
     end
     local granted, wait = 0, open_at - now
     if wait <= 0 then granted, wait = grant(ask, gates, now) end
@@ -244,6 +256,12 @@ local function answer(now, open_at)
           memory[gate.name] = gate.after(memory[gate.name], now, granted)
         end
         changed[i] = true
+      end
+    end
+    if ask.consume and ask.urgent and open_at <= now then
+      for _, i in ipairs(ask.keys) do
+        local news = comes_next(known[i].memory, known[i].gates, ask.wanted - granted, now)
+        changed[i] = changed[i] or news
       end
     end
     grants[#grants + 1], grants[#grants + 2] = granted, exact(wait)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mailer.delivery.limits.rates import Rate, parse_all
 from mailer.delivery.limits.windows import LONGEST_PACE
@@ -33,6 +33,15 @@ class BackendRates:
     lanes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warmup: WarmupPlan = WarmupPlan()
+    reserve: float = 0.0  # what bulk mail may not take of a window of more than a minute: a share
+
+
+@dataclass(frozen=True, slots=True)
+class SenderRates:
+    """The rates of one sender domain, over all backends."""
+
+    rates: tuple[str, ...] = ()
+    reserve: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,20 @@ class Terms:
 
     rates: tuple[Rate, ...] = ()
     warmup: tuple[int, ...] = ()
+    reserve: float = 0.0
+
+    @property
+    def for_bulk(self) -> Terms:
+        """What bulk mail may use: of long windows, whose end nobody can wait for, not the last part."""
+        if not self.reserve or not self.long:
+            return self
+        rates = tuple(
+            replace(rate, count=_unreserved(rate.count, self.reserve))
+            if rate.seconds > LONGEST_PACE
+            else rate
+            for rate in self.rates
+        )
+        return Terms(rates, tuple(_unreserved(step, self.reserve) for step in self.warmup))
 
     @property
     def long(self) -> bool:
@@ -49,7 +72,14 @@ class Terms:
 
     def as_json(self) -> dict[str, object]:
         rates = [(rate.count, rate.seconds) for rate in self.rates]
-        return {"rates": rates, "warmup": self.warmup}
+        own: dict[str, object] = {"rates": rates, "warmup": self.warmup}
+        bulk = self.for_bulk
+        return own if bulk is self else {**own, "bulk": bulk.as_json()}
+
+
+def _unreserved(count: int, reserve: float) -> int:
+    """Somebody who has only bulk mail must be able to send something."""
+    return max(1, count - int(count * reserve))
 
 
 class Limits:
@@ -62,12 +92,13 @@ class Limits:
     def __init__(
         self,
         backends: Mapping[str, BackendRates] | None = None,
-        senders: Mapping[str, Iterable[str]] | None = None,
+        senders: Mapping[str, SenderRates] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rates: dict[str, tuple[Rate, ...]] = {}
         self._warmups: dict[str, tuple[int, ...]] = {}
+        self._reserves: dict[str, float] = {}
         self._slowed: set[str] = set()
         self._flow = Flow(clock)
         for name, backend in (backends or {}).items():
@@ -78,8 +109,11 @@ class Limits:
             for domain, rates in backend.domains.items():
                 self._add(f"domain:{name}:{domain.lower()}", rates, f"{setting}.domains.{domain}")
             self._warm_up(name, backend.warmup)
+            self._reserves[name] = backend.reserve
         for sender, own in (senders or {}).items():
-            self._add(f"sender:{sender.lower()}", own, f"senders.{sender}")
+            key = f"sender:{sender.lower()}"
+            self._add(key, own.rates, f"senders.{sender}")
+            self._reserves[key] = own.reserve
 
     def set_campaign(self, campaign_id: int, rates: str | Iterable[str]) -> None:
         """The campaign's own ``rate``. Setting it again replaces it."""
@@ -127,7 +161,7 @@ class Limits:
         return self._rates.get(key, ())
 
     def terms(self, key: str) -> Terms:
-        return Terms(self._rates.get(key, ()), self._warmups.get(key, ()))
+        return Terms(self._rates.get(key, ()), self._warmups.get(key, ()), self._reserve(key))
 
     def full_rate(self, key: str, unseen: float) -> float:
         """Messages per second that ``key`` does now, or may do; ``unseen`` when neither is known."""
@@ -139,6 +173,13 @@ class Limits:
     def mark_slowed(self, key: str, *, slowed: bool) -> None:
         """From now on ``key`` does, or no longer does, limit messages although it may have no rate."""
         (self._slowed.add if slowed else self._slowed.discard)(key)
+
+    def _reserve(self, key: str) -> float:
+        """Of a campaign's own rate nothing is reserved: nobody shares it."""
+        kind, _, rest = key.partition(":")
+        if kind == "campaign":
+            return 0.0
+        return self._reserves.get(key if kind == "sender" else rest.partition(":")[0], 0.0)
 
     def _limited(self, key: str) -> bool:
         return key in self._rates or key in self._warmups or key in self._slowed

@@ -44,6 +44,7 @@ class RedisDecider:
                     "wanted": ask.wanted,
                     "consume": ask.consume,
                     "patience": ask.patience,
+                    "urgent": ask.urgent,
                 }
                 for ask in asks
             ],

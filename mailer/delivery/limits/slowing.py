@@ -31,10 +31,7 @@ class Hold:
     """Nothing before ``until``: the other side named a time."""
 
     until: float
-
-    @property
-    def name(self) -> str:
-        return "hold"
+    name: str = "hold"
 
     @property
     def lot(self) -> int:

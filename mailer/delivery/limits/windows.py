@@ -31,6 +31,9 @@ MIN_BURST = 2
 LOT_SECONDS = 0.05
 #: Asking again sooner than this is not worth the call.
 SHORTEST_WAIT = 0.001
+#: Transactional mail that has to wait for a window comes back this long after its time at the latest; until
+#: then bulk mail takes nothing of that window.
+URGENT_SECONDS = 1.0
 #: Rounding of times must not cost a message.
 EPSILON = 1e-9
 

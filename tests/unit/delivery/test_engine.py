@@ -394,7 +394,7 @@ async def test_rows_of_one_lane_do_not_wait_for_the_limits_of_another(world: Wor
     go_on = asyncio.Event()
 
     class Waiting(MemoryLimiter):
-        async def take(self, keys, wanted):
+        async def take(self, keys, wanted, *, urgent=False):
             await go_on.wait()
             return await super().take(keys, wanted)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mailer.delivery.limits.estimate import duration, span
-from mailer.delivery.limits.plan import WATCHED, BackendRates, Flow, Limits
+from mailer.delivery.limits.plan import WATCHED, BackendRates, Flow, Limits, SenderRates
 from mailer.delivery.limits.rates import Rate
 from mailer.errors import ConfigError
 
@@ -10,7 +10,7 @@ MAIN = BackendRates(rates=("100/s", "50000/d"), lanes={"gmail": ("20/s",)}, doma
 
 @pytest.fixture
 def limits():
-    return Limits({"main": MAIN, "free": BackendRates()}, senders={"acme.example": ("5/s",)})
+    return Limits({"main": MAIN, "free": BackendRates()}, senders={"acme.example": SenderRates(("5/s",))})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """From mailer.toml to limits: where they are shared, sender domains, warm-up, known relays."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from mailer import wiring
 from mailer.backends.presets import PRESETS, find
 from mailer.delivery.limits.plan import BackendRates, Limits, WarmupPlan
-from mailer.delivery.limits.rates import parse_all
+from mailer.delivery.limits.rates import Rate, parse_all
 from mailer.errors import ConfigError
 from mailer.settings import Settings
 
@@ -55,6 +56,47 @@ def test_senders_and_warmup_reach_the_limits(tmp_path):
     keys = limits.keys_for("main", "gmail", domain="gmail.com", sender="acme.example")
     assert keys == ("backend:main", "lane:main:gmail", "sender:acme.example")
     assert [limits.terms(key).warmup for key in keys] == [(50, 100), (20,), ()]
+
+
+SHARED = """
+    [backends.main]
+    url = "smtp://localhost"
+    rate = ["100/min", "1000/d"]
+    [senders."acme.example"]
+    rate = "50/h"
+"""
+
+
+BROKER = 'broker = "redis://localhost"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "wish", "serving", "for_bulk", "of_the_sender"),
+    [
+        ("", "", False, 1000, 50),  # one who only runs `mailer send`
+        ("", "", True, 900, 45),  # applications hand messages to this process
+        (BROKER, "", False, 900, 45),
+        (BROKER, "0%", False, 1000, 45),
+        ("", "25%", False, 750, 50),
+    ],
+)
+def test_a_part_of_the_day_is_left_to_transactional_mail(
+    tmp_path, more, wish, serving, for_bulk, of_the_sender
+):
+    reserve = f'transactional_rate_reserve = "{wish}"\n' if wish else ""
+    loaded = settings(tmp_path, more + textwrap.dedent(SHARED).replace("rate = [", f"{reserve}rate = ["))
+    limits = Limits(
+        wiring.backend_rates(loaded, serving=serving), wiring.sender_rates(loaded, serving=serving)
+    )
+
+    assert limits.terms("backend:main").for_bulk.rates == (Rate(100, 60), Rate(for_bulk, 86_400))
+    assert limits.terms("sender:acme.example").for_bulk.rates == (Rate(of_the_sender, 3600),)
+
+
+def test_the_last_message_of_a_small_window_is_not_reserved():
+    limits = Limits({"main": BackendRates(("1/h", "9/d"), reserve=1.0)})
+
+    assert limits.terms("backend:main").for_bulk.rates == (Rate(1, 3600), Rate(1, 86_400))
 
 
 def test_a_warmup_day_without_mail_is_a_mistake(tmp_path):

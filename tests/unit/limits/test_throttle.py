@@ -1,7 +1,7 @@
 """Which limits the engine asks for a row, and what becomes of it when nobody can say."""
 
 from mailer.delivery.limits.memory import MemoryLimiter
-from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.plan import BackendRates, Limits, SenderRates
 from mailer.delivery.throttle import UNAVAILABLE_SECONDS, Throttle
 from mailer.errors import LimitsUnavailable
 from mailer.ledger.contract import row_id
@@ -12,10 +12,10 @@ from tests.delivering import World
 class Away:
     """A limiter whose server does not answer."""
 
-    async def take(self, keys, wanted):
+    async def take(self, keys, wanted, *, urgent=False):
         raise LimitsUnavailable("the limits in redis://limits: TimeoutError")
 
-    async def available(self, keys):
+    async def available(self, keys, *, urgent=False):
         raise LimitsUnavailable("the limits in redis://limits: TimeoutError")
 
     async def slow_down(self, key, seconds=None):
@@ -64,7 +64,7 @@ async def test_an_engine_far_from_the_pump_holds_the_rate_of_a_campaign(tmp_path
 async def test_a_sender_domain_is_limited_over_all_backends(tmp_path):
     world = World(tmp_path)
     campaign = world.campaign(10)
-    limited = throttle(senders={"acme.example": ("4/h",)})
+    limited = throttle(senders={"acme.example": SenderRates(("4/h",))})
     engine = world.engine(throttle=limited)
 
     await engine.deliver(world.ids(campaign, 10))
