@@ -87,22 +87,19 @@ def ping(broker_url: str) -> float:
 
 
 def _round_trip(connection: Any) -> float:
-    from kombu import Producer, Queue
-
     with connection.channel() as channel:
         name = f"mailer.probe.{secrets.token_hex(8)}"
-        queue = Queue(name, channel=channel, durable=False, exclusive=True, auto_delete=True)
-        queue.declare()
+        channel.queue_declare(queue=name, durable=False, exclusive=True, auto_delete=True)
         try:
             began = time.monotonic()
-            Producer(channel).publish("probe", routing_key=name, retry=False, delivery_mode="transient")
-            while queue.get(no_ack=True) is None:
+            connection.Producer(channel).publish("probe", routing_key=name, retry=False, delivery_mode="transient")
+            while channel.basic_get(name, no_ack=True) is None:
                 if time.monotonic() - began > PATIENCE:
                     raise TimeoutError(f"it took a message and did not give it back within {PATIENCE:.0f} s")
                 time.sleep(0.005)
             return time.monotonic() - began
         finally:
-            queue.delete()
+            channel.queue_delete(name)
 
 
 def worker_argv(
