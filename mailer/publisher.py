@@ -92,7 +92,8 @@ def _round_trip(connection: Any) -> float:
         channel.queue_declare(queue=name, durable=False, exclusive=True, auto_delete=True)
         try:
             began = time.monotonic()
-            connection.Producer(channel).publish("probe", routing_key=name, retry=False, delivery_mode="transient")
+            producer = connection.Producer(channel)
+            producer.publish("probe", routing_key=name, retry=False, delivery_mode="transient")
             while channel.basic_get(name, no_ack=True) is None:
                 if time.monotonic() - began > PATIENCE:
                     raise TimeoutError(f"it took a message and did not give it back within {PATIENCE:.0f} s")
