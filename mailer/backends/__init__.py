@@ -37,7 +37,7 @@ PROVIDERS = (
     "postal",
 )
 #: Those with a test mode that checks everything and delivers nothing: option ``sandbox``.
-SANDBOXES = ("postmark", "sendgrid", "mailtrap", "mailgun", "ses", "brevo", "mailjet", "sparkpost")
+SANDBOXES = ("postmark", "resend", "sendgrid", "mailtrap", "mailgun", "ses", "brevo", "mailjet", "sparkpost")
 #: Scheme of the URL, and the ``module:factory`` that builds the backend. Imported when first used.
 BACKENDS = {
     "smtp": "mailer.backends.smtp.backend:connect",

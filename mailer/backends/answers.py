@@ -5,50 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from mailer.message import Accepted, Blocked, Deferred, Phase, Rejected, Reply, Unknown
-
-Verdict = Deferred | Rejected | Blocked | Unknown
-Then = Callable[[Reply], Verdict]
+from mailer.backends.meanings import Then, Verdict, ambiguous, later, our_fault, refused, slower
+from mailer.message import Accepted, Deferred, Phase, Reply
 
 #: Nobody waits longer than a day because a header says so.
 LONGEST_WAIT = 86_400.0
 _MAX_TEXT = 500
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-
-
-def later(reply: Reply) -> Verdict:
-    return Deferred(reply)
-
-
-def slower(reply: Reply) -> Verdict:
-    return Deferred(reply, slow_down=True)
-
-
-def refused(reply: Reply) -> Verdict:
-    return Rejected(reply)
-
-
-def bad_address(reply: Reply) -> Verdict:
-    return Rejected(reply, suppress=True)
-
-
-def our_fault(reply: Reply) -> Verdict:
-    return Blocked(reply)
-
-
-def ambiguous(reply: Reply) -> Verdict:
-    """It may have been sent."""
-    return Unknown(reply)
-
-
-def after(seconds: float) -> Then:
-    """Try again, but not within ``seconds``."""
-    return lambda reply: Deferred(reply, retry_after=seconds)
 
 
 @dataclass(frozen=True, slots=True)

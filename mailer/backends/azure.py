@@ -6,9 +6,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, now, our_fault, refused, slower
+from mailer.backends.answers import Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.backends.signatures import azure
 from mailer.backends.structured import File

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, ambiguous, bad_address, our_fault, refused
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import ambiguous, bad_address, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.message import Outcome
 

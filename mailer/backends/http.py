@@ -7,10 +7,11 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from mailer import crash
 from mailer.backends.account import Account
-from mailer.backends.answers import Answer, Said, Verdict, now
+from mailer.backends.answers import Answer, Said, now
 from mailer.backends.batch import too_large, unmarked, unsent
 from mailer.backends.channel import Channel, Lost
 from mailer.backends.contract import BackendLimits
+from mailer.backends.meanings import Verdict
 from mailer.backends.provider import Letter, Provider, complaints
 from mailer.backends.structured import Unreadable
 from mailer.errors import BackendUnusable

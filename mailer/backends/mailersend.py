@@ -9,20 +9,10 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    bad_address,
-    described,
-    later,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.backends.structured import File, Mailbox
 from mailer.message import Outcome

@@ -7,9 +7,10 @@ from base64 import b64encode
 from collections.abc import Hashable, Sequence
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, our_fault, refused, slower
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, our_fault, refused, slower
 from mailer.backends.provider import Facts, Letter, Request, as_form
 from mailer.message import Outcome
 

@@ -9,19 +9,10 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    bad_address,
-    described,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.backends.structured import File
 from mailer.errors import ConfigError
@@ -64,9 +55,9 @@ def connect(config: BackendConfig) -> HttpBackend:
         config = replace(config, options={**config.options, "stream": "sandbox"})
     own = account(config, FACTS, ("tags", "metadata", "sandbox", "inbox"), choice="stream")
     inbox = own.options.get("inbox", "")
-    if (own.region == "sandbox") != inbox.isdigit():
-        raise ConfigError(f"backend {own.name!r}: the sandbox, and only it, needs a number: &inbox=123")
-    return HttpBackend(own, Mailtrap(own, f"/{inbox}" if inbox else ""))
+    if (inbox and not inbox.isdigit()) or (own.region == "sandbox" and not inbox):
+        raise ConfigError(f"backend {own.name!r}: the sandbox needs the number of its inbox: &inbox=123")
+    return HttpBackend(own, Mailtrap(own, f"/{inbox}" if own.region == "sandbox" else ""))
 
 
 class Mailtrap:

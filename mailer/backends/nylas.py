@@ -6,20 +6,10 @@ import re
 from collections.abc import Hashable, Sequence
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    after,
-    described,
-    later,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import after, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_form
 from mailer.message import Outcome
 

@@ -6,9 +6,10 @@ from base64 import b64encode
 from collections.abc import Hashable, Sequence
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, ambiguous, bad_address, our_fault, refused
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import ambiguous, bad_address, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.message import Outcome
 

@@ -7,9 +7,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, later, our_fault, refused
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, later, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.backends.structured import File
 from mailer.message import Outcome
@@ -57,8 +58,10 @@ class Postmark:
     facts = FACTS
 
     def __init__(self, own: Account) -> None:
-        token = "POSTMARK_API_TEST" if own.flag("sandbox") else own.key  # checked, and sent to nobody
-        self._headers = {"X-Postmark-Server-Token": token}
+        self._own = {"X-Postmark-Server-Token": own.key}
+        # With this token messages are checked, and sent to nobody.
+        test = {"X-Postmark-Server-Token": "POSTMARK_API_TEST"}
+        self._headers = test if own.flag("sandbox") else self._own
         self._metadata = own.metadata
         self._fixed: dict[str, Any] = {"MessageStream": own.options.get("stream", "outbound")}
         if own.tags:
@@ -84,7 +87,7 @@ class Postmark:
         return Said(answer.status, str(body.get("ErrorCode", "")), str(body.get("Message", answer.text)))
 
     def check(self) -> tuple[Request, ...]:
-        return (Request("/server", headers={"Accept": "application/json", **self._headers}, method="GET"),)
+        return (Request("/server", headers={"Accept": "application/json", **self._own}, method="GET"),)
 
     def checked(self, answer: Answer) -> str:
         return f"server {answer.json()['Name']!r}"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from mailer.backends.answers import Answer, Rule, Said, Verdict
+from mailer.backends.answers import Answer, Rule, Said
+from mailer.backends.meanings import Verdict
 from mailer.backends.structured import Fields, Mailbox, fields
 from mailer.message import Outcome, Outgoing
 

@@ -8,20 +8,12 @@ from hashlib import sha256
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    bad_address,
-    later,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Letter, Request, as_json, verdict
+from mailer.backends.structured import Fields
 from mailer.message import Outcome
 
 _DOC = "resend.com/docs/api-reference/errors"
@@ -57,8 +49,8 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags`` (``name=value``, several with commas)."""
-    own = account(config, FACTS, ("tags",))
+    """Options: ``tags`` (``name=value``, several with commas), ``sandbox`` (to Resend's own test address)."""
+    own = account(config, FACTS, ("tags", "sandbox"))
     return HttpBackend(own, Resend(own))
 
 
@@ -72,6 +64,7 @@ class Resend:
         pairs = [tag.partition("=") for tag in own.tags]
         self._tags = [{"name": name, "value": value or "yes"} for name, _, value in pairs]
         self._single = own.batch == 1
+        self._sandbox = bool(own.flag("sandbox"))
 
     def group(self, letter: Letter) -> Hashable:
         """The batch endpoint takes no attachments."""
@@ -117,9 +110,7 @@ class Resend:
         mail = letter.fields
         message = {
             "from": str(mail.sender),
-            "to": list(map(str, mail.to)),
-            "cc": list(map(str, mail.cc)),
-            "bcc": list(map(str, mail.bcc)),
+            **self._people(mail),
             "reply_to": list(map(str, mail.reply_to)),
             "subject": mail.subject,
             "html": mail.html,
@@ -133,6 +124,11 @@ class Resend:
         }
         # Without "text" Resend would make one of the HTML.
         return {name: value for name, value in message.items() if value} | {"text": mail.text or ""}
+
+    def _people(self, mail: Fields) -> dict[str, list[str]]:
+        if self._sandbox:
+            return {"to": ["delivered@resend.dev"]}
+        return {"to": [*map(str, mail.to)], "cc": [*map(str, mail.cc)], "bcc": [*map(str, mail.bcc)]}
 
 
 def _joint(keys: Sequence[str]) -> str:

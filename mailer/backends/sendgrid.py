@@ -6,9 +6,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, bad_address, described, our_fault, refused
+from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import bad_address, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.backends.structured import File
 from mailer.message import Outcome

@@ -9,18 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    now,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, from_its_sender
 from mailer.backends.signatures import aws
 from mailer.message import Outcome

@@ -6,20 +6,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import (
-    Answer,
-    Rule,
-    Said,
-    accepted,
-    ambiguous,
-    bad_address,
-    later,
-    our_fault,
-    refused,
-    slower,
-)
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.meanings import ambiguous, bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.message import Outcome
 

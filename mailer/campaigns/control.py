@@ -41,7 +41,8 @@ class Change:
 
 
 def find(ledger: Ledger, reference: str) -> Campaign:
-    """By id, by a unique beginning of it, or by the path of its file (then the latest one opened from it).
+    """By id, by a unique beginning of it, or by the path of its file: then the latest one opened from it,
+    and one in test mode only where there is no other.
 
     Raises InputError that names the candidates.
     """
@@ -54,7 +55,7 @@ def find(ledger: Ledger, reference: str) -> Campaign:
         raise CampaignError(
             "no campaign was opened from this file", reference, hint="`mailer status` lists all campaigns."
         )
-    return opened[-1]
+    return ([one for one in opened if not one.spec.get("sandbox")] or opened)[-1]
 
 
 def pause(ledger: Ledger, campaign: Campaign, reason: str = "paused by a person") -> Change:

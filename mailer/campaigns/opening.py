@@ -140,6 +140,7 @@ def stored_spec(
         "recipients": _reading(prepared),
         "file": str(spec.file.resolve()) if spec.file else None,
         "run": found.run,
+        "sandbox": spec.sandbox,
         "digest_parts": prepared.digest_parts,
     }
 

@@ -53,7 +53,7 @@ class CampaignSpec(BaseModel):
     """One campaign as its file and the options describe it; immutable, all paths absolute.
 
     ``file`` is the campaign file, None when there is none; ``directory`` is where it lies, else the
-    working directory.
+    working directory. ``sandbox``: it goes to the provider's test mode, and is another campaign then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -186,11 +186,13 @@ class CampaignSpec(BaseModel):
 
     directory: Path = Field(Path(), exclude=True, repr=False)
     file: Path | None = Field(None, exclude=True, repr=False)
+    sandbox: bool = Field(False, exclude=True, repr=False)
 
     @property
     def title(self) -> str:
         """The name, or what stands in for it."""
-        return self.name or Path(self.template).stem
+        name = self.name or Path(self.template).stem
+        return f"{name} (sandbox)" if self.sandbox else name
 
     @property
     def follows(self) -> bool:

@@ -112,7 +112,7 @@ def _spec(
     if file is None and stored is not None and Path(stored).is_file():
         file = Path(stored)
     if file is not None:
-        return load(file, changes)
+        return load(file, changes).model_copy(update={"sandbox": campaign.spec.get("sandbox", False)})
     known = {"name": campaign.name, "template": package.root, "from": mail.sender, "subject": mail.subject}
     return from_options({**known, "recipients": campaign.spec["recipients"]["path"], **changes})
 

@@ -13,6 +13,7 @@ from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import CampaignName, Json, Ledger
 from mailer.cli.output import count, say, say_json
 from mailer.cli.progress import progress
+from mailer.cli.testmode import as_opened
 from mailer.delivery.leftovers import take_back
 from mailer.delivery.limits.rates import parse_all
 from mailer.errors import ConfigError, InputError
@@ -53,12 +54,15 @@ def set(  # noqa: A001 - what the command is called
     """
     settings = Settings.load(ledger=ledger)
     rates = _rates(rate, none=no_rate)
-    name = None if backend is None else backend_name(settings, backend)
     start = None if at is None else _start(at)
-    if rates is None and name is None and priority is None and at is None:
+    if rates is None and backend is None and priority is None and at is None:
         raise InputError("nothing to change", hint="Give --rate, --no-rate, --backend, --priority or --at.")
     with open_ledger(settings) as rooms:
         found = control.find(rooms, campaign)
+        name = None
+        if backend is not None:
+            settings, backend = as_opened(settings, found, backend)
+            name = backend_name(settings, backend)
         if at is not None:
             rooms.campaigns.schedule(found.id, start)
         if rates is not None:

@@ -97,9 +97,12 @@ def _agree(
         show_report(report)
         say(f"From         {prepared.mail.sender}")
         say(f"Through      {backend}")
+        if prepared.spec.sandbox:
+            say("Sandbox      the provider checks everything and delivers nothing")
         if settings.safety.redirect_to:
             say(f"Redirected   everything goes to {settings.safety.redirect_to}")
     if yes or is_local(settings, backend):
         return
-    if not ask(f"Send {count(report.valid, 'message')}?"):
+    where = " to the test mode" if prepared.spec.sandbox else ""
+    if not ask(f"Send {count(report.valid, 'message')}{where}?"):
         raise InputError("nothing was sent", hint="Answer y, or give --yes where there is no terminal.")

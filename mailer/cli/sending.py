@@ -26,6 +26,7 @@ from mailer.cli.output import note
 from mailer.cli.probing import probe
 from mailer.cli.reports import all_went
 from mailer.cli.running import conclude, patience, run_here, show, watched
+from mailer.cli.testmode import as_opened, in_test_mode
 from mailer.delivery import epoch
 from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import CampaignState, Runner
@@ -57,6 +58,9 @@ def send(
     again: Annotated[
         bool, typer.Option("--again", help="Send although this very campaign was sent before.")
     ] = False,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="To the provider's test mode, which delivers nothing.")
+    ] = False,
     wait: Wait = "10m",
     processes: Processes = None,
     accept_epoch: AcceptEpoch = False,
@@ -70,7 +74,8 @@ def send(
     """Send a campaign from here to the end.
 
     Checks every row first, says what will happen, and asks. The same command goes on with a campaign that
-    was interrupted, and refuses one that is finished.
+    was interrupted, and refuses one that is finished. With --sandbox it is a campaign of its own, called
+    so, and can be repeated; what is sent in earnest later does not know of it.
 
     Example: mailer send campaign.toml --processes 2
     """
@@ -79,8 +84,11 @@ def send(
     if spec.reads_stdin and not yes:
         raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
     settings = settings_for(spec, ledger, processes=processes)
+    if sandbox:
+        spec = spec.model_copy(update={"sandbox": True})
+        settings, backend = in_test_mode(settings, backend or spec.backend)
     with open_ledger(settings) as rooms:
-        opened = open_or_go_on(rooms, spec, settings, backend, again=again, yes=yes, quiet=as_json)
+        opened = open_or_go_on(rooms, spec, settings, backend, again=again or sandbox, yes=yes, quiet=as_json)
     if opened.state is CampaignState.SCHEDULED and opened.start_at is not None:
         note(_WAITS.format(shown(opened.start_at)))
     result = run_here(
@@ -109,6 +117,7 @@ def resume(
     settings = Settings.load(ledger=ledger, processes=processes)
     with open_ledger(settings) as rooms:
         found = control.find(rooms, campaign)
+        settings, backend = as_opened(settings, found, backend)
         if found.runner is not Runner.EMBEDDED:
             _refuse_login(backend)
             if accept_epoch:

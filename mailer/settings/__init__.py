@@ -16,6 +16,7 @@ from mailer.settings.sending import (
 )
 from mailer.settings.settings import ENVIRONMENT, Settings
 from mailer.settings.sources import find_file
+from mailer.settings.testmode import tested
 
 __all__ = [
     "ENVIRONMENT",
@@ -30,4 +31,5 @@ __all__ = [
     "WarmupSettings",
     "as_rates",
     "find_file",
+    "tested",
 ]

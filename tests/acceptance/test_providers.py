@@ -67,3 +67,49 @@ def test_an_answer_that_is_lost_is_asked_for_again_under_the_same_key(folder, st
     assert len(fake.sends) == 3
     assert len({(one.headers["idempotency-key"], one.body) for one in fake.sends}) == 1
     assert len(fake.taken) == 1
+
+
+def test_a_whole_campaign_in_a_test_mode_is_not_the_campaign(folder, stack: ExitStack):
+    role = ROLES["sendgrid"]
+    fake = stack.enter_context(serving(role.play))
+    folder.write(
+        "mailer.toml",
+        f'backend = "all"\n[backends.main]\nurl = "{role.address(fake.base)}"\n'
+        f'[backends.spare]\nurl = "{role.address(fake.base)}"\n[routes.all]\nbackends = ["main", "spare"]\n',
+    )
+
+    tried = folder.mailer("send", "campaign.toml", "--sandbox", "--yes")
+    assert tried.code == 0, tried.err
+    assert "Through      all?sandbox=true" in tried.out
+    assert "Sandbox      the provider checks everything and delivers nothing" in tried.out
+    assert "November news (sandbox): finished" in tried.out
+    assert fake.sends
+    assert all(role.is_sandboxed(request) for request in fake.sends)
+    rows = list(csv.DictReader(io.StringIO(folder.mailer("results", "campaign.toml").out)))
+    assert {row["mail_backend"] for row in rows} == {"main?sandbox=true"}
+
+    fake.requests.clear()
+    sent = folder.mailer("send", "campaign.toml", "--yes", "--json")
+    assert sent.code == 0, sent.err
+    assert sent.json()["name"] == "November news"
+    assert sent.json()["counts"]["accepted"] == 5
+    assert not any("mail_settings" in request.json for request in fake.sends)
+
+    # It may be repeated, and stays in test mode when it goes on over another backend.
+    again = folder.mailer("send", "campaign.toml", "--sandbox", "--yes", "--limit", "2")
+    slug = again.out.partition("November news (sandbox): paused")[0].split()[-1]
+    status = folder.mailer("status", "campaign.toml", "--json").json()
+    assert status["id"] == sent.json()["id"]  # the file names the real one
+    fake.requests.clear()
+    gone_on = folder.mailer("resume", slug, "--backend", "spare")
+    assert gone_on.code == 0, gone_on.err
+    assert all(role.is_sandboxed(request) for request in fake.sends)
+    assert fake.sends
+
+
+def test_a_backend_without_test_mode_is_refused_before_anything_is_opened(folder):
+    done = folder.mailer("send", "campaign.toml", "--sandbox", "--yes", "--backend", "smtp://127.0.0.1:9")
+
+    assert done.code == 2
+    assert "it has no test mode; these have one: postmark," in done.err
+    assert folder.mailer("status", "--json").out == ""

@@ -254,6 +254,9 @@ async def test_the_test_mode_is_the_providers_own(role, fake):
     (outcome,) = await send(role, fake, plain(role), more=role.sandbox)
     assert isinstance(outcome, Accepted), outcome
     assert role.is_sandboxed(fake.sends[0])
+    backend = backend_of(role, fake.base, role.sandbox)
+    assert "key valid" in await backend.probe()
+    await backend.close()
 
 
 async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):

@@ -128,8 +128,8 @@ def test_those_with_a_test_mode_are_known_by_name():
 
 
 def test_a_backend_without_a_test_mode_is_refused_with_those_that_have_one():
-    with pytest.raises(ConfigError, match="'main': it has no test mode; these have one: postmark, sendgrid"):
-        sandboxed(urls.parse("main", "resend://k1234567@"))
+    with pytest.raises(ConfigError, match="'main': it has no test mode; these have one: postmark, resend"):
+        sandboxed(urls.parse("main", "mandrill://k1234567@"))
     assert sandboxed(urls.parse("main", "ses://k:s@?region=eu-west-1")).options["sandbox"] == "true"
 
 

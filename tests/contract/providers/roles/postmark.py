@@ -15,7 +15,8 @@ _KNOWN = (
 
 
 def play(request: Recorded) -> Response:
-    if request.headers.get("x-postmark-server-token") not in {KEY, "POSTMARK_API_TEST"}:
+    for_tests = {"POSTMARK_API_TEST"} if request.method == "POST" else set()
+    if request.headers.get("x-postmark-server-token") not in {KEY, *for_tests}:
         return Response(401, {"ErrorCode": 10, "Message": "Bad or missing server API token."})
     if request.path == "/server":
         return Response(200, {"Name": "Acme", "DeliveryType": "Live"})

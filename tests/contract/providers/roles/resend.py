@@ -95,4 +95,14 @@ ROWS = (
     Row("application", 500, said("application_error"), Deferred),
     Row("unavailable", 503, said("service_unavailable"), Deferred),
 )
-ROLE = Role("resend", "resend://{key}@?base={base}", play, ROWS)
+ROLE = Role(
+    "resend",
+    "resend://{key}@?base={base}",
+    play,
+    ROWS,
+    sandbox="sandbox=true&batch=1",
+    is_sandboxed=lambda request: (
+        {key: request.json.get(key) for key in ("to", "cc", "bcc")}
+        == {"to": ["delivered@resend.dev"], "cc": None, "bcc": None}
+    ),
+)
