@@ -38,6 +38,11 @@ WORKER = {
     "task_acks_on_failure_or_timeout": True,
     # It cannot cancel threads, and would cut an SMTP transaction in half.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # After a reconnect the threads of the pool would ask RabbitMQ for more, on the connection that the main
+    # thread reads. Two readers garble a stream, or wait for each other for ever.
+    "worker_enable_prefetch_count_reduction": False,
+    # Each failure makes the next attempt wait longer: a broker that starts on a busy machine gets its time.
+    "broker_connection_timeout": 10.0,
     # Whoever can write to the broker must not command the workers.
     "worker_enable_remote_control": False,
     # Events such as Flower shows, only when asked for with --task-events.

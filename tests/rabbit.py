@@ -52,7 +52,7 @@ class RabbitServer:
             "RUNNING_UNDER_SYSTEMD": "1",
         }
         self.process = Process([self._program()], self.folder / "log", env=environment)
-        wait_until(self._up, "rabbitmq-server", 60)
+        wait_until(self._up, "rabbitmq-server")
         return self
 
     def _up(self) -> bool:

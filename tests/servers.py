@@ -23,8 +23,8 @@ from typing import Any, NoReturn, Self
 
 import pytest
 
-#: How long a server may take to come up or to go. Generous: it decides nothing but a hang.
-PATIENCE = 20.0
+#: How long anything that a test waits for may take. Generous: it decides nothing but a hang.
+PATIENCE = 120.0
 
 
 def need(binary: str) -> str:
@@ -69,7 +69,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
 def answers(port: int) -> bool:
     """Whether something listens on this loopback port."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except OSError:
         return False
     return True

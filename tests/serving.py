@@ -15,7 +15,7 @@ import httpx
 from mailer.ledger import open_ledger
 from mailer.ledger.ledger import Ledger
 from mailer.outbox import access
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import environment
 
 _LISTENS = re.compile(r"(http://127\.0\.0\.1:\d+);")
@@ -29,7 +29,7 @@ class Served:
         self.ledger = ledger
         self.url = url
         self.log = log
-        self.client = httpx.Client(base_url=url, timeout=60)
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
         self.key = self.new_key(scopes=("admin",))
 
     def new_key(self, **about: Any) -> str:
@@ -68,7 +68,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
             yield served
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
         ledger.close()
     assert process.returncode in (0, -15), log.read_text()
     assert "Traceback" not in log.read_text()

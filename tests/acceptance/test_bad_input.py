@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.servers import free_port
+from tests.servers import PATIENCE, free_port
 
 BAD_CAMPAIGNS = {
     "an unknown key": ('subjekt = "x"\n', ["subjekt", "subject"]),
@@ -145,7 +145,7 @@ def test_a_full_disk_says_so(folder):
         cwd=folder.path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE,
         check=False,
     )
 

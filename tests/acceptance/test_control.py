@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.servers import PATIENCE
+
 SETTINGS = """
 [backends.one]
 url = "file:one?format=eml"
@@ -84,7 +86,7 @@ def test_a_start_at_a_time_and_one_that_cannot_be(folder, mailer_sink):
 
     folder.mailer("set", "campaign.toml", "--at", "now")
 
-    _, told = waiting.communicate(timeout=60)
+    _, told = waiting.communicate(timeout=PATIENCE)
     assert (waiting.returncode, sink.count()) == (0, 5)
     assert "this command waits for that" in told.decode()
     twice = folder.send(sink, "--again", "--at", "2026-10-25 02:30 Europe/Berlin")

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,11 +39,11 @@ def shop(tmp_path):
         )
         found = re.search(r"http://[\d.]+:\d+", log.read_text())
         assert found, log.read_text()
-        with httpx.Client(base_url=found[0], timeout=30) as client:
+        with httpx.Client(base_url=found[0], timeout=PATIENCE) as client:
             yield client
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
 
 
 def test_an_order_that_is_placed_twice_is_one_receipt(shop, tmp_path):

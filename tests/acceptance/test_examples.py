@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import free_port, wait_until
+from tests.servers import PATIENCE, free_port, wait_until
 from tests.working import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def plain_python(site: Path, orders: list[dict]) -> subprocess.CompletedProcess[
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -79,7 +79,7 @@ def django_site(site) -> Iterator[httpx.Client]:
     ]
     process = subprocess.Popen(command, cwd=site, env=environment(), stderr=subprocess.DEVNULL)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
             wait_until(lambda: answers(client), "Django")
             yield client
     finally:

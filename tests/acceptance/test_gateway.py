@@ -22,7 +22,7 @@ from mailer.sink.certificate import Certificate
 from tests.contract.providers.fake import serving
 from tests.contract.providers.registry import ROLES
 from tests.node.packages import node_packages
-from tests.servers import Process, free_port, need, need_file, wait_until
+from tests.servers import PATIENCE, Process, free_port, need, need_file, wait_until
 from tests.working import environment
 
 MESSAGE = (
@@ -48,7 +48,7 @@ class Entry:
 
     @contextmanager
     def client(self) -> Iterator[smtplib.SMTP]:
-        with smtplib.SMTP("localhost", self.port, timeout=30) as client:
+        with smtplib.SMTP("localhost", self.port, timeout=PATIENCE) as client:
             client.starttls(context=ssl.create_default_context(cafile=str(self.certificate)))
             client.login(self.user, self.password)
             yield client
@@ -197,7 +197,12 @@ def test_real_clients_are_understood(entry, client):
     gateway = entry()
 
     done = subprocess.run(
-        client(gateway), check=False, input=MESSAGE.encode(), capture_output=True, timeout=60, env=os.environ
+        client(gateway),
+        check=False,
+        input=MESSAGE.encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+        env=os.environ,
     )
 
     assert done.returncode == 0, (done.stdout + done.stderr).decode()

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from tests.servers import PATIENCE
+
 STATES = {
     "pending",
     "claimed",
@@ -291,7 +293,7 @@ def test_a_stopped_run_goes_on(folder, mailer_sink, sign):
     with folder.start("send", "campaign.toml", "--yes", "--json", "--backend", sink.url) as process:
         wait_for(lambda: sink.count() > 20, "sending")
         os.kill(process.pid, sign)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 130, err
     assert b"mailer resume" in err
@@ -312,7 +314,7 @@ def test_pause_from_another_terminal(folder, mailer_sink):
         wait_for(lambda: sink.count() > 20, "sending")
         paused = folder.mailer("pause", "november-news", "--wait", "--json")
         at_pause = sink.count()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
 
     assert paused.code == 0
     assert process.returncode == 1

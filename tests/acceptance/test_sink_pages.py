@@ -14,7 +14,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from tests.servers import need
+from tests.servers import PATIENCE, need
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -58,7 +58,7 @@ class Sink:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_only_this_machine_may_look(sink):
 def test_a_port_that_is_taken_is_said(sink):
     port = sink.url.rsplit(":", 1)[1].strip("/")
     command = [sys.executable, "-m", "mailer", "sink", "--port", "0", "--web", "--web-port", port]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
     assert done.returncode == 2
     assert "--web-port" in done.stderr

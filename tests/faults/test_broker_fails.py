@@ -101,7 +101,7 @@ async def test_f13_the_answer_to_a_publish_is_cut(tmp_path, redis_server, smtp_s
     try:
         proxy.up.cut_at, proxy.up.let_pass, proxy.up.matches = b"LPUSH", True, 3
         works.start()
-        wait_until(lambda: proxy.up.matches <= 0, "a publish was cut", 40)
+        wait_until(lambda: proxy.up.matches <= 0, "a publish was cut")
         proxy.up.cut_at = None
         works.wait_for_end(campaign)
         judge("F13", "the reply to a publish cut", works.states(campaign), works.copies(), rows=ROWS)

@@ -13,6 +13,7 @@ from mailer.crash import POINTS
 from mailer.ledger.contract import Campaign, Runner
 from mailer.message import State
 from tests.delivering import World
+from tests.servers import PATIENCE
 
 #: Provably unsent: sent again without asking.
 UNSENT = ((State.PENDING, 0),)
@@ -42,7 +43,7 @@ def run(world: World, campaign: Campaign, url: str, crash_at: str = "") -> int:
     """One run of the campaign in a process of its own; its exit status."""
     command = [sys.executable, "-m", "tests.faults.embedded_run", world.url, str(campaign.id), url]
     environment = os.environ | {"MAILER_CRASH_AT": crash_at}
-    return subprocess.run(command, env=environment, timeout=60, check=False).returncode
+    return subprocess.run(command, env=environment, timeout=PATIENCE, check=False).returncode
 
 
 def recover(world: World) -> None:

@@ -108,13 +108,13 @@ async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, stack, jud
     log = works.folder / "sleeper.log"
     sleeper = Process(worker_argv(name="sleeper"), log, cwd=works.folder, env=environment() | asleep)
     stack.callback(sleeper.stop)
-    wait_until(lambda: _is_stopped(sleeper.pid), "asleep", 40)
+    wait_until(lambda: _is_stopped(sleeper.pid), "asleep")
     works.start()
-    wait_until(lambda: works.states(campaign).get(State.UNKNOWN, 0), "in doubt", 40)
+    wait_until(lambda: works.states(campaign).get(State.UNKNOWN, 0), "in doubt")
     doubtful = works.states(campaign)[State.UNKNOWN]
     sleeper.go_on()
     works.wait_for_end(campaign)
-    wait_until(lambda: works.states(campaign).get(State.ACCEPTED, 0) == ROWS, "its answer counted", 20)
+    wait_until(lambda: works.states(campaign).get(State.ACCEPTED, 0) == ROWS, "its answer counted")
 
     assert 1 <= doubtful <= CONNECTIONS
     judge(

@@ -38,7 +38,7 @@ async def test_f32_the_leading_pump_is_killed(works, judge):
     works.wait_for_some(campaign)
     first = leader(works)
     crew[first].kill()
-    wait_until(lambda: leader(works) not in {None, first}, "another pump leads", 20)
+    wait_until(lambda: leader(works) not in {None, first}, "another pump leads")
     moved = works.moves_after(campaign)
     works.wait_for_end(campaign)
 
@@ -62,7 +62,7 @@ async def test_f31_the_ledger_is_put_back_to_an_older_one(works, judge):
     with contextlib.closing(sqlite3.connect(works.folder / "mailer.db")) as ledger:
         ledger.execute("VACUUM INTO ?", (str(backup),))
     born = works.world.ledger.schedule.epoch()
-    wait_until(lambda: works.world.ledger.schedule.epoch() > born, "a second has passed", 20)
+    wait_until(lambda: works.world.ledger.schedule.epoch() > born, "a second has passed")
     assert worker.stop() == 0
     await works.world.close()
     arrived = works.sink.count()
@@ -72,7 +72,7 @@ async def test_f31_the_ledger_is_put_back_to_an_older_one(works, judge):
     works.reopen()
 
     works.start()
-    wait_until(lambda: "restored from a backup" in works.log(), "the worker says so", 30)
+    wait_until(lambda: "restored from a backup" in works.log(), "the worker says so")
 
     assert works.sink.count() == arrived
     assert works.states(campaign).get(State.ACCEPTED, 0) < arrived
@@ -97,7 +97,7 @@ async def test_f34_paused_or_cancelled_in_mid_flight(works, judge, act, after):
     getattr(works.world.ledger.campaigns, act)(campaign.id, *(["test"] if act == "pause" else []))
     states = works.states(campaign)
     most = states.get(State.ACCEPTED, 0) + states.get(State.SENDING, 0)
-    wait_until(lambda: not _held(works, campaign), "nothing in flight", 30)
+    wait_until(lambda: not _held(works, campaign), "nothing in flight")
 
     done = works.states(campaign)
     assert works.world.now(campaign).state is after

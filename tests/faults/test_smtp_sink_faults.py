@@ -14,7 +14,7 @@ from mailer.backends import connect, urls
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Outcome, Outgoing, Rejected, Unknown
 from tests.proxy import TcpProxy
-from tests.servers import SmtpSink
+from tests.servers import PATIENCE, SmtpSink
 
 Sink = Callable[..., SmtpSink]
 
@@ -179,7 +179,7 @@ def test_what_a_crash_leaves(smtp_sink: Sink, tmp_path: Path, point: str, loop: 
     record.touch()
     environment = dict(os.environ) | {"MAILER_CRASH_AT": point}
     command = [sys.executable, "-c", CRASH, sink.url, str(record), loop]
-    run = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False)
     marked_ids, least, most = CRASHES[point]
 
     assert run.returncode == 137, run.stderr.decode()

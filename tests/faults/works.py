@@ -108,21 +108,19 @@ class Works:
     def finished(self, campaign: Campaign) -> bool:
         return self.world.now(campaign).state is CampaignState.FINISHED
 
-    def wait_for_end(self, campaign: Campaign, seconds: float = 80.0) -> None:
-        self._wait(lambda: self.finished(campaign), "campaign finished", campaign, seconds)
+    def wait_for_end(self, campaign: Campaign) -> None:
+        self._wait(lambda: self.finished(campaign), "campaign finished", campaign)
 
     def wait_for_some(self, campaign: Campaign, count: int = 50) -> None:
         """Until that many were accepted."""
         self._wait(
-            lambda: self.states(campaign).get(State.ACCEPTED, 0) >= count, f"{count} accepted", campaign, 40
+            lambda: self.states(campaign).get(State.ACCEPTED, 0) >= count, f"{count} accepted", campaign
         )
 
     def moves_after(self, campaign: Campaign) -> float:
         """Seconds until one more message arrives than have by now."""
         began, arrived = time.monotonic(), self.sink.count()
-        self._wait(
-            lambda: self.sink.count() > arrived or self.finished(campaign), "moves again", campaign, 60
-        )
+        self._wait(lambda: self.sink.count() > arrived or self.finished(campaign), "moves again", campaign)
         return time.monotonic() - began
 
     def copies(self) -> Counter[str]:
@@ -150,8 +148,8 @@ class Works:
     def log(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
-    def _wait(self, true: Callable[[], bool], what: str, campaign: Campaign, seconds: float) -> None:
+    def _wait(self, true: Callable[[], bool], what: str, campaign: Campaign) -> None:
         try:
-            wait_until(true, what, seconds)
+            wait_until(true, what)
         except TimeoutError as error:
             raise AssertionError(f"{error}: {self.states(campaign)}\n{self.log()[-4000:]}") from None

@@ -14,7 +14,7 @@ import yaml
 from mailer.cli.app import COMMANDS
 from mailer.settings import ENVIRONMENT
 from tests.ledgers import postgres_database
-from tests.servers import Process, free_port, wait_until
+from tests.servers import PATIENCE, Process, free_port, wait_until
 from tests.working import environment
 
 ROOT = Path(__file__).parents[2]
@@ -99,10 +99,10 @@ def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_serve
     def healthy(name):
         command = SERVICES[name]["healthcheck"]["test"][1:]
         local = [sys.executable, *(word.replace("9464", ports[name]) for word in command[1:])]
-        return subprocess.run(local, check=False, capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(local, check=False, capture_output=True, timeout=PATIENCE).returncode == 0
 
     for name in WORKERS:
-        wait_until(lambda name=name: healthy(name), f"{name} healthy", 40)
+        wait_until(lambda name=name: healthy(name), f"{name} healthy")
     finished = enqueue(site, redis_server.url, ledger)
 
     assert finished["state"] == "finished"
@@ -124,7 +124,7 @@ def enqueue(site, broker, ledger):
         env={**os.environ, **environment(), "MAILER_BROKER_URL": broker, "MAILER_LEDGER_URL": ledger},
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

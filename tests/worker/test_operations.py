@@ -15,7 +15,7 @@ from mailer.ledger.contract import CampaignState
 from mailer.logs import redacted
 from mailer.message import State
 from tests.delivering import World
-from tests.servers import free_port, wait_until
+from tests.servers import PATIENCE, free_port, wait_until
 from tests.working import supervised, write_settings
 
 PAGES = Path(__file__).parents[2] / "docs" / "operations"
@@ -31,7 +31,7 @@ async def world(tmp_path):
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         return answer.read().decode()
 
 
@@ -53,7 +53,7 @@ def test_metrics_health_and_logs_of_a_run_with_failures(tmp_path, world, redis_s
     world.campaign(3, address="canary-{n}@private.example", backend="dead")
     url = f"http://127.0.0.1:{port}"
     with supervised(tmp_path, "--queues", "bulk"):
-        wait_until(lambda: world.now(fine).state is CampaignState.FINISHED, "finished", 50)
+        wait_until(lambda: world.now(fine).state is CampaignState.FINISHED, "finished")
 
         def told():
             return samples(get(f"{url}/metrics")).get(("mailer_settled_total", "accepted", "main")) == 40

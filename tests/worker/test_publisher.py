@@ -11,6 +11,7 @@ from redis import Redis
 
 from mailer.errors import BrokerUnavailable, ConfigError
 from mailer.publisher import PATIENCE, PREFIX, Publisher, ping, safe_url, worker_argv
+from tests import servers
 from tests.servers import free_port
 
 
@@ -121,12 +122,12 @@ def test_our_app_does_not_become_the_current_one_of_the_host_application():
         "Publisher('redis://127.0.0.1:1/0').close()\n"
         "assert celery.current_app._get_current_object() is theirs\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=servers.PATIENCE)
 
 
 def test_importing_the_publisher_does_not_import_celery():
     code = "import sys, mailer.publisher; assert not {'celery', 'kombu', 'redis'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=servers.PATIENCE)
 
 
 def test_a_worker_is_started_by_plain_celery():

@@ -31,7 +31,7 @@ async def test_workers_share_an_hour_and_the_connections_even_when_redis_forgets
             return redis.hget("mailer:{limits}:filling", "filling")
 
         with worker(tmp_path, "w1"), worker(tmp_path, "w2"):
-            wait_until(lambda: accepted() >= ALLOWED, "the hour is used up", 60)
+            wait_until(lambda: accepted() >= ALLOWED, "the hour is used up")
             before = filling()
             redis.flushall()
             wait_until(lambda: filling() not in (before, None), "Redis filled again")

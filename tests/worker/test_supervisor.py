@@ -13,7 +13,7 @@ from mailer.cli.supervisor import Supervisor
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from tests.delivering import World
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import children, environment, supervised, write_settings
 
 ROWS = 300
@@ -55,14 +55,14 @@ def test_a_killed_worker_is_replaced_and_a_stopped_supervisor_leaves_nobody(tmp_
     sink = site(rate=SLOWLY, lease=2.0)
     campaign = world.campaign(ROWS)
     with supervised(tmp_path) as supervisor:
-        wait_until(lambda: accepted(world, campaign) > 20, "20 accepted", 40)
+        wait_until(lambda: accepted(world, campaign) > 20, "20 accepted")
         first = children(supervisor)
         assert first.keys() == {"bulk-1", "transactional-1"}  # a process of its own for each
         os.kill(first["bulk-1"], signal.SIGKILL)
-        wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished", 50)
+        wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished")
         second = children(supervisor)
         os.kill(supervisor.pid, signal.SIGTERM)
-        wait_until(lambda: not supervisor.running, "supervisor ended", 30)
+        wait_until(lambda: not supervisor.running, "supervisor ended")
 
     assert second["bulk-1"] != first["bulk-1"]
     assert second["transactional-1"] == first["transactional-1"]
@@ -80,12 +80,12 @@ def test_a_second_signal_abandons_what_is_on_the_wire(tmp_path, site, world):
     site("-W", ".:60")
     campaign = world.campaign(5)
     with supervised(tmp_path, "--queues", "bulk") as supervisor:
-        wait_until(lambda: world.states(campaign).get(State.SENDING), "a body on the wire", 40)
+        wait_until(lambda: world.states(campaign).get(State.SENDING), "a body on the wire")
         began = time.monotonic()
         os.kill(supervisor.pid, signal.SIGINT)
         wait_until(lambda: "stopping" in (tmp_path / "supervisor.log").read_text(), "first signal taken")
         os.kill(supervisor.pid, signal.SIGINT)
-        wait_until(lambda: not supervisor.running, "supervisor ended", 30)
+        wait_until(lambda: not supervisor.running, "supervisor ended")
 
     assert time.monotonic() - began < 25  # one signal alone waits so long for the answer
     assert supervisor.code == 1
@@ -97,10 +97,10 @@ def test_workers_end_when_their_supervisor_was_killed(tmp_path, site, world):
     site()
     campaign = world.campaign(5)
     with supervised(tmp_path, "--queues", "bulk") as supervisor:
-        wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished", 40)
+        wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished")
         workers = children(supervisor)
         supervisor.kill()
-        wait_until(lambda: not any(alive(pid) for pid in workers.values()), "workers ended", 30)
+        wait_until(lambda: not any(alive(pid) for pid in workers.values()), "workers ended")
 
     assert "the supervisor has died, and this worker ends" in (tmp_path / "supervisor.log").read_text()
 
@@ -108,7 +108,13 @@ def test_workers_end_when_their_supervisor_was_killed(tmp_path, site, world):
 def run(tmp_path, *options):
     command = [sys.executable, "-m", "mailer", "worker", *options]
     return subprocess.run(
-        command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        command,
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 

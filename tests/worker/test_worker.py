@@ -21,7 +21,7 @@ from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from mailer.publisher import Publisher
 from tests.delivering import World
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import environment, worker, write_settings
 
 ROWS = 1000
@@ -58,14 +58,14 @@ class Site:
     def states(self, campaign):
         return self.world.states(campaign)
 
-    def wait_for_end(self, campaign, seconds=50):
+    def wait_for_end(self, campaign):
         def finished():
             if not any(worker.running for worker in self.workers):
                 raise RuntimeError("no worker runs any more")
             return self.world.now(campaign).state is CampaignState.FINISHED
 
         try:
-            wait_until(finished, "campaign finished", seconds)
+            wait_until(finished, "campaign finished")
         except (RuntimeError, TimeoutError) as error:
             logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
             raise AssertionError(f"{error}: {self.states(campaign)}\n{logs}") from None
@@ -184,7 +184,7 @@ def test_sigterm_finishes_what_is_on_the_wire_and_gives_back_the_rest(site):
     with site.worker("w1") as first:
         site.wait_for_some(campaign)
         os.kill(first.pid, signal.SIGTERM)
-        wait_until(lambda: not first.running, "worker ended", 30)
+        wait_until(lambda: not first.running, "worker ended")
 
     states = site.states(campaign)
     assert states.keys() <= {State.ACCEPTED, State.PENDING, State.DEFERRED}
@@ -239,7 +239,7 @@ def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert done.returncode == 2
@@ -255,5 +255,5 @@ def run(site, *more):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )

@@ -13,7 +13,7 @@ import pytest
 from mailer import Attachment, Mailer, Message
 from mailer.errors import ConfigError, UnknownMessage
 from mailer.message import State
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.unit.client.conftest import DATA
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -206,7 +206,7 @@ assert os.waitpid(child, 0)[1] == 0
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=site.folder,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     mailer.close()

@@ -27,7 +27,7 @@ from mailer.ledger.ledger import Ledger
 from mailer.outbox import access
 from mailer.outbox.intake import Intake
 from mailer.sink.certificate import self_signed
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 MESSAGE = (
@@ -78,7 +78,7 @@ class Gate:
 
     @contextmanager
     def client(self, login: tuple[str, str] | None = None) -> Iterator[smtplib.SMTP]:
-        with smtplib.SMTP("localhost", self.port, timeout=20) as client:
+        with smtplib.SMTP("localhost", self.port, timeout=PATIENCE) as client:
             if login:
                 client.starttls(context=self.trusting())
                 client.login(*login)
@@ -86,7 +86,7 @@ class Gate:
 
     def talk(self, *pieces: bytes, tls: bool = False) -> list[str]:
         """Say each piece in one write when the one before was answered; the last line of each answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as raw:
             replies = [_reply(raw.makefile("rb"))]
             for piece in pieces:
                 raw.sendall(piece)

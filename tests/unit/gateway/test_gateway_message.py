@@ -14,6 +14,7 @@ from mailer.delivery.limits.rates import parse_all
 from mailer.gateway.admission import FailedLogins, Guest, Meter
 from mailer.gateway.message import Handed, finished
 from mailer.sink.envelope import Refusal
+from tests.servers import PATIENCE
 from tests.unit.gateway.conftest import MESSAGE
 
 GUEST = Guest("network:127.0.0.1", ())
@@ -156,7 +157,7 @@ def _say(port: int, pieces: list[bytes], *, whole: bool) -> tuple[int, bool]:
     """How many messages were acknowledged, and whether answers were lost because we were cut off. Each piece
     waits for an answer or a moment, or all go at once."""
     cut = False
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as raw:
         said = raw.recv(1000)
         try:
             for piece in [b"".join(pieces)] if whole else pieces:

@@ -11,7 +11,7 @@ import pytest
 
 from mailer.gateway.transaction import NO_ENTRY
 from mailer.sink.certificate import self_signed
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.unit.gateway.conftest import MESSAGE, plain
 
 ENVELOPE = (
@@ -56,7 +56,10 @@ def test_dots_eight_bits_and_addresses_beyond_ascii_come_through(gate):
 
 def test_pipelined_commands_are_answered_in_order(gate):
     door = gate(to_all=True)
-    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw, raw.makefile("rb") as replies:
+    with (
+        socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw,
+        raw.makefile("rb") as replies,
+    ):
         raw.sendall(b"".join(ENVELOPE))
         lines = []
         while not lines or not lines[-1].startswith(b"354"):
@@ -227,7 +230,7 @@ def test_limits_of_recipients_connections_and_rate(gate):
         assert client.data(MESSAGE)[0] == 250
         code, said = client.mail("shop@acme.example")
         assert (code, said[:15]) == (451, b"4.7.1 Too fast:")
-        with socket.create_connection(("127.0.0.1", door.port), timeout=20):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE):
             assert door.talk()[0] == "421 4.3.2 Too many connections, come back later"
 
 
@@ -247,14 +250,14 @@ def test_nothing_is_smuggled_behind_a_false_end(gate, end):
 def test_a_session_that_is_cut_before_the_final_dot_stores_nothing(gate):
     door = gate(to_all=True)
     for tail in (b"", b".", b".\r", b"\r\n."):
-        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw:
             with raw.makefile("rb") as replies:
                 raw.sendall(b"".join(ENVELOPE))
                 while not replies.readline().startswith(b"354"):
                     pass
             raw.sendall(MESSAGE + tail)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw:
         raw.recv(100)
     wait_until(lambda: not door.gateway._sessions, "the sessions' ends")
 
@@ -291,7 +294,7 @@ def test_a_ledger_that_fails_is_said_so_and_costs_no_session(gate, monkeypatch):
 
 def test_tls_from_the_first_octet(gate):
     door = gate(port=None, tls_port=0)
-    with smtplib.SMTP_SSL("localhost", door.port, timeout=20, context=door.trusting()) as client:
+    with smtplib.SMTP_SSL("localhost", door.port, timeout=PATIENCE, context=door.trusting()) as client:
         client.login(*door.key())
         client.sendmail("shop@acme.example", ["ada@example.org"], MESSAGE)
     assert len(door.rows()) == 1
@@ -304,13 +307,16 @@ def test_old_tls_is_refused(gate):
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, OSError)):
-        smtplib.SMTP_SSL("localhost", door.port, timeout=20, context=context)
+        smtplib.SMTP_SSL("localhost", door.port, timeout=PATIENCE, context=context)
 
 
 def test_who_never_says_who_it_is_is_sent_away(gate, monkeypatch):
     monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
     door = gate(login_seconds=0.0)
-    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as raw, raw.makefile("rb") as replies:
+    with (
+        socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw,
+        raw.makefile("rb") as replies,
+    ):
         assert replies.readlines()[-1] == b"421 4.4.2 That takes too long\r\n"
 
 

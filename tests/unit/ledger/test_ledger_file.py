@@ -26,6 +26,7 @@ from mailer.ledger.queueing import WriteQueue
 from mailer.ledger.schema import metadata
 from mailer.ledger.upgrade import HEAD
 from mailer.message import State
+from tests.servers import PATIENCE
 
 #: What every program below begins with.
 PRELUDE = """
@@ -55,7 +56,7 @@ def start(program: str, url: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     return output
 
@@ -275,7 +276,7 @@ print(turns)
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
-        turns = [int(process.communicate(timeout=60)[0]) for process in processes]
+        turns = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
 
         assert ledger.schedule.epoch() == born + sum(turns)
         ledger.close()

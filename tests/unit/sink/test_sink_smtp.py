@@ -14,14 +14,14 @@ import pytest
 from mailer.errors import ConfigError
 from mailer.sink.config import SinkConfig
 from mailer.sink.server import Sink
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 
 SENDER = "news@acme.example"
 TEXT = b"Subject: x\r\n\r\n.leading dot\r\n..\r\nbye\r\n"
 
 
 def client(sink) -> smtplib.SMTP:
-    return smtplib.SMTP("127.0.0.1", sink.port, timeout=10)
+    return smtplib.SMTP("127.0.0.1", sink.port, timeout=PATIENCE)
 
 
 def send(sink, *recipients: str, data: bytes = TEXT, options: tuple[str, ...] = ()) -> dict:
@@ -262,7 +262,7 @@ def test_starttls_only_where_it_is_offered(mailer_sink):
 def test_tls_from_the_first_octet(mailer_sink, certificate):
     files = certificate("localhost", "127.0.0.1")
     sink = mailer_sink(tls=True, certificate=str(files.cert), key=str(files.key))
-    with smtplib.SMTP_SSL("127.0.0.1", sink.port, timeout=10, context=trusting(files)) as smtp:
+    with smtplib.SMTP_SSL("127.0.0.1", sink.port, timeout=PATIENCE, context=trusting(files)) as smtp:
         smtp.sendmail(SENDER, ["ada@example.org"], TEXT)
     assert sink.count() == 1
 
@@ -338,7 +338,11 @@ def test_a_port_in_use_is_explained(mailer_sink, tmp_path):
     file = tmp_path / "sink.toml"
     file.write_text(f"[sink]\nport = {mailer_sink().port}\n")
     second = subprocess.run(
-        [sys.executable, "-m", "mailer.sink", file], check=False, capture_output=True, text=True, timeout=20
+        [sys.executable, "-m", "mailer.sink", file],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert second.returncode == 1
     assert second.stderr.startswith("cannot listen on 127.0.0.1:")

@@ -10,7 +10,7 @@ from tests import servers
 
 
 def send(port: int, recipient: str = "ada@example.org", data: bytes = b"Subject: x\r\n\r\nhello\r\n") -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=servers.PATIENCE) as client:
         client.sendmail("news@acme.example", [recipient], data)
 
 
@@ -35,7 +35,7 @@ def test_smtp_sink_misbehaves_on_request(smtp_sink):
 
 def test_redis_forgets_on_restart(redis_server):
     def ask(command: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", redis_server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", redis_server.port), timeout=servers.PATIENCE) as client:
             client.sendall(command + b"\r\n")
             return client.recv(100)
 
@@ -106,7 +106,7 @@ def test_the_proxy_counts_octets(smtp_sink, tcp_proxy):
     sink = smtp_sink()
     proxy = tcp_proxy(sink.port)
     proxy.down.cut_after = 3
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=servers.PATIENCE) as client:
         client.settimeout(10)
         received = b""
         while chunk := client.recv(100):
@@ -120,7 +120,7 @@ def test_the_proxy_refuses_and_drops(smtp_sink, tcp_proxy):
     with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
         send(proxy.port)
     proxy.refuse = False
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=servers.PATIENCE) as client:
         client.recv(100)
         proxy.drop()
         with pytest.raises(ConnectionResetError):
