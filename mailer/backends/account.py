@@ -18,7 +18,7 @@ _REGION = re.compile(r"[a-z0-9-]{2,40}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
 
 #: Options that every provider takes.
-COMMON = ("base", "batch", "ca_file", "size", "timeout")
+COMMON = ("base", "batch", "ca_file", "http2", "size", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Account:
     size: int | None = None
     timeout: float = 60.0  # seconds for writing, and between two octets of the answer
     ca_file: str | None = None
+    http2: bool = False  # where the provider speaks it
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,6 +125,7 @@ def account(
         size=options.whole(config, "size", None),
         timeout=options.seconds(config, "timeout", 60.0),
         ca_file=ca_file,
+        http2=options.flag(config, "http2"),
         options=config.options,
     )
 

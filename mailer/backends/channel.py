@@ -4,7 +4,8 @@ What is lost before the request was written is unsent; what is lost after it is 
 request carries an idempotency key: then it is sent once more first, the same octets under the same key.
 
 httpx's own pool asks every connection about every request, which costs 6.7 ms of CPU a request at 64 of them.
-So each connection is a transport of its own, and the pool is a list of those that are free.
+So each connection is a transport of its own, and the pool is a list of those that are free. There is nothing
+here for a client to do: no redirects, cookies or hooks.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -23,6 +26,7 @@ import httpx
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer
 from mailer.backends.provider import Request
+from mailer.backends.wire import ANSWER_LIMIT, Wire
 from mailer.errors import BackendUnusable
 
 log = logging.getLogger(__name__)
@@ -38,8 +42,6 @@ _UNSENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
-#: Octets of an answer that are read; no provider says more about its largest batch.
-_ANSWER_LIMIT = 8_000_000
 #: One connection, closed when nobody wanted it for so many seconds.
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0)
 
@@ -54,8 +56,10 @@ class Channel:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._proxy = _proxy(account)
-        self._context: ssl.SSLContext | bool | None = None
-        self._free: list[httpx.AsyncHTTPTransport] = []
+        self._context: ssl.SSLContext | None = None
+        self._free: list[httpx.AsyncBaseTransport] = []
+        seconds = account.timeout
+        self._timeouts = {"connect": 10.0, "read": seconds, "write": seconds, "pool": seconds}
         self._room = asyncio.Semaphore(account.connections)
         self._opening = asyncio.Lock()
         self._closed = False
@@ -79,13 +83,7 @@ class Channel:
             raise Lost(error.reason) from None
 
     async def _once(self, request: Request) -> Answer:
-        wanted = httpx.Request(
-            request.method,
-            f"{self._account.base}{request.path}",
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*", **request.headers},
-            content=request.content or None,
-            extensions={"timeout": self._timeouts},
-        )
+        wanted = self._wanted(request)
         try:
             async with asyncio.timeout(self._account.deadline), self._connection() as connection:
                 return await self._answer(connection, wanted)
@@ -96,22 +94,35 @@ class Channel:
             log.debug("%s: %s after the request was written", self._account.name, type(error).__name__)
             raise Lost(_fault(error, self._account.base)) from None
 
-    async def _answer(self, connection: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
+    def _wanted(self, request: Request) -> httpx.Request:
+        url = _url(f"{self._account.base}{request.path}")
+        headers = {"Host": self._account.host, "User-Agent": USER_AGENT, "Accept": "*/*", **request.headers}
+        if request.content or request.method != "GET":
+            headers["Content-Length"] = str(len(request.content))
+        # httpx would look for all of these by itself, which costs as much again.
+        stream = httpx.ByteStream(request.content)
+        return httpx.Request(
+            request.method, url, headers=headers, stream=stream, extensions={"timeout": self._timeouts}
+        )
+
+    async def _answer(self, connection: httpx.AsyncBaseTransport, request: httpx.Request) -> Answer:
         response = await connection.handle_async_request(request)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        plain = cast("httpx.AsyncByteStream", response.stream)
+        pieces = response.aiter_bytes() if "content-encoding" in headers else aiter(plain)
         try:
             body = bytearray()
-            async for piece in response.aiter_bytes():
+            async for piece in pieces:
                 body += piece
-                if len(body) > _ANSWER_LIMIT:
+                if len(body) > ANSWER_LIMIT:
                     break
         finally:
             await response.aclose()
         text = self._account.without_secrets(body.decode("utf-8", "replace"))
-        headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, text)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+    async def _connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """The one that was used last, so that the others may time out."""
         async with self._room:
             connection = self._free.pop() if self._free else await self._opened()
@@ -125,23 +136,20 @@ class Channel:
             else:
                 self._free.append(connection)
 
-    async def _opened(self) -> httpx.AsyncHTTPTransport:
+    async def _opened(self) -> httpx.AsyncBaseTransport:
+        context = await self._tls()
+        if self._proxy is None and not self._account.http2:
+            return Wire(context)
         return httpx.AsyncHTTPTransport(
-            verify=await self._tls(), http2=True, limits=_ONE, proxy=self._proxy, trust_env=False
+            verify=context or False, http2=True, limits=_ONE, proxy=self._proxy, trust_env=False
         )
 
-    async def _tls(self) -> ssl.SSLContext | bool:
+    async def _tls(self) -> ssl.SSLContext | None:
         """Made once; reading the system's certificates takes tens of milliseconds, so off the loop."""
         async with self._opening:
-            if self._context is None:
-                secure = self._account.base.startswith("https:")
-                self._context = await asyncio.to_thread(_tls, self._account.ca_file) if secure else False
+            if self._context is None and self._account.base.startswith("https:"):
+                self._context = await asyncio.to_thread(_tls, self._account.ca_file)
             return self._context
-
-    @property
-    def _timeouts(self) -> dict[str, float]:
-        seconds = self._account.timeout
-        return {"connect": 10.0, "read": seconds, "write": seconds, "pool": seconds}
 
 
 def _proxy(account: Account) -> str | None:
@@ -151,6 +159,12 @@ def _proxy(account: Account) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx.URL:
+    """An account has few; parsing one takes as long as sending to it."""
+    return httpx.URL(text)
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
