@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 #: Mailbox providers that answer for several domains. A lane is what one provider sees as one sender's
 #: traffic, so limits and backing off work on it. Everything else is its own domain.
@@ -98,6 +99,30 @@ def lane_of(domain: str) -> str:
     """The provider group of a domain, or the domain itself."""
     domain = domain.lower()
     return _LANE_OF.get(domain, domain)
+
+
+def check_lane(name: str) -> None:
+    """Raises ValueError, with the name that was probably meant, for one that no recipient's lane ever has."""
+    lane = name.lower()
+    if lane in LANES:
+        return
+    if own := _LANE_OF.get(lane):
+        raise ValueError(f"{name!r} belongs to the group {own!r}: write {own!r}, or limit it by `domains`")
+    if "." not in lane:
+        close = get_close_matches(lane, LANES, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(LANES)}, or a domain"
+        raise ValueError(f"no provider group {name!r}; {meant}")
+    check_domain(name)
+
+
+def check_domain(name: str) -> None:
+    """Raises ValueError for what is not the domain of an address, in the form in which addresses are kept."""
+    try:
+        kept = Address.parse(f"postmaster@{name}").domain
+    except AddressError:
+        raise ValueError(f"{name!r} is not a domain; write it like 'example.org'") from None
+    if kept != name.lower():
+        raise ValueError(f"write {name!r} as {kept!r}")
 
 
 def _parse_slowly(text: str) -> Address:

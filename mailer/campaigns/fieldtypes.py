@@ -83,7 +83,7 @@ def _locale(name: str) -> str:
 
 def _unique(value: Any) -> Any:
     """An option can only say "false"."""
-    if value is False or (isinstance(value, str) and value.strip().lower() == "false"):
+    if value is False or (isinstance(value, str | list) and several(value) == ["false"]):
         return ()
     return ("email",) if value is True else several(value)
 

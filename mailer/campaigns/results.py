@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import IO, Any
 
 from mailer.content.identity import Identities, identities
 from mailer.errors import InputError
-from mailer.ledger.contract import Campaign, Result, ordinal_of
+from mailer.ledger.contract import Campaign, Result, Why, ordinal_of
 from mailer.ledger.ledger import Ledger
 from mailer.message import State
 
@@ -113,6 +114,27 @@ def columns(campaign: Campaign) -> tuple[str, ...]:
     if campaign.pruned_at is not None:
         raise InputError(f"the recipients of {campaign.slug} were removed by `mailer prune`; counts are kept")
     return COLUMNS if campaign.version == 1 else (*COLUMNS, "mail_version")
+
+
+#: States in which a row got no mail, or not yet, for a reason that somebody gave.
+REFUSED = (State.REJECTED, State.FAILED, State.UNKNOWN, State.DEFERRED)
+#: What is quoted in a reason is of one row: a missing file for each row is one reason, not a million.
+_QUOTED = re.compile(r"'[^']*'")
+
+
+def reasons(ledger: Ledger, campaign: Campaign) -> list[Why]:
+    """Why rows are in ``REFUSED`` states, the most frequent first; of no single row. Reads all rows."""
+    kinds: dict[tuple[Any, ...], Why] = {}
+    for one in ledger.results.reasons(campaign.id, REFUSED):
+        kind = one if one.rows == 1 else one._replace(reason=_kind(one.reason))
+        key = (one.state, one.code, one.enhanced, _kind(one.reason))
+        known = kinds.get(key)
+        kinds[key] = kind if known is None else known._replace(rows=known.rows + one.rows, reason=key[-1])
+    return sorted(kinds.values(), key=lambda one: -one.rows)
+
+
+def _kind(reason: str | None) -> str | None:
+    return reason and _QUOTED.sub("'…'", reason)
 
 
 def message_ids(campaign: Campaign) -> Identities:

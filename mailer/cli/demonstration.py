@@ -20,13 +20,14 @@ from mailer.campaigns import demo as sample
 from mailer.campaigns.opening import open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
-from mailer.campaigns.results import export
+from mailer.campaigns.results import export, reasons
 from mailer.campaigns.spec import load
 from mailer.cli.output import say, span
 from mailer.cli.progress import describe, progress
-from mailer.cli.reports import show_report, show_status
+from mailer.cli.reports import show_reasons, show_report, show_status
 from mailer.delivery import loop
 from mailer.delivery.runner import run_embedded
+from mailer.errors import InputError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Campaign
 from mailer.settings import Settings
@@ -59,6 +60,8 @@ share = 0.002
 drop = "after-dot"
 times = 1
 """
+#: A file that only a demo writes.
+MARK = ".mailer-demo"
 #: In which languages a message is kept to look at.
 SAMPLES = ("en", "de", "es")
 
@@ -89,10 +92,15 @@ def demo(
 
 
 def _fresh(folder: Path) -> None:
-    """Only what an earlier demo made is removed."""
-    if (folder / "mailer.db").exists() or not folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    """Only what an earlier demo made is removed. Raises InputError for a folder with anything else."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / MARK).is_file():
+            raise InputError(
+                f"{folder} holds other things", hint="Remove it, or give another: mailer demo --dir DIR"
+            )
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("Made by `mailer demo`, which replaces this whole folder.\n", encoding="utf-8")
 
 
 @contextmanager
@@ -171,6 +179,7 @@ def _conclude(folder: Path, ledger_url: str, campaign: Campaign, seconds: float)
     try:
         campaign = ledger.campaigns.by_id(campaign.id)
         show_status(control.status(ledger, campaign))
+        show_reasons(reasons(ledger, campaign))
         export(ledger, campaign, folder / "results.csv")
     finally:
         ledger.close()

@@ -53,6 +53,7 @@ def doctor(
 
     settings = Settings.load(ledger=ledger)
     configs = backend_configs(settings, *([backend] if backend else []))
+    _prove(settings)
     findings = []
     for finding in _findings(settings, configs, domain):
         findings.append(finding)
@@ -62,6 +63,16 @@ def doctor(
             say(f"{_MARKS[finding.state]} {finding.place}: {finding.text}")
     if any(finding.state == WRONG for finding in findings):
         raise typer.Exit(1)
+
+
+def _prove(settings: Settings) -> None:
+    """What only shows when it is used. Raises ConfigError, as every command that needs it would."""
+    from mailer.delivery.limits.plan import Limits
+    from mailer.wiring import backend_rates, care, sender_rates
+
+    Limits(backend_rates(settings), sender_rates(settings))
+    care(settings)
+    _ = settings.template_root, settings.files_root
 
 
 _MARKS = {OK: "  ok ", WARNING: "  ?  ", WRONG: "WRONG"}

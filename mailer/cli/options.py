@@ -55,7 +55,9 @@ def with_campaign_keys(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapper(**given: Any) -> Any:
         overrides = {option.key: given.pop(name) for name, option in keys.items()}
-        return command(**given, overrides={key: value for key, value in overrides.items() if value})
+        # What was not given is None, or of several none. False and "" were given, and win over the file.
+        told = {key: value for key, value in overrides.items() if value is not None and value != []}
+        return command(**given, overrides=told)
 
     wrapper.__dict__["__signature__"] = inspect.Signature(parameters)
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

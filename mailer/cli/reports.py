@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mailer.campaigns.report import Report
 from mailer.cli.output import count, say, span
+from mailer.ledger.contract import Why
 
 #: Reasons, lanes and warnings that are shown before "and N more".
 SHOWN = 8
@@ -116,6 +117,24 @@ def show_status(status: Mapping[str, Any], reason: str | None = None) -> None:
             say(f"  {number:>9,}  {words}")
     if status["invalid_rows"]:
         say(f"  {status['invalid_rows']:>9,}  invalid rows, never part of the campaign")
+
+
+#: Reasons that the end of a run names.
+REASONS = 3
+
+
+def show_reasons(reasons: Sequence[Why]) -> None:
+    """Why mail did not go, or not yet: how often, in words, and with the server's codes."""
+    if reasons:
+        say("Why, the most frequent first:" if len(reasons) > 1 else "Why:")
+    for one in reasons[:REASONS]:
+        codes = " ".join(str(code) for code in (one.code, one.enhanced) if code)
+        text = one.reason or WORDS[one.state].capitalize() + "."
+        say(f"  {one.rows:>9,}  {text}{f' ({codes})' if codes else ''}")
+    if len(reasons) > REASONS:
+        say(
+            f"             and {count(len(reasons) - REASONS, 'other reason')}: `mailer results` has them all"
+        )
 
 
 #: A row in one of these states is not settled yet.

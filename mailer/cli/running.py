@@ -8,10 +8,11 @@ import typer
 
 from mailer.campaigns import control
 from mailer.campaigns.durations import seconds
+from mailer.campaigns.results import REFUSED, reasons
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.output import count, note, say_json, span
 from mailer.cli.progress import describe, progress
-from mailer.cli.reports import OPEN, all_went, show_status
+from mailer.cli.reports import OPEN, all_went, show_reasons, show_status
 from mailer.delivery import loop
 from mailer.delivery.orders import Reason, RunResult
 from mailer.delivery.runner import run_embedded
@@ -74,7 +75,9 @@ def conclude(campaign: Campaign, settings: Settings, result: RunResult, *, as_js
     """Show what became of it, say how to go on, and leave with the code that says so."""
     with open_ledger(settings, quiet=True) as rooms:
         status = control.status(rooms, rooms.campaigns.by_id(campaign.id))
-    show(status, as_json=as_json)
+        show(status, as_json=as_json)
+        if not as_json and any(status["counts"][state] for state in REFUSED):
+            show_reasons(reasons(rooms, campaign))
     slug = campaign.slug
     told = {
         Reason.WAITING: f"some wait for their next try{_when(result)}; go on with: mailer resume {slug}",

@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Why campaigns are paused then.
 RESTORED = (
-    "the ledger is older than what has already been sent from it (restored from a backup?): "
-    "rows that it calls pending may have been sent; check, then go on with --accept-epoch"
+    "the ledger is older than what has already been sent from it (restored from a backup? or the -wal file "
+    "beside it, which holds its latest changes, was deleted or left behind?): rows that it calls pending may "
+    "have been sent; check, then go on with --accept-epoch"
 )
 
 

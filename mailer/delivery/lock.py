@@ -38,17 +38,14 @@ def _file(ledger: Ledger, campaign_id: int) -> Path | None:
 def campaign_lock(path: Path, workers: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Hold the campaign's lock file; gives the worker names of the last owner, who is dead.
 
-    The kernel lets go of the lock when its owner dies, however that happens. Raises StateConflict while
-    another process holds it.
+    The kernel lets go of the lock when its owner dies, however that happens. An owner that leaves in good
+    order takes the file along. Raises StateConflict while another process holds it.
     """
-    with path.open("a+", encoding="ascii") as file:
-        path.chmod(0o600)
-        _acquire(file)
+    with _locked(path) as file:
         former = _workers(_owner(file))
         _write(file, workers)
         yield former
-        # The file stays: removing it would race with whoever opens it just now.
-        _write(file, ())
+        path.unlink()  # while it is held: nobody else may take this file, or removes another's
 
 
 def is_locked(path: Path) -> bool:
@@ -61,6 +58,29 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, held. One that its owner removed between our opening and our locking it protects nothing."""
+    while True:
+        file = path.open("a+", encoding="ascii")
+        try:
+            os.fchmod(file.fileno(), 0o600)
+            _acquire(file)
+            if _is_there(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is_there(file: IO[str], path: Path) -> bool:
+    """The path still leads to this very file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _acquire(file: IO[str]) -> None:

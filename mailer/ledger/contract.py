@@ -216,6 +216,16 @@ class Result:
     phase: str | None = None
 
 
+class Why(NamedTuple):
+    """So many rows are in this state for this reason."""
+
+    state: State
+    code: int | None
+    enhanced: str | None
+    reason: str | None
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One earlier try of a row; the latest stands in the row itself."""

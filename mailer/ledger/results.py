@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from mailer.ledger.campaigns import Campaigns
-from mailer.ledger.contract import Attempt, Campaign, Result, campaign_of, row_id
+from mailer.ledger.contract import Attempt, Campaign, Result, Why, campaign_of, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import BLOCK, BLOCK_BITS, attempt, message, recipient
@@ -41,6 +41,18 @@ _ATTEMPTS = (
     .order_by(attempt.c.id)
 )
 
+_SAID = (message.c.state, message.c.code, message.c.enhanced, message.c.reason)
+#: Most frequent first. No reply: a server may repeat the address in it.
+_REASONS = (
+    select(*_SAID, func.count().label("rows"))
+    .where(
+        message.c.id > bindparam("after"), message.c.id < bindparam("end"), one_of(message.c.state, "states")
+    )
+    .group_by(*_SAID)
+    .order_by(func.count().desc(), *_SAID)
+    .limit(bindparam("page"))
+)
+
 _LAST = select(
     campaigns.c.id,
     func.coalesce(
@@ -69,6 +81,14 @@ class Results:
             if len(page) < PAGE:
                 return
             after = page[-1][0]
+
+    def reasons(self, campaign_id: int, states: Collection[State]) -> list[Why]:
+        """Why rows are in these states, the most frequent reasons first. Reads the whole campaign."""
+        bounds = {"after": row_id(campaign_id, 0) - 1, "end": row_id(campaign_id + 1, 0)}
+        wanted = self._database.dialect.array([state.value for state in states])
+        with self._database.read() as connection:
+            found = connection.execute(_REASONS, {**bounds, "states": wanted, "page": PAGE})
+            return [Why(State(state), *rest) for state, *rest in found]
 
     def one(self, message_id: int) -> tuple[Result, list[Attempt]] | None:
         """This row, with its earlier tries."""

@@ -27,7 +27,7 @@ def complaints(error: ValidationError, file: Path | None, settings: type[BaseMod
 
 def _each(error: ValidationError, settings: type[BaseModel]) -> Iterator[tuple[str, str]]:
     for item in error.errors(include_input=False, include_url=False, include_context=False):
-        place = ".".join(str(part) for part in item["loc"]) or "settings"
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]") or "settings"
         if item["type"] == "extra_forbidden":
             yield place, f"no such setting{_meant(item['loc'], settings)}"
         else:

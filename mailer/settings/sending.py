@@ -6,9 +6,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
-from mailer.address import Address, AddressError
+from mailer.address import Address, AddressError, check_domain, check_lane
 from mailer.errors import ConfigError
 from mailer.settings.sources import reason
 from mailer.settings.table import Table
@@ -32,6 +40,18 @@ def _share(value: Any) -> Any:
     return value
 
 
+def _lane(name: str) -> str:
+    check_lane(name)
+    return name
+
+
+def _domain(name: str) -> str:
+    check_domain(name)
+    return name
+
+
+Lane = Annotated[str, AfterValidator(_lane)]
+Domain = Annotated[str, AfterValidator(_domain)]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 
 
@@ -42,10 +62,10 @@ class WarmupSettings(Table):
         default_factory=list,
         description="messages of the first, second, … day on which anything is sent: `[50, 100, 500, 1000]`",
     )
-    lanes: dict[str, list[PositiveInt]] = Field(
+    lanes: dict[Lane, list[PositiveInt]] = Field(
         default_factory=dict, description="the same per provider group: `{ gmail = [20, 40, 80] }`"
     )
-    domains: dict[str, list[PositiveInt]] = Field(
+    domains: dict[Domain, list[PositiveInt]] = Field(
         default_factory=dict, description='the same per recipient domain: `{ "example.org" = [10, 20] }`'
     )
 
@@ -59,7 +79,7 @@ class BackendSettings(Table):
     host: str | None = Field(None, description="server name, in place of `url`")
     port: int | None = Field(None, ge=1, le=65535, description="default: what the scheme uses")
     scheme: str = Field("smtp", description="with `host`: `smtp` (STARTTLS) or `smtps` (TLS from the start)")
-    user: str | None = Field(None, description="login name")
+    user: str | None = Field(None, description="login name; to any machine but this one it needs TLS")
     password: SecretStr | None = Field(None, description="login password; better: `password_file`")
     password_file: Path | None = Field(None, description="file that holds the password, as a secret mount")
     key_file: Path | None = Field(None, description="file that holds a provider's API key")
@@ -75,11 +95,11 @@ class BackendSettings(Table):
         description="of each limit per hour or longer and each warm-up day, the share that bulk mail never"
         ' uses; default `"10%"`, and none for `mailer send` without a broker',
     )
-    lanes: dict[str, str | list[str]] = Field(
+    lanes: dict[Lane, str | list[str]] = Field(
         default_factory=dict,
         description='limits per provider group: `{ gmail = "20/s", microsoft = "10/s" }`',
     )
-    domains: dict[str, str | list[str]] = Field(
+    domains: dict[Domain, str | list[str]] = Field(
         default_factory=dict, description='limits per recipient domain: `{ "example.org" = "1/s" }`'
     )
     warmup: WarmupSettings = Field(

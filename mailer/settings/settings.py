@@ -14,6 +14,7 @@ from mailer.settings.complaints import complaints
 from mailer.settings.faces import ApiSettings, GatewaySettings
 from mailer.settings.sending import (
     BackendSettings,
+    Domain,
     NotifySettings,
     RouteSettings,
     SafetySettings,
@@ -63,7 +64,7 @@ class Settings(Table):
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict, description="`[backends.NAME]`, see below"
     )
-    senders: dict[str, SenderSettings] = Field(
+    senders: dict[Domain, SenderSettings] = Field(
         default_factory=dict, description='`[senders."acme.example"]`, see below'
     )
     routes: dict[str, RouteSettings] = Field(
@@ -130,11 +131,22 @@ class Settings(Table):
 
     @property
     def template_root(self) -> Path:
-        return (self.directory / self.templates).absolute()
+        """Raises ConfigError for a folder that was named and is not there."""
+        return self._folder("templates", self.templates)
 
     @property
     def files_root(self) -> Path:
-        return (self.directory / self.files).absolute()
+        """Raises ConfigError for a folder that was named and is not there."""
+        return self._folder("files", self.files)
+
+    def _folder(self, setting: str, folder: Path) -> Path:
+        path = (self.directory / folder.expanduser()).absolute()
+        if setting in self.model_fields_set and not path.is_dir():
+            raise ConfigError(
+                f"{setting} (or {ENVIRONMENT[setting]}): there is no folder {path}; "
+                f"correct the setting in {self.file or 'mailer.toml'}, or make the folder"
+            )
+        return path
 
     @classmethod
     def load(cls, start: Path | None = None, **overrides: Any) -> Settings:

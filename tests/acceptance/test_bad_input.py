@@ -130,6 +130,35 @@ def test_wrong_settings(folder):
     assert "ledger" in done.err
 
 
+@pytest.mark.parametrize("key", ["templates", "files"])
+def test_a_folder_of_the_settings_that_is_not_there(folder, key):
+    """Also where the folder beside the campaign file would do."""
+    folder.write("mailer.toml", f'{key} = "elsewhere"\n')
+
+    done = folder.mailer("check", "campaign.toml")
+
+    assert done.code == 2
+    assert key in done.err
+    assert "elsewhere" in done.err
+
+
+def test_doctor_refuses_a_rate_that_is_none(folder):
+    folder.write("mailer.toml", '[backends.a]\nurl = "memory:"\nlanes = { gmail = "many" }\n')
+
+    done = folder.mailer("doctor")
+
+    assert done.code == 2
+    assert "backends.a.lanes.gmail: 'many' is not a rate" in done.err
+
+
+def test_the_demo_replaces_only_a_demo(folder):
+    done = folder.mailer("demo", "--dir", ".")
+
+    assert done.code == 2
+    assert "holds other things" in done.err
+    assert folder.read("people.csv")
+
+
 def test_a_full_disk_says_so(folder):
     """The ledger may not grow: what happens then is what a full disk does."""
     code = (

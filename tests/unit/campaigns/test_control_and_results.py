@@ -13,7 +13,7 @@ from mailer.campaigns import control
 from mailer.campaigns.adding import add
 from mailer.campaigns.opening import open_campaign
 from mailer.campaigns.preflight import check
-from mailer.campaigns.results import COLUMNS, export, lines
+from mailer.campaigns.results import COLUMNS, export, lines, reasons
 from mailer.content.composer import compile_mail
 from mailer.content.snapshot import unpack
 from mailer.delivery.compositions import composition
@@ -244,6 +244,21 @@ def test_only_some_states(desk, ledger):
         exported(ledger, campaign, states=["bounced"])
     with pytest.raises(InputError, match="unknown format 'xls', expected one of: csv, jsonl"):
         exported(ledger, campaign, format="xls")
+
+
+def test_reasons_are_told_by_number_and_of_no_single_row(desk, ledger):
+    desk.people(7)
+    campaign = opened(desk, ledger)
+    lost = [(State.FAILED, {"reason": f"'invoices/{n}.pdf' changed"}) for n in range(3)]
+    settle(ledger, campaign, ACCEPTED, UNKNOWN, REJECTED, REJECTED, *lost)
+
+    told = [(one.rows, one.state, one.code, one.enhanced, one.reason) for one in reasons(ledger, campaign)]
+
+    assert told == [
+        (3, State.FAILED, None, None, "'…' changed"),
+        (2, State.REJECTED, 550, "5.1.1", "unknown mailbox"),
+        (1, State.UNKNOWN, None, None, "no answer came"),
+    ]
 
 
 def test_a_spreadsheet_runs_nothing_of_it(desk, ledger):

@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer import Typer
 
 from mailer.backends import BACKENDS
-from mailer.campaigns.spec import KEYS
+from mailer.campaigns.spec import KEYS, CampaignSpec, load
 from mailer.cli.app import COMMANDS
+from mailer.cli.options import Backend, CampaignFile, campaign_spec, with_campaign_keys
 from mailer.errors import MailerError
 from scripts import reference
 
@@ -48,6 +50,95 @@ def test_every_backend_is_documented(scheme):
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_of_the_campaign_file_is_documented(key):
     assert f"`{key}`" in (ROOT / "docs/reference/campaign.md").read_text(encoding="utf-8")
+
+
+#: Every key of the campaign file with a value that is not its default, as TOML and as options.
+AS_OPTIONS = {
+    "name": ('"News"', ["--name=News"]),
+    "from": ('"Acme <news@acme.example>"', ["--from=Acme <news@acme.example>"]),
+    "subject": ('"Hi {{ name }}"', ["--subject=Hi {{ name }}"]),
+    "template": ('"letter"', ["--template=letter"]),
+    "recipients": ('"/list.csv"', ["--to=/list.csv"]),
+    "columns": ('{ email = "Mail" }', ["--column=email=Mail"]),
+    "types": ('{ zip = "integer" }', ["--type=zip=integer"]),
+    "required": ('["a", "b"]', ["--required=a", "--required=b"]),
+    "unique": ("false", ["--unique=false"]),
+    "where": ("\"plan == 'pro'\"", ["--where=plan == 'pro'"]),
+    "exclude": ('["/a.csv", "/b.csv"]', ["--exclude=/a.csv", "--exclude=/b.csv"]),
+    "format": ('"jsonl"', ["--format=jsonl"]),
+    "encoding": ('"cp1252"', ["--encoding=cp1252"]),
+    "delimiter": ('";"', ["--delimiter=;"]),
+    "backend": ('"spare"', ["--backend=spare"]),
+    "rate": ('["5/s", "900/d"]', ["--rate=5/s", "--rate=900/d"]),
+    "stream": ('"transactional"', ["--stream=transactional"]),
+    "priority": ("-7", ["--priority=-7"]),
+    "recipients_per_task": ("1", ["--recipients-per-task=1"]),
+    "on_unknown": ('"retry"', ["--on-unknown=retry"]),
+    "retry_budget": ('"2h"', ["--retry-budget=2h"]),
+    "retry_schedule": ('["1m", "1h"]', ["--retry-schedule=1m", "--retry-schedule=1h"]),
+    "expires_in": ('"2d"', ["--expires-in=2d"]),
+    "reply_to": ('["a@b.example"]', ["--reply-to=a@b.example"]),
+    "cc": ('["c@b.example"]', ["--cc=c@b.example"]),
+    "bcc": ('["d@b.example"]', ["--bcc=d@b.example"]),
+    "headers": ('{ X-A = "1=2" }', ["--header=X-A=1=2"]),
+    "attachments": ('["a.pdf", "{{ b }}.pdf"]', ["--attach=a.pdf", "--attachments={{ b }}.pdf"]),
+    "list_unsubscribe": ('["https://x.example/u"]', ["--list-unsubscribe=https://x.example/u"]),
+    "one_click": ("true", ["--one-click"]),
+    "list_id": ('"n.acme.example"', ["--list-id=n.acme.example"]),
+    "auto_submitted": ('"auto-generated"', ["--auto-submitted=auto-generated"]),
+    "envelope_sender": ('"b@acme.example"', ["--envelope-sender=b@acme.example"]),
+    "dsn": ('["success", "delay"]', ["--dsn=success", "--dsn=delay"]),
+    "dsn_return": ('"full"', ["--dsn-return=full"]),
+    "locale": ('"de"', ["--locale=de"]),
+    "timezone": ('"Europe/Berlin"', ["--timezone=Europe/Berlin"]),
+    "start_at": ('"2031-12-01 09:00 Europe/Berlin"', ["--at=2031-12-01 09:00 Europe/Berlin"]),
+}
+
+
+def _documented_keys():
+    """The first column of the tables in the reference of the campaign file."""
+    text = (ROOT / "docs/reference/campaign.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+
+def _spec_by_options(arguments):
+    """What the command line makes of them."""
+    made = []
+
+    @with_campaign_keys
+    def command(campaign: CampaignFile = None, backend: Backend = None, *, overrides: dict[str, Any]) -> None:
+        made.append((campaign_spec(campaign, overrides), backend))
+
+    app = Typer()
+    app.command()(command)
+    app(arguments, standalone_mode=False)
+    return made[0]
+
+
+def test_every_documented_key_of_the_campaign_file_is_an_option_that_means_the_same(tmp_path):
+    assert sorted(_documented_keys()) == sorted(AS_OPTIONS)
+    file = tmp_path / "campaign.toml"
+    file.write_text("\n".join(f"{key} = {value}" for key, (value, _) in AS_OPTIONS.items()))
+
+    wanted = load(file)
+    made, backend = _spec_by_options([one for _, options in AS_OPTIONS.values() for one in options])
+
+    assert backend == wanted.backend  # an option of its own on every command that sends
+    assert made.model_dump(exclude={"backend"}) == wanted.model_dump(exclude={"backend"})
+    assert [key for key in wanted.model_fields_set if getattr(wanted, key) == _default(key)] == []
+
+
+def _default(key):
+    return CampaignSpec.model_fields[key].get_default(call_default_factory=True)
+
+
+def test_an_option_can_take_back_what_the_file_says(tmp_path):
+    file = tmp_path / "campaign.toml"
+    file.write_text('template = "a"\nrecipients = "b.csv"\nsubject = "c"\none_click = true\n')
+
+    made, _ = _spec_by_options([str(file), "--no-one-click", "--subject="])
+
+    assert (made.one_click, made.subject) == (False, "")
 
 
 def test_every_link_between_documents_leads_somewhere():

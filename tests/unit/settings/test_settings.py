@@ -34,6 +34,7 @@ def test_the_file_is_looked_for_upwards_and_paths_are_relative_to_it(write):
     folder = write('ledger = "sqlite:///data/l.db"\ntemplates = "mails"\n')
     below = folder / "a" / "b"
     below.mkdir(parents=True)
+    (folder / "mails").mkdir()
 
     settings = Settings.load(below)
 
@@ -182,3 +183,35 @@ def test_a_folder_for_mail_has_a_name(write):
 
     with pytest.raises(ConfigError, match="a path is expected"):
         connect(config)
+
+
+@pytest.mark.parametrize(("key", "root"), [("templates", "template_root"), ("files", "files_root")])
+def test_a_folder_that_is_named_must_be_there(write, key, root):
+    settings = Settings.load(write(f'{key} = "elsewhere"\n'))
+
+    with pytest.raises(ConfigError, match=rf"^{key} .*there is no folder .*elsewhere; .*mailer\.toml"):
+        getattr(settings, root)
+
+
+LANES = {
+    'lanes = { gmial = "1/s" }': r"backends\.a\.lanes\.gmial: no provider .*; did you mean 'gmail'\?",
+    'lanes = { foo = "1/s" }': r"no provider group 'foo'; known: gmail, microsoft, yahoo, apple, or a domain",
+    'lanes = { "hotmail.com" = "1/s" }': "'hotmail.com' belongs to the group 'microsoft': write 'microsoft'",
+    "warmup = { lanes = { yaho = [1] } }": r"warmup\.lanes\.yaho: .*did you mean 'yahoo'\?",
+    'domains = { acme = "1/s" }': "'acme' is not a domain; write it like 'example.org'",
+    'domains = { "b\u00fccher.example" = "1/s" }': "as 'xn--bcher-kva.example'",
+}
+
+
+@pytest.mark.parametrize(("line", "complaint"), LANES.items())
+def test_a_limit_that_no_recipient_could_meet_is_refused(write, line, complaint):
+    folder = write(f'[backends.a]\nurl = "smtp://h"\n{line}\n')
+
+    with pytest.raises(ConfigError, match=complaint):
+        Settings.load(folder)
+
+
+def test_lanes_are_groups_and_domains_in_any_case(write):
+    folder = write('[backends.a]\nurl = "smtp://h"\nlanes = { Gmail = "1/s", "Example.org" = "2/s" }\n')
+
+    assert list(Settings.load(folder).backends["a"].lanes) == ["Gmail", "Example.org"]
