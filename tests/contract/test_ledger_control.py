@@ -129,3 +129,18 @@ class TestTryingRefusedRowsAgain:
         left = {one.address for one in book.ledger.suppressions.list()}
         assert left == {"person-2@lane-0.example", "person-3@lane-0.example"}
         assert book.ledger.campaigns.retry(campaign.id, [State.FAILED]).lifted == 0
+
+
+def test_reasons_are_counted_for_one_campaign_and_some_states(book):
+    other, campaign = book.campaign(1), book.campaign(4)
+    held = book.claim(campaign, 1, 2, 3)
+    book.mark(held, 1, 2, 3)
+    no_mailbox = {"code": 550, "enhanced": "5.1.1", "reason": "There is no such mailbox."}
+    for ordinal in (1, 2):
+        book.settle(held, ordinal, State.REJECTED, reply=f"<p{ordinal}@x.example> unknown", **no_mailbox)
+    book.settle(held, 3, State.ACCEPTED)
+
+    told = book.ledger.results.reasons(campaign.id, [State.REJECTED, State.UNKNOWN])
+
+    assert told == [(State.REJECTED, 550, "5.1.1", "There is no such mailbox.", 2)]
+    assert book.ledger.results.reasons(other.id, [State.REJECTED]) == []
