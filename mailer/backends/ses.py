@@ -23,7 +23,7 @@ RULES = (
     Rule("4..", ".*", "daily message quota", our_fault, "The account has sent its quota of this day.", _DOC),
     Rule("4..", "ThrottlingException|TooManyRequestsException|Throttling", "", slower,
          "SES asks us to send more slowly.", _DOC),
-    Rule("4..", "MessageRejected", "not verified", our_fault,
+    Rule("4..", "MessageRejected", "not verified|authority to send", our_fault,
          "The sender is not verified, or the account is still in the sandbox.", _DOC),
     Rule("4..", "MessageRejected|BadRequestException", "", refused, "SES refused this message.", _DOC),
     Rule("4..", "LimitExceededException", "", our_fault, "The account has reached a limit.", _DOC),

@@ -6,10 +6,8 @@ in batches what the libraries have no parameter for.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import ssl
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,37 +17,9 @@ import pytest
 from mailer.backends import connect, urls
 from mailer.message import Accepted, Outgoing
 from tests.contract.providers.fake import Fake, Recorded, serving
-from tests.contract.providers.letters import PDF, PNG, letter
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY
-
-TEXT, HTML = "Hello Ada,\nhow are you?\n", '<p class="a">Hello Ädä</p><img src="cid:logo@mailer">\n'
-SUBJECT = "Grüße: 50 % off"
-LOGO, BILL = b64encode(PNG).decode(), b64encode(PDF).decode()
-
-
-def need(module: str) -> Any:
-    if importlib.util.find_spec(module) is None:
-        message = f"{module} is not installed: pip install -e '.[dev]'"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return importlib.import_module(module)
-
-
-def same_message() -> Outgoing:
-    return letter(
-        1,
-        to="Ada Lövelace <ada@example.org>",
-        cc=["Charles <c@example.net>"],
-        bcc=["hidden@example.net"],
-        reply_to=["Help <help@acme.example>"],
-        subject=SUBJECT,
-        text=TEXT,
-        html=HTML.removesuffix('<img src="cid:logo@mailer">\n'),
-        more={"X-Entity": "7"},
-        image=True,
-        file=True,
-        sender="Acme <news@acme.example>",
-    )
+from tests.contract.providers.sdks import BILL, HTML, LOGO, SUBJECT, TEXT, need, same_message
 
 
 async def both(scheme: str, theirs: Callable[[Fake], None], more: str = "") -> tuple[Recorded, Recorded]:
