@@ -36,7 +36,7 @@ class Account:
     size: int | None = None
     timeout: float = 60.0  # seconds for writing, and between two octets of the answer
     ca_file: str | None = None
-    http2: bool = False  # where the provider speaks it
+    http2: bool = True  # where the provider speaks it
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -125,7 +125,7 @@ def account(
         size=options.whole(config, "size", None),
         timeout=options.seconds(config, "timeout", 60.0),
         ca_file=ca_file,
-        http2=options.flag(config, "http2"),
+        http2=options.flag(config, "http2", True),
         options=config.options,
     )
 

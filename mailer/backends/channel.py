@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -107,17 +106,15 @@ class Channel:
 
     async def _answer(self, connection: httpx.AsyncBaseTransport, request: httpx.Request) -> Answer:
         response = await connection.handle_async_request(request)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        plain = cast("httpx.AsyncByteStream", response.stream)
-        pieces = response.aiter_bytes() if "content-encoding" in headers else aiter(plain)
         try:
             body = bytearray()
-            async for piece in pieces:
+            async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > ANSWER_LIMIT:
                     break
         finally:
             await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
         text = self._account.without_secrets(body.decode("utf-8", "replace"))
         return Answer(response.status_code, headers, text)
 
@@ -138,10 +135,14 @@ class Channel:
 
     async def _opened(self) -> httpx.AsyncBaseTransport:
         context = await self._tls()
-        if self._proxy is None and not self._account.http2:
-            return Wire(context)
+        if self._proxy is None:
+            return Wire(context, http2=self._account.http2)
         return httpx.AsyncHTTPTransport(
-            verify=context or False, http2=True, limits=_ONE, proxy=self._proxy, trust_env=False
+            verify=context or False,
+            http2=self._account.http2,
+            limits=_ONE,
+            proxy=self._proxy,
+            trust_env=False,
         )
 
     async def _tls(self) -> ssl.SSLContext | None:
