@@ -192,8 +192,8 @@ def _need_celery() -> None:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith(("redis", "unix", "sentinel")):
-        # A worker reads hints when there are some. This limit is for answers, as while it connects; publishers
-        # set their own.
+        # For answers, as while it connects: a worker reads hints only when there are some. Publishers set
+        # their own.
         return {"confirm_publish": True, "read_timeout": 20, "write_timeout": 10}
     return {
         # Counted from the fetch. A task that runs longer is run again elsewhere, which claims nothing.
