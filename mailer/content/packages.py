@@ -81,7 +81,7 @@ def _inside(path: str, shown: str) -> str:
 
 def _there_is(folder: Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    names = [name for name in names if not name.startswith(".")]
+    names = [name for name in names if not name.startswith((".", "_"))]  # layouts are no templates
     return f"There is: {', '.join(names[:20])}" if names else "The folder is empty or does not exist."
 
 

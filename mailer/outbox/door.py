@@ -31,6 +31,15 @@ LONGEST_KEY = 255
 #: Characters of the stored message; about the largest that servers take.
 LARGEST = 40_000_000
 
+_FIELDS = {
+    "Subject": "subject",
+    "From": "sender",
+    "To": "to",
+    "Cc": "cc",
+    "Bcc": "bcc",
+    "Reply-To": "reply_to",
+}
+
 #: A template's variables are the same with every message, and half a message's cost otherwise.
 _variable = lru_cache(maxsize=10_000)(identifier)
 
@@ -117,6 +126,15 @@ def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> st
         missing = sorted(kind.composer.used() - given)
         whole = any(repr(name) in error.message for name in missing)  # or a part of one that is there
         raise (_missing(kind, missing) if whole else error) from None
+    except ContentError as error:
+        raise _by_its_field(error, letter) from None
+
+
+def _by_its_field(error: ContentError, letter: Mapping[str, Any]) -> ContentError:
+    """A header is refused by its name; whoever handed the message over knows fields."""
+    name = error.column or ""
+    field = f"headers.{name}" if name in letter.get("headers", ()) else _FIELDS.get(name, name)
+    return ContentError(error.message, error.file, error.line, field or None, error.hint)
 
 
 def _missing(kind: Kind, names: Sequence[str]) -> MissingData:

@@ -48,6 +48,7 @@ def build(settings: Settings, processes: int = 1) -> FastAPI:
         lifespan=lifespan,
         docs_url="/docs" if settings.api.docs else None,
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy the redirect would name the wrong address
     )
     problems.install(api)
     for room in (messages, campaigns, templates):

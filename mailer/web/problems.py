@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from mailer.errors import (
     AccessDenied,
@@ -165,10 +166,23 @@ async def _refused(_: Request, error: Any) -> Response:
     return respond(invalid(error))
 
 
-async def _http(_: Request, error: Any) -> Response:
+async def _http(request: Request, error: Any) -> Response:
     problem = Problem(error.status_code, str(error.detail))
     problem.headers.update(error.headers or {})
+    if error.status_code == 405:
+        problem.headers["Allow"] = ", ".join(_allowed(request)) or problem.headers.get("Allow", "")
     return respond(problem)
+
+
+def _allowed(request: Request) -> list[str]:
+    """What this path understands: the router names only the methods of the first route that fits."""
+    paths = request.app.openapi()["paths"]
+    found = {way.upper() for path, ways in paths.items() if _fits(path, request.url.path) for way in ways}
+    return sorted(found)
+
+
+def _fits(template: str, path: str) -> bool:
+    return compile_path(template)[0].match(path) is not None
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -103,9 +103,9 @@ def test_an_attachment_and_literal_content_arrive_as_they_are(server):
         ({"template": "../../etc"}, ["template"]),
         ({"template": "a" * 1000}, ["template"]),
         ({"templat": "receipt"}, ["templat"]),
-        ({"headers": {"X-A": "1\r\nBcc: evil@example.org"}}, ["X-A"]),
-        ({"headers": {"Bcc": "evil@example.org"}}, ["Bcc"]),
-        ({"subject": "Hello\nBcc: evil@example.org"}, ["Subject"]),
+        ({"headers": {"X-A": "1\r\nBcc: evil@example.org"}}, ["headers.X-A"]),
+        ({"headers": {"Bcc": "evil@example.org"}}, ["headers.Bcc"]),
+        ({"subject": "Hello\nBcc: evil@example.org"}, ["subject"]),
         ({"attachments": ["/etc/passwd"]}, ["attachments[0]"]),
         ({"attachments": [{"name": "a", "content": "?"}]}, ["attachments[0].content"]),
         ({"backend": "smtp://evil.example:25"}, ["backend"]),
@@ -141,7 +141,11 @@ def test_what_is_no_message_at_all(server):
     refused(server.get("/v1/messages/none"), 404)
     refused(server.get("/v1/messages/0123456789abcdef"), 404)
     refused(server.get("/v1/nowhere"), 404)
+    refused(server.get("/v1/messages/"), 404)
     refused(server.post("/healthz"), 405)
+    nothing_to_put = server.client.put("/v1/messages", headers=server.headers())
+    refused(nothing_to_put, 405)
+    assert nothing_to_put.headers["Allow"] == "GET, POST"
     refused(server.get("/v1/messages", params={"state": "lost"}), 422, "state")
     refused(server.get("/v1/messages", params={"colour": "red"}), 422, "colour")
 
