@@ -145,7 +145,8 @@ def care(settings: Settings) -> Care:
     except ValueError as error:
         raise ConfigError(f"misfire_after: {error}") from None
     limits = BrakeLimits(rails.pause_at_errors, rails.pause_at_policy, rails.pause_at_least)
-    return Care(limits, misfire_after, _notify(settings))
+    ways = {name: route.backends for name, route in routes(settings).items()}
+    return Care(limits, misfire_after, _notify(settings), ways)
 
 
 def _notify(settings: Settings) -> NotifyConfig | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailer.delivery import epoch
 from mailer.delivery.brake import Brake, BrakeLimits
 from mailer.delivery.epoch import EpochCopy
 from mailer.delivery.notices import Notice, NotifyConfig
-from mailer.ledger.contract import Campaign, Runner
+from mailer.ledger.contract import Campaign, Event, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.schedule import MISFIRE_SECONDS
 from mailer.ledger.status import status
@@ -28,6 +28,7 @@ class Care:
     brake: BrakeLimits = field(default_factory=BrakeLimits)
     misfire_after: float = MISFIRE_SECONDS
     notify: NotifyConfig | None = None
+    routes: Mapping[str, Collection[str]] = field(default_factory=dict)  # the backends of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Oversight:
             return None
         if self._only is None:
             ledger.handover.collect()
+        ledger.backends.follow(self._care.routes)
         seen = self.look(ledger)
         return News(seen.campaigns, seen.paused, self.notices(ledger))
 
@@ -78,10 +80,13 @@ class Oversight:
 
     def notices(self, ledger: Ledger) -> list[Notice]:
         """What has not been told yet, if anybody wants to know."""
+        alarms = self._brake.alarms()
         if self._care.notify is None:
             return []
-        return [
-            Notice(campaign.id, event, status(ledger, campaign), campaign.reason)
+        told = [
+            (campaign, event, campaign.reason)
             for campaign, event in ledger.events.untold(self._runner)
             if self._only in (None, campaign.id)
         ]
+        told += [(campaign, Event.ALARM, reason) for campaign, reason in alarms]
+        return [Notice(one.id, event, status(ledger, one), reason) for one, event, reason in told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 
@@ -10,6 +10,9 @@ from mailer.ledger.contract import CampaignState, PausedBackend
 from mailer.ledger.database import Database, Transaction
 from mailer.ledger.dialect import Room
 from mailer.ledger.schema import campaign, paused_backend
+
+#: Why a route stands still that nobody has paused by its name.
+ALL_PAUSED = "each of its backends is paused"
 
 
 class Backends:
@@ -46,6 +49,19 @@ class Backends:
             gone = tx.execute(delete(paused_backend).where(paused_backend.c.name == name)).rowcount
             unhalt(tx, campaign.c.backend == name)
         return gone > 0
+
+    def follow(self, routes: Mapping[str, Collection[str]]) -> None:
+        """Pause the routes of whose backends each is paused, and let go of those of which one was resumed.
+
+        Costs a small read when nothing has changed.
+        """
+        reasons = {one.name: one.reason for one in self.list()}
+        for route, backends in routes.items():
+            if reasons.keys() >= set(backends):
+                if route not in reasons:
+                    self.pause(route, ALL_PAUSED)
+            elif reasons.get(route) == ALL_PAUSED:
+                self.resume(route)
 
 
 _RUNNING = campaign.c.state == CampaignState.RUNNING.value

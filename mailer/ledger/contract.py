@@ -58,6 +58,7 @@ class Event(StrEnum):
 
     PAUSED = "paused"  # by itself: nobody was there
     FINISHED = "finished"
+    ALARM = "alarm"  # it goes wrong, and goes on; kept nowhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ class SafetySettings(Table):
     pause_at_errors: Share = Field(
         0.0,
         description="a campaign pauses when more than this share of the last 1,000 was refused or failed: "
-        '`"5%"`; 0: never',
+        '`"5%"`; 0: never. Of transactional single messages somebody is told, and they go on',
     )
     pause_at_policy: Share = Field(
         0.0, description='the same for refusals over policy or reputation (5.7.x): `"3%"`; 0: never'

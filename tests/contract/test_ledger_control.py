@@ -49,6 +49,31 @@ class TestPausedBackends:
         assert book.now(here).halted_since is None
         assert book.now(elsewhere).blocked_seconds == 0.0
 
+    def test_a_route_stands_still_while_each_of_its_backends_is_paused(self, book):
+        backends, routes = book.ledger.backends, {"both": ["main", "spare"], "one": ["third"]}
+        campaign = book.campaign(1, backend="both")
+        backends.pause("main", "by hand")
+        backends.follow(routes)
+        assert backends.paused() == {"main"}
+
+        backends.pause("spare", "by hand")
+        backends.follow(routes)
+        backends.follow(routes)
+        book.clock.sleep(10)
+        assert backends.paused() == {"main", "spare", "both"}
+        backends.resume("main")
+        backends.follow(routes)
+        book.clock.sleep(10)
+
+        assert backends.paused() == {"spare"}
+        assert book.claim(campaign, 1).blocked_seconds == 10.0
+
+    def test_a_route_that_a_person_paused_stays_so(self, book):
+        book.ledger.backends.pause("both", "by hand")
+        book.ledger.backends.follow({"both": ["main", "spare"]})
+
+        assert book.ledger.backends.paused() == {"both"}
+
     def test_a_campaign_that_comes_to_one_waits_from_then_on(self, book):
         book.ledger.backends.pause("main", "by hand")
         fresh = book.campaign(1, backend="main")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from mailer.delivery.brake import Brake, BrakeLimits
+from mailer.delivery.brake import ALARM_SECONDS, Brake, BrakeLimits
 from mailer.ledger.contract import Settlement
 from mailer.message import State
 from tests.ledgers import Book, sqlite
@@ -19,9 +21,11 @@ def book(tmp_path):
 class Trial:
     """One running campaign under one brake."""
 
-    def __init__(self, book: Book, rows: int = 3000, **limits: float) -> None:
+    def __init__(
+        self, book: Book, rows: int = 3000, *, stream: str = "bulk", spec: Any = None, **limits: float
+    ) -> None:
         self.book = book
-        self.campaign = book.campaign(rows)
+        self.campaign = book.campaign(rows, stream=stream, spec=spec or {})
         self.brake = Brake(BrakeLimits(**limits))
         self._next = 1
         self.look()
@@ -97,6 +101,47 @@ def test_policy_refusals_have_a_limit_of_their_own(book):
 
     assert trial.look()
     assert book.now(trial.campaign).reason.startswith("13 of the last 413 were refused for what they are")
+
+
+class Letters(Trial):
+    """Single messages of an application; the campaign they are rows of never ends."""
+
+    def __init__(self, book: Book, stream: str, **limits: float) -> None:
+        super().__init__(book, 3000, stream=stream, spec={"letters": True}, **limits)
+
+
+def test_transactional_messages_of_applications_are_told_of_and_never_stopped(book):
+    trial = Letters(book, "transactional", errors=0.05, least=1)
+
+    for _ in range(3):  # one typed wrong, then another
+        trial.settle(1, State.REJECTED)
+        assert not trial.look()
+
+    ((campaign, reason),) = trial.brake.alarms()
+    assert campaign.id == trial.campaign.id
+    assert reason.startswith("1 of the last 1 were refused or failed")
+    assert trial.brake.alarms() == []
+    assert book.now(trial.campaign).state == "running"
+    book.clock.sleep(ALARM_SECONDS)
+    trial.settle(3, State.REJECTED)
+    assert not trial.look()
+    trial.settle(3, State.REJECTED)
+    assert not trial.look()
+    assert len(trial.brake.alarms()) == 1
+
+
+def test_bulk_messages_of_applications_are_stopped(book):
+    trial = Letters(book, "bulk", errors=0.05)
+    trial.settle(100, State.REJECTED)
+
+    assert trial.look()
+
+
+def test_a_campaign_is_not_judged_by_one_message(book):
+    trial = Trial(book, rows=1, stream="transactional", errors=0.05, policy=0.01)
+    trial.settle(1, State.REJECTED, enhanced="5.7.1")
+
+    assert not trial.look()
 
 
 def test_many_campaigns_are_looked_at_in_turn(book):

@@ -11,9 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mailer.backends.contract import BackendConfig
+from mailer.delivery.brake import BrakeLimits
 from mailer.delivery.notices import Notifier, NotifyConfig
 from mailer.delivery.oversight import Care, Oversight
-from mailer.ledger.contract import CampaignState, Runner
+from mailer.ledger.contract import CampaignState, Runner, Settlement
 from mailer.message import State
 from tests.delivering import World
 from tests.unit.delivery.test_pump import Desk, finished, pump, run_until, until, working
@@ -51,6 +52,32 @@ def hook() -> Iterator[Hook]:
         yield server
         server.shutdown()
         thread.join()
+
+
+async def test_an_alarm_is_told_though_the_ledger_keeps_none(world: World):
+    told = []
+    made = Notifier(NotifyConfig(), world.writer)
+    made._channels.append(lambda notice: _kept(told, notice))
+    care = Care(BrakeLimits(errors=0.05, least=1), notify=NotifyConfig())
+    oversight = Oversight("pump", Runner.WORKERS, "p", care, only=None, copy=None)
+    campaign = world.campaign([{"broken": "no name"}], stream="transactional", letters=True)
+    oversight.keep(world.ledger)
+    claimed = world.ledger.slices.claim(world.ids(campaign, 1), "w", 60)
+    world.ledger.slices.settle([Settlement(claimed.rows[0].id, claimed.fence, State.FAILED)])
+
+    oversight.look(world.ledger)  # between two seconds
+    made.tell(oversight.keep(world.ledger).notices)
+    await made.finish(5)
+
+    (notice,) = told
+    assert notice.payload()["event"] == "alarm"
+    assert notice.payload()["reason"].startswith("1 of the last 1 were refused or failed")
+    assert notice.payload()["state"] == "running"
+    assert not oversight.keep(world.ledger).notices
+
+
+async def _kept(told, notice):
+    told.append(notice)
 
 
 def notices(world: World, config: NotifyConfig):

@@ -15,6 +15,7 @@ from mailer.delivery.epoch import RESTORED, SidecarEpoch, accept, is_restored
 from mailer.delivery.jobs import Delivered
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.oversight import Care
 from mailer.delivery.pump import Allowance, Pump
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, LedgerError
@@ -426,6 +427,33 @@ async def test_a_campaign_leaves_a_backend_that_rests(world: World):
     stop.set()
     await running
     assert len(other.sent) == 5
+
+
+async def test_a_route_whose_backends_are_all_paused_waits_and_spends_nothing(world: World):
+    """Neither attempts nor the time that rows may be tried for (I10)."""
+    care = Care(routes={"both": ("main", "spare")})
+    campaign = world.campaign(3, backend="both")
+    desk = Desk()
+    made = pump(world, desk, care=care)
+    world.ledger.backends.pause("main", "by hand")
+    await made.tick()
+    assert desk.outstanding()  # the other one works
+    desk.hints.clear()
+
+    world.ledger.backends.pause("spare", "by hand")
+    for _ in range(3):
+        world.clock.ahead += 100
+        await made.tick()
+
+    assert desk.outstanding() == frozenset()
+    assert {row.attempts for row in world.rows(campaign)} == {0}
+    assert world.ledger.backends.paused() == {"main", "spare", "both"}
+    world.ledger.backends.resume("spare")
+    world.clock.ahead += 1
+    await made.tick()
+    assert desk.outstanding() == frozenset(world.ids(campaign, 3))
+    blocked = world.ledger.campaigns.by_id(campaign.id)
+    assert blocked.blocked_seconds == pytest.approx(201, abs=2)
 
 
 async def test_a_paused_backend_is_left_alone_until_it_is_resumed(world: World):
