@@ -60,6 +60,9 @@ class Channel:
         seconds = account.timeout
         self._timeouts = {"connect": 10.0, "read": seconds, "write": seconds, "pool": seconds}
         self._room = asyncio.Semaphore(account.connections)
+        self._most = account.connections
+        self._used = 0
+        self._ending: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._closed = False
 
@@ -68,6 +71,20 @@ class Channel:
         self._closed = True
         while self._free:
             await self._free.pop().aclose()
+        await asyncio.gather(*self._ending)
+
+    @property
+    def open(self) -> int:
+        """Connections that there are, also those that rest or are being closed."""
+        return self._used + len(self._free) + len(self._ending)
+
+    def keep(self, most: int) -> None:
+        """At most so many from now on: of those that rest, the oldest go at once; others when given back."""
+        self._most = most
+        while self._free and self._used + len(self._free) > most:
+            ending = asyncio.get_running_loop().create_task(self._free.pop(0).aclose())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     async def exchange(self, request: Request) -> Answer:
         """Raises BackendUnusable when nothing was written, Lost when the answer is missing."""
@@ -122,16 +139,21 @@ class Channel:
     async def _connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """The one that was used last, so that the others may time out."""
         async with self._room:
-            connection = self._free.pop() if self._free else await self._opened()
+            connection = self._free.pop() if self._free else None
+            self._used += 1
             try:
-                yield connection
-            except BaseException:
-                await connection.aclose()  # whatever it was in the middle of
-                raise
-            if self._closed:
-                await connection.aclose()
-            else:
-                self._free.append(connection)
+                connection = connection or await self._opened()
+                try:
+                    yield connection
+                except BaseException:
+                    await connection.aclose()  # whatever it was in the middle of
+                    raise
+                if self._closed or self._used + len(self._free) > self._most:
+                    await connection.aclose()
+                else:
+                    self._free.append(connection)
+            finally:
+                self._used -= 1
 
     async def _opened(self) -> httpx.AsyncBaseTransport:
         context = await self._tls()

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from mailer import crash
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer, Said, now
 from mailer.backends.batch import too_large, unmarked, unsent
 from mailer.backends.channel import Channel, Lost
-from mailer.backends.contract import BackendLimits
+from mailer.backends.contract import BackendLimits, Use
 from mailer.backends.meanings import Verdict
 from mailer.backends.provider import Letter, Provider, complaints
+from mailer.backends.slots import Slots
 from mailer.backends.structured import Unreadable
 from mailer.errors import BackendUnusable
-from mailer.message import Blocked, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
+from mailer.message import Blocked, Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
 
 _NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
 
 
 class HttpBackend:
-    """Implements ``mailer.backends.contract.Backend`` for any ``Provider``."""
+    """Implements ``Backend`` and ``SharesConnections`` of ``backends.contract`` for any ``Provider``."""
 
     def __init__(self, account: Account, provider: Provider) -> None:
         facts = provider.facts
@@ -29,8 +30,8 @@ class HttpBackend:
         self._account = account
         self._name = account.name
         self._batch = account.batch or facts.batch
-        self._slots = asyncio.Semaphore(account.connections)
         self._channel = Channel(account)
+        self._slots = Slots(account.connections, lambda: self._channel.open)
         self._closed = False
         self._limits = BackendLimits(
             batch=self._batch,
@@ -87,11 +88,18 @@ class HttpBackend:
     async def close(self) -> None:
         """Wait for the requests under way; each has its deadline."""
         self._closed = True
-        for _ in range(self._account.connections):
-            await self._slots.acquire()
-        for _ in range(self._account.connections):
-            self._slots.release()
+        await self._slots.close()
         await self._channel.close()
+
+    def share(self, wake: Callable[[], None], /) -> None:
+        self._slots.begin(wake)
+
+    def demand(self) -> Use:
+        return self._slots.demand()
+
+    def allow(self, most: int, /) -> None:
+        self._channel.keep(most)
+        self._slots.allow(most)
 
     # From messages to requests.
 
@@ -127,13 +135,18 @@ class HttpBackend:
         return parts
 
     async def _in_turn(self, part: list[Letter], mark: Mark) -> None:
-        async with self._slots:
+        if not await self._slots.enter():
+            _settle(part, Fenced())
+            return
+        try:
             stays = await asyncio.gather(*(unmarked(letter.message, mark) for letter in part))
             for letter, stay in zip(part, stays, strict=True):
                 letter.outcome = stay
             going = [letter for letter in part if letter.outcome is None]
             if going:
                 await self._deliver(going)
+        finally:
+            self._slots.leave()
 
     async def _deliver(self, letters: list[Letter]) -> None:
         """Raises BackendUnusable: nothing of these was sent."""

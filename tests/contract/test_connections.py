@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from mailer.ledger import open_ledger
 from mailer.ledger.writer import GroupCommit
 from mailer.message import Accepted, Outgoing
 
-BODY = b"From: a@sender.example\\r\\n\\r\\nHello\\r\\n"
+BODY = b"From: a@sender.example\\r\\nTo: b@x.example\\r\\nSubject: Hello\\r\\n\\r\\nHello\\r\\n"
 
 async def yes(message):
     return True
@@ -43,7 +44,7 @@ async def main(sink, ledger, redis, name, stream):
     connections = Connections(store, {"main": backend}, {"main": Lot(5, 1)}, name=name, stream=stream)
     connections.start()
     while True:
-        batch = [Outgoing(n, 1, "a@x.example", (f"{n}@x.example",), BODY, f"<{n}@x>") for n in range(50)]
+        batch = [Outgoing(n, 1, "a@sender.example", (f"{n}@x.example",), BODY, f"<{n}@x>") for n in range(50)]
         outcomes = await backend.send(batch, yes)
         if all(isinstance(outcome, Accepted) for outcome in outcomes):
             print(name, flush=True)
@@ -72,6 +73,53 @@ async def until(true, seconds=30.0):
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.01)
+
+
+class Api(asyncio.Protocol):
+    """A provider that takes everything after a moment; it counts the connections to it."""
+
+    open = most = 0
+
+    def connection_made(self, transport):
+        self.transport, self.read = transport, b""
+        Api.open += 1
+        Api.most = max(Api.most, Api.open)
+
+    def connection_lost(self, error):
+        Api.open -= 1
+
+    def data_received(self, data):
+        self.read += data
+        head, end, body = self.read.partition(b"\r\n\r\n")
+        if end and len(body) >= int(re.search(rb"content-length: (\d+)", head.lower())[1]):
+            self.read = b""
+            asyncio.get_running_loop().call_later(0.02, self.answer)
+
+    def answer(self):
+        self.transport.write(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: 1\r\nContent-Length: 0\r\n\r\n")
+
+
+@asynccontextmanager
+async def api():
+    Api.open = Api.most = 0
+    server = await asyncio.get_running_loop().create_server(Api, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"sendgrid://key0123456789@?base=http://127.0.0.1:{port}&batch=1"
+    finally:
+        server.close()
+
+
+@pytest.mark.slow
+async def test_a_total_and_a_reserve_over_http(ledger):
+    """A provider's API counts as a relay does: the total holds, and moves to who needs it."""
+    async with api() as url, flood(url, ledger, "", "bulk-1"):
+        await until(lambda: Api.open == 4)
+        async with flood(url, ledger, "", "bulk-2"):
+            await until(lambda: Api.open == 4)
+            async with flood(url, ledger, "", "transactional-1", "transactional"):
+                await until(lambda: Api.open == 5)
+        assert Api.most == 5
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from mailer.backends.contract import BackendConfig, BackendLimits, Use
+from mailer.backends.share import Share
 from mailer.backends.smtp.connect import open_session
 from mailer.backends.smtp.jobs import Batch
 from mailer.backends.smtp.options import Options
 from mailer.backends.smtp.pool import Pool
 from mailer.backends.smtp.session import Session
-from mailer.backends.smtp.share import Share
 from mailer.errors import BackendUnusable
 from mailer.message import Mark, Outcome, Outgoing
 

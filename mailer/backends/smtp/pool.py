@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
 
 from mailer.backends.contract import Use
+from mailer.backends.share import Share
 from mailer.backends.smtp.courier import Courier
 from mailer.backends.smtp.jobs import Job
 from mailer.backends.smtp.options import Options
 from mailer.backends.smtp.session import Session
-from mailer.backends.smtp.share import Share
 from mailer.errors import BackendUnusable
 from mailer.message import Fenced
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from mailer.backends import share
 from mailer.backends.contract import SharesConnections, Use
-from mailer.backends.smtp import share
 from mailer.message import Accepted, Fenced
 from tests.unit.smtp.scripted import Marks, backend_for, message, serving
 

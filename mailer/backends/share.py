@@ -1,4 +1,4 @@
-"""How many sessions a pool may have, when other processes have some of the same connections."""
+"""How many connections a backend may have, when other processes have some of the same."""
 
 from __future__ import annotations
 
