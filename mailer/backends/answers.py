@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+import orjson
 
 from mailer.backends.meanings import Then, Verdict, ambiguous, later, our_fault, refused, slower
 from mailer.message import Accepted, Deferred, Phase, Reply
@@ -103,7 +104,7 @@ class Answer:
 
     def json(self) -> Any:
         """The body. Raises ValueError for anything that is not JSON, such as a proxy's HTML."""
-        return json.loads(self.text)
+        return orjson.loads(self.text)
 
     def record(self) -> Mapping[str, Any]:
         """The body as an object; empty when it is none."""
@@ -124,7 +125,8 @@ class Answer:
 
 
 def one_line(text: str) -> str:
-    return _CONTROL.sub(" ", text).strip()[:_MAX_TEXT]
+    plain = text if text.isprintable() else _CONTROL.sub(" ", text)  # isprintable() costs next to nothing
+    return plain.strip()[:_MAX_TEXT]
 
 
 def described(value: Any) -> str:

@@ -54,7 +54,7 @@ class HttpBackend:
         for letter in letters:
             letter.outcome = too_large(letter.message, self._limits.size) or self._refusal(letter)
         parts = self._parts([letter for letter in letters if letter.outcome is None])
-        results = await asyncio.gather(*(self._in_turn(part, mark) for part in parts), return_exceptions=True)
+        results = await self._all(parts, mark)
         for part, result in zip(parts, results, strict=True):
             if isinstance(result, BackendUnusable):
                 if all(letter.outcome is None for letter in letters):
@@ -134,12 +134,23 @@ class HttpBackend:
                 part.append(letter)
         return parts
 
+    async def _all(self, parts: list[list[Letter]], mark: Mark) -> Sequence[BaseException | None]:
+        """What each part raised. One alone needs no task, and for single messages that is the rule."""
+        if len(parts) != 1:
+            turns = (self._in_turn(part, mark) for part in parts)
+            return await asyncio.gather(*turns, return_exceptions=True)
+        try:
+            await self._in_turn(parts[0], mark)
+        except BackendUnusable as fault:
+            return [fault]
+        return [None]
+
     async def _in_turn(self, part: list[Letter], mark: Mark) -> None:
         if not await self._slots.enter():
             _settle(part, Fenced())
             return
         try:
-            stays = await asyncio.gather(*(unmarked(letter.message, mark) for letter in part))
+            stays = await _marked(part, mark)
             for letter, stay in zip(part, stays, strict=True):
                 letter.outcome = stay
             going = [letter for letter in part if letter.outcome is None]
@@ -203,6 +214,13 @@ class HttpBackend:
             return self.provider.checked(answer)
         except _NOT_UNDERSTOOD:
             return "but its answer cannot be understood"
+
+
+async def _marked(part: Sequence[Letter], mark: Mark) -> Sequence[Outcome | None]:
+    """All at once, so that one commit holds them."""
+    if len(part) == 1:
+        return [await unmarked(part[0].message, mark)]
+    return await asyncio.gather(*(unmarked(letter.message, mark) for letter in part))
 
 
 def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:

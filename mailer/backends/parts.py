@@ -17,6 +17,8 @@ from functools import lru_cache
 
 #: The content headers of one part, with what is folded.
 _CONTENT = re.compile(rb"(?mi)^content-[^\n]*\n(?:[ \t][^\n]*\n)*")
+#: Octets of a head that is more than a part's own.
+_LONG = 250
 _BOUNDARY = re.compile(rb'(?i)[;\s]*boundary="([^"]+)"')
 
 
@@ -43,8 +45,8 @@ class Part:
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Header names and values, unfolded. Raises UnicodeError."""
-        for line in self.head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t").split(b"\r\n"):
-            name, colon, value = line.decode().partition(":")
+        for line in self.head.decode().replace("\r\n ", " ").replace("\r\n\t", "\t").split("\r\n"):
+            name, colon, value = line.partition(":")
             if colon:
                 yield name, value.strip(" \t")
 
@@ -59,7 +61,11 @@ class Part:
             if octets.startswith(b"--"):
                 return
             if octets.startswith(b"\r\n"):  # else it is the boundary of another, longer by a letter
-                yield from read(octets[2:]).leaves()
+                part = read(octets[2:])
+                if part.boundary:
+                    yield from part.leaves()
+                else:
+                    yield part
 
     def octets(self) -> bytes:
         """The content without its transfer encoding. Raises binascii.Error."""
@@ -81,10 +87,17 @@ class Part:
 def read(octets: bytes) -> Part:
     """From its headers to its last line end."""
     head, _, body = octets.partition(b"\r\n\r\n")
+    if len(head) < _LONG and b"boundary" not in head:  # a leaf, like those of all messages before it
+        return Part(head, body, _leaf(head), b"")
     content = b"".join(_CONTENT.findall(head + b"\r\n"))
     found = _BOUNDARY.search(content)
-    says = _says(_BOUNDARY.sub(b"", content))
+    says = _says(_BOUNDARY.sub(b"", content) if found else content)
     return Part(head, body, says, found[1] if found and says.kind.startswith("multipart/") else b"")
+
+
+@lru_cache(maxsize=512)
+def _leaf(head: bytes) -> Says:
+    return _says(b"".join(_CONTENT.findall(head + b"\r\n")))
 
 
 @lru_cache(maxsize=512)

@@ -6,11 +6,12 @@ nothing and knows nothing of the ledger. docs/adding-a-provider.md is the proced
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
+
+import orjson
 
 from mailer.backends.answers import Answer, Rule, Said
 from mailer.backends.meanings import Verdict
@@ -137,9 +138,8 @@ def as_json(
     path: str, payload: Any, headers: Mapping[str, str], *, repeatable: bool = False, method: str = "POST"
 ) -> Request:
     """The same payload is the same octets, on every attempt."""
-    content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     json_headers = {"Content-Type": "application/json", "Accept": "application/json", **headers}
-    return Request(path, content, json_headers, method, repeatable)
+    return Request(path, orjson.dumps(payload), json_headers, method, repeatable)
 
 
 def as_form(

@@ -8,6 +8,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -48,12 +49,19 @@ def aws(
     )
     scope = f"{stamp[:8]}/{region}/ses/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    signing = f"AWS4{secret}".encode()
-    for part in scope.split("/"):
-        signing = hmac.digest(signing, part.encode(), "sha256")
-    signature = hmac.new(signing, f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}".encode(), "sha256").hexdigest()
+    text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
+    signature = hmac.digest(_signing_key(secret, scope), text.encode(), "sha256").hex()
     credential = f"Credential={key}/{scope}, SignedHeaders={names}, Signature={signature}"
     return {**added, "Authorization": f"{_ALGORITHM} {credential}"}
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str, scope: str) -> bytes:
+    """Of one day and region."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def azure(method: str, host: str, target: str, content: bytes, *, key: str, now: float) -> dict[str, str]:

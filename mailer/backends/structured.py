@@ -21,7 +21,6 @@ from mailer.message import Outgoing
 _OF_THE_MIME = ("content-", "mime-version", "date", "message-id", "received", "return-path", "bcc")
 #: One address without a name, as a row's own mostly is.
 _BARE = re.compile(r'[^\s<>(),:;"\\\[\]@]+@[^\s<>(),:;"\\\[\]@]+')
-_FIELDS = frozenset({"from", "to", "cc", "reply-to", "subject"})
 
 
 class Unreadable(ValueError):
@@ -92,10 +91,10 @@ def _fields(message: Outgoing) -> Fields:
     head = {"from": "", "to": "", "cc": "", "reply-to": "", "subject": ""}
     others: dict[str, str] = {}
     for name, value in top.lines():
-        lowered = name.lower()
-        if lowered in _FIELDS:
+        lowered = _told_by(name)
+        if lowered in head:
             head[lowered] = value
-        elif not lowered.startswith(_OF_THE_MIME):
+        elif lowered:
             if name in others:
                 raise Unreadable(f"two headers {name}")
             others[name] = _decoded(value)
@@ -111,10 +110,19 @@ def _fields(message: Outgoing) -> Fields:
     return found
 
 
+@lru_cache(maxsize=256)
+def _told_by(name: str) -> str:
+    """The header's name in lower case; "" for what only the MIME needs."""
+    lowered = name.lower()
+    return "" if lowered.startswith(_OF_THE_MIME) else lowered
+
+
 def _envelope(
     recipients: tuple[str, ...], to: list[Mailbox], cc: list[Mailbox]
 ) -> tuple[list[Mailbox], list[Mailbox], list[Mailbox]]:
     """The envelope decides who gets it: it may have been redirected. Names come from the headers."""
+    if len(recipients) == 1 and not cc and [one.addr for one in to] == [recipients[0]]:
+        return to, cc, []
     named = {one.addr.casefold(): one for one in (*cc, *to)}
     copies = {one.addr.casefold() for one in cc}
     first, *rest = (named.get(addr.casefold(), Mailbox(addr)) for addr in recipients)
@@ -141,7 +149,7 @@ def _decoded(value: str) -> str:
         value = "".join(
             text if isinstance(text, str) else text.decode(charset or "ascii") for text, charset in parts
         )
-    if UNSAFE.search(value):
+    if not value.isprintable() and UNSAFE.search(value):
         raise Unreadable("a control character in a header")
     return value
 
