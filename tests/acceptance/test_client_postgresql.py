@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.orm import Session
 
 from mailer import Mailer
@@ -14,7 +18,9 @@ from mailer.errors import ConfigError, IdempotencyConflict, UnknownMessage
 from mailer.message import State
 from tests.ledgers import postgres_database
 from tests.servers import wait_until
+from tests.working import environment
 
+PROGRAMS = Path(__file__).parents[1] / "programs"
 WISH = {"sender": "Acme <a@acme.example>", "subject": "Hello", "text": "How are you?"}
 
 
@@ -86,6 +92,23 @@ def test_sqlalchemys_connection_and_session(mailer, url, tmp_path):
     engine.dispose()
 
     wait_until(lambda: arrived(tmp_path) == 2, "both")
+
+
+def test_djangos_connection_with_commit_rollback_and_savepoint(mailer, own, url, tmp_path):
+    about = make_url(url)
+    program = [sys.executable, PROGRAMS / "django_orders.py", about.host, str(about.port), about.database]
+    done = subprocess.run(
+        program, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    kept, rolled_back, inner, outer = json.loads(done.stdout)
+
+    wait_until(lambda: mailer.status(kept).state is mailer.status(outer).state is State.ACCEPTED, "both")
+    for gone in (rolled_back, inner):
+        with pytest.raises(UnknownMessage):
+            mailer.status(gone)
+    assert arrived(tmp_path) == 2
+    assert sorted(own.execute("SELECT id FROM orders").fetchall()) == [(1,), (4,)]
 
 
 def test_one_that_was_committed_can_still_be_cancelled(mailer, own):
