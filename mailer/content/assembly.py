@@ -28,6 +28,12 @@ class Own:
     files: tuple[bytes, ...] = ()  # finished parts
     images: tuple[bytes, ...] = ()  # finished parts that the HTML shows by ``cid:``
 
+    @property
+    def nameless(self) -> bool:
+        """Its addresses can be written as they are."""
+        sender = () if self.sender is None else (self.sender,)
+        return not any(one.name for one in (*sender, *self.to, *self.cc, *self.bcc, *self.reply_to))
+
 
 NOTHING = Own()
 

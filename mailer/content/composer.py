@@ -72,6 +72,7 @@ class MailComposer:
         self._rows = Rows(spec, self._used, language.zone)
         self._language = identifier(spec.language_column) if spec.language_column else None
         self._name = identifier(spec.name_column) if spec.name_column else None
+        self._same_lines = False  # those of the wrapper are the same for all rows, and were written once
 
     def used(self) -> frozenset[str]:
         """Identifiers of the columns that the templates read, as far as can be told without running them."""
@@ -110,11 +111,23 @@ class MailComposer:
         it does. ``size`` is what the letter takes as JSON, in characters."""
         context = self._rows.context(cells, identity)
         variant = self._chosen(context)
-        if variant.dry is not None and not self._row_files and variant.dry.passes(context, size):
-            head = self._head(variant, context, mailbox("To", to), own)
-            head_lines(head, identity)
-            return head.sender.addr
-        return self.compose(cells, to, identity, (), own).author
+        if variant.dry is None or self._row_files or not variant.dry.passes(context, size):
+            return self.compose(cells, to, identity, (), own).author
+        try:
+            return self._author(variant, context, to, identity, own)
+        except ContentError as error:
+            raise _with_culprit(error, cells) from None
+
+    def _author(self, variant: Variant, context: Context, to: str, identity: Identity, own: Own) -> str:
+        """Raises ContentError for a header that cannot be written."""
+        sender = own.sender or variant.sender_address
+        subject = variant.subject.text(context) if own.subject is None else own.subject
+        if self._same_lines and sender and own.to and own.nameless and headers.surely_text(subject):
+            return sender.addr
+        head = self._head(variant, context, mailbox("To", to), own)
+        head_lines(head, identity)
+        self._same_lines = self._wrapper.constant and not self._name
+        return head.sender.addr
 
     def _composed(
         self, context: Context, to: Address, identity: Identity, files: Sequence[RowFile], own: Own

@@ -2,9 +2,9 @@
 
 What can fail in a template are its expressions, and they depend on nothing but the row. A copy of the
 template without its text, which evaluates each of them once, fails exactly when the template does; it takes
-a fraction of the time, and nothing has to be encoded. What else can fail is length: it is estimated from
-above, and where the estimate is too large, or the template does anything that is not listed here, the
-message is composed as always.
+a fraction of the time, and nothing has to be escaped, formatted or encoded. What else can fail is length: it
+is estimated from above, and where the estimate is too large, or the template does anything that is not
+listed here, the message is composed as always.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from jinja2 import Template, nodes
+from jinja2 import Environment, Template, nodes
 
 from mailer.content.assembly import MESSAGE_LIMIT
 from mailer.content.bodies import Body, Piece
+from mailer.content.filters import proofs
 from mailer.content.rows import Context
 from mailer.content.sandbox import rendered
 
@@ -33,6 +34,8 @@ _GROWTH = 15
 _FILTERS = frozenset(
     ("money", "number", "percent", "default", "d", "e", "escape", "upper", "lower", "capitalize", "trim")
 )
+#: Those that write numbers, which takes longer than to see that they can.
+_NUMBERS = frozenset(("money", "number", "percent"))
 #: The same, as long as their arguments are written in the template, and short.
 _FORMATS = frozenset(("date", "datetime", "time"))
 _SHORT = 30
@@ -40,6 +43,11 @@ _EXPRESSIONS = (
     *(nodes.Const, nodes.Name, nodes.Getattr, nodes.Tuple, nodes.List, nodes.Keyword),
     *(nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or, nodes.CondExpr, nodes.Test),
 )
+
+
+def certainly_fits(characters: int) -> bool:
+    """A message whose texts and parts are so long together, however they are encoded."""
+    return characters <= LARGEST
 
 
 class _Unclear(Exception):
@@ -68,7 +76,7 @@ class DryRun:
         except _Unclear:
             return None
         counts = reduction.inside, reduction.outside
-        return cls(made, frozenset(reduction.loops), reduction.text, *counts)
+        return cls([one for one in made if one], frozenset(reduction.loops), reduction.text, *counts)
 
     def passes(self, context: Context, size: int) -> bool:
         """True: these bodies can be composed of this row, which takes ``size`` characters as JSON."""
@@ -76,7 +84,7 @@ class DryRun:
             longest = max((len(context[name]) for name in self.loops), default=0)
             times = 1 + longest
             shown = (self.outside + self.inside * times) * (_NUMBER + _GROWTH * size)
-            if self.text * times + shown + size > LARGEST:  # attachments and headers are part of ``size``
+            if not certainly_fits(self.text * times + shown + size):  # attachments are part of ``size``
                 return False
             for template in self.templates:
                 rendered(template, context)
@@ -85,36 +93,52 @@ class DryRun:
         return True
 
 
+#: Before the name of a filter: what fails when it does, and writes nothing.
+_PROOF_OF = "proof of "
+
+
+def _proving(environment: Environment) -> Environment:
+    """The same, but for what only changes how results are written."""
+    made = environment.overlay(autoescape=False)
+    of = proofs(environment.filters)
+    made.filters = environment.filters | {_PROOF_OF + name: proof for name, proof in of.items()}
+    return made
+
+
 class _Reduction:
     """Leaves out of templates what cannot fail, and what was evaluated in the same place before."""
 
     def __init__(self) -> None:
         self.loops: set[str] = set()
+        self._gone_over: set[str] = set()
         self.text = self.inside = self.outside = 0
         self._proven: set[tuple[str, str]] = set()
 
-    def reduced(self, piece: Piece) -> Template:
-        """Raises _Unclear."""
+    def reduced(self, piece: Piece) -> Template | None:
+        """None: it has nothing that was not evaluated before. Raises _Unclear."""
         environment = piece.template.environment
         sources = getattr(environment.loader, "sources", {})
         source: str = sources[piece.template.name]
         self.text += len(source)
         tree = environment.parse(source, piece.template.name)
         tree.body = self._block(tree.body, "", certain=True)
-        tree.set_environment(environment)
-        return environment.from_string(tree)
+        if not tree.body:
+            return None
+        proving = _proving(environment)
+        tree.set_environment(proving)
+        return proving.from_string(tree)
 
     def _block(self, body: Sequence[nodes.Node], place: str, *, certain: bool) -> list[nodes.Node]:
         return list(chain.from_iterable(self._statement(node, place, certain) for node in body))
 
     def _statement(self, node: nodes.Node, place: str, certain: bool) -> list[nodes.Node]:
         if isinstance(node, nodes.Output):
-            kept = [one for one in node.nodes if self._needed(one, place, certain)]
+            kept = [_cheaper(one) for one in node.nodes if self._needed(one, place, certain)]
             return [nodes.Output(kept, lineno=node.lineno)] if kept else []
         if isinstance(node, nodes.If):
             return [self._choice(node, place)]
         if isinstance(node, nodes.For) and not place:
-            return [self._loop(node, certain)]
+            return self._loop(node, certain)
         raise _Unclear
 
     def _needed(self, node: nodes.Expr, place: str, certain: bool) -> bool:
@@ -140,7 +164,7 @@ class _Reduction:
         node.else_ = self._block(node.else_, place, certain=False)
         return node
 
-    def _loop(self, node: nodes.For, certain: bool) -> nodes.For:
+    def _loop(self, node: nodes.For, certain: bool) -> list[nodes.Node]:
         if not (isinstance(node.iter, nodes.Name) and isinstance(node.target, nodes.Name)):
             raise _Unclear
         if node.recursive or node.test is not None:
@@ -149,7 +173,18 @@ class _Reduction:
         place = f"{node.target.name} in {node.iter.name}"
         node.body = self._block(node.body, place, certain=certain)
         node.else_ = self._block(node.else_, place, certain=False)
-        return node
+        if not (node.body or node.else_) and node.iter.name in self._gone_over:
+            return []
+        if certain:
+            self._gone_over.add(node.iter.name)
+        return [node]
+
+
+def _cheaper(node: nodes.Expr) -> nodes.Expr:
+    """What is only written, and decides nothing, need not be formatted."""
+    if isinstance(node, nodes.Filter) and node.name in _NUMBERS:
+        node.name = _PROOF_OF + node.name
+    return node
 
 
 def _look(node: nodes.Node) -> None:

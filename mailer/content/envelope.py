@@ -104,8 +104,16 @@ class Wrapper:
 
     def names(self) -> frozenset[str]:
         """Columns that the lines read."""
-        lines = (*self.cc, *self.bcc, *self.reply_to, *self.unsubscribe, *self.custom)
-        return frozenset().union(*(line.piece.names for line in lines if line.piece))
+        return frozenset().union(*(line.piece.names for line in self._lines if line.piece))
+
+    @property
+    def constant(self) -> bool:
+        """No line reads anything."""
+        return all(line.piece is None for line in self._lines)
+
+    @property
+    def _lines(self) -> tuple[Line, ...]:
+        return (*self.cc, *self.bcc, *self.reply_to, *self.unsubscribe, *self.custom)
 
     def refuse_what_is_constantly_wrong(self) -> None:
         """At compile time, with the lines that need no row."""

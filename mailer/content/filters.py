@@ -6,10 +6,10 @@ What they made is kept, because a column repeats its values and babel takes 20-6
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from jinja2 import Undefined
@@ -30,6 +30,24 @@ def filters(locale: str, zone: tzinfo) -> dict[str, Callable[..., Any]]:
         "d": default,
         "safe_url": safe_url,
     }
+
+
+def proofs(known: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., str]]:
+    """In place of the filters that write numbers: each fails when ``known`` of its name does, and writes
+    nothing. Any number can be written, so what it would look like is asked once per format."""
+
+    def proof(write: Callable[..., Any]) -> Callable[..., str]:
+        written = lru_cache(maxsize=256)(partial(write, 1))
+
+        def proven(value: Any, *how: Any, **options: Any) -> str:
+            if not _empty(value):
+                _number(value)
+                written(*how, **options)
+            return ""
+
+        return proven
+
+    return {name: proof(known[name]) for name in ("money", "number", "percent")}
 
 
 class _Formats:

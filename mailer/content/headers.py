@@ -65,6 +65,11 @@ def text(name: str, value: str) -> bytes:
     return _checked(name, f"{name}: {_encoded_words(value, len(name) + 2)}\r\n".encode("ascii"))
 
 
+def surely_text(value: str) -> bool:
+    """True: ``text`` writes this. False: perhaps not."""
+    return value.isascii() and value.isprintable() and "=?" not in value
+
+
 def token(name: str, value: str) -> bytes:
     """A structured header kept as it is (Message-ID, References, List-Unsubscribe): ASCII only."""
     guard(name, value)

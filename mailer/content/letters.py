@@ -12,9 +12,10 @@ from typing import Any
 
 from mailer.address import Address
 from mailer.content import mime, plaintext
-from mailer.content.assembly import Head, Own, assembled
+from mailer.content.assembly import Head, Own, assembled, head_lines
 from mailer.content.composer import MailComposer, compile_mail
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
+from mailer.content.dryrun import certainly_fits
 from mailer.content.envelope import custom_line, mailbox
 from mailer.errors import ContentError
 
@@ -55,7 +56,7 @@ class LetterComposer:
         letter takes as JSON, in characters; it can be encoded as UTF-8."""
         own = _own(cells)
         if self._template is None:
-            return _literal(cells, own, identity).author
+            return _literal_author(cells, own, identity, size)
         data = {"email": to} | cells.get("data", {})
         return self._template.examined(data, to, identity, own, size)
 
@@ -69,29 +70,51 @@ def part(name: str, data: bytes, kind: str | None = None, content_id: str | None
 def _own(letter: Letter) -> Own:
     return Own(
         sender=mailbox("From", letter["from"]) if "from" in letter else None,
-        to=_mailboxes("To", letter),
-        cc=_mailboxes("Cc", letter),
-        bcc=_mailboxes("Bcc", letter),
-        reply_to=_mailboxes("Reply-To", letter),
+        to=_mailboxes("To", letter.get("to")),
+        cc=_mailboxes("Cc", letter.get("cc")),
+        bcc=_mailboxes("Bcc", letter.get("bcc")),
+        reply_to=_mailboxes("Reply-To", letter.get("reply-to")),
         subject=letter.get("subject"),
-        lines=b"".join([custom_line(name, text) for name, text in letter.get("headers", {}).items()]),
-        files=tuple(text.encode("ascii") for text in letter.get("files", ())),
-        images=tuple(text.encode("ascii") for text in letter.get("images", ())),
+        lines=_lines(letter["headers"]) if "headers" in letter else b"",
+        files=_encoded(letter["files"]) if "files" in letter else (),
+        images=_encoded(letter["images"]) if "images" in letter else (),
     )
 
 
-def _mailboxes(name: str, letter: Letter) -> tuple[Address, ...]:
-    return tuple(mailbox(name, text) for text in letter.get(name.lower(), ()))
+def _mailboxes(name: str, texts: Sequence[str] | None) -> tuple[Address, ...]:
+    return tuple([mailbox(name, text) for text in texts]) if texts else ()
+
+
+def _lines(own: Mapping[str, str]) -> bytes:
+    return b"".join([custom_line(name, text) for name, text in own.items()])
+
+
+def _encoded(parts: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple([text.encode("ascii") for text in parts])
+
+
+def _literal_author(letter: Letter, own: Own, identity: Identity, size: int) -> str:
+    """Literal bodies of a known length can be encoded; text that is made of HTML has none."""
+    if "text" not in letter or not certainly_fits(size):
+        return _literal(letter, own, identity).author
+    head = _literal_head(own)
+    head_lines(head, identity)
+    return head.sender.addr
 
 
 def _literal(letter: Letter, own: Own, identity: Identity) -> Composed:
-    if own.sender is None:
-        raise ContentError("there is no sender", column="From")
+    head = _literal_head(own)
     html, text = letter.get("html"), letter.get("text")
     if text is None and html is not None:
         text = plaintext.of(html)
     body = mime.body(text, html, mime.Parts(images=own.images), own.files, mime.boundary_stem(identity.seed))
-    head = Head(
+    return assembled(head, body, identity)
+
+
+def _literal_head(own: Own) -> Head:
+    if own.sender is None:
+        raise ContentError("there is no sender", column="From")
+    return Head(
         sender=own.sender,
         to=own.to,
         cc=own.cc,
@@ -100,4 +123,3 @@ def _literal(letter: Letter, own: Own, identity: Identity) -> Composed:
         subject=own.subject or "",
         more=(own.lines,),
     )
-    return assembled(head, body, identity)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import astuple, fields
 from typing import Any
 
 from sqlalchemy import delete, exists, select
@@ -16,7 +15,7 @@ from sqlalchemy import delete, exists, select
 from mailer.errors import ConfigError, IdempotencyConflict
 from mailer.ledger.database import Database, Transaction
 from mailer.ledger.schema import handover
-from mailer.ledger.singles import Added, CampaignClosed, Single, add
+from mailer.ledger.single_rows import Added, CampaignClosed, Single, add
 from mailer.message import State
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 #: Rows made in one transaction.
 AT_ONCE = 500
 
-_COLUMNS = tuple(field.name for field in fields(Single))
+_COLUMNS = Single._fields
 
 _INSERT = (
     f"INSERT INTO mailer.handover ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608
@@ -74,7 +73,7 @@ class Handover:
 
 
 def _put(connection: Any, one: Single) -> Added:
-    rows = _run(connection, _INSERT, astuple(one))
+    rows = _run(connection, _INSERT, one)
     if one.key is None:
         return Added(one.public, 0, created=True)
     if not rows:  # waited for, if another transaction was about to write it

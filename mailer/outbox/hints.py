@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from mailer.errors import BrokerUnavailable, ConfigError
@@ -22,7 +23,7 @@ MOST_WAITING = 10_000
 #: Rows of one hint.
 ROWS_PER_HINT = 50
 
-_Hint = tuple[list[int], str]
+_Hint = tuple[Sequence[int], str]
 
 
 class Hints:
@@ -40,9 +41,7 @@ class Hints:
         if self._clock() < self._rest_until or self._waiting.qsize() > MOST_WAITING:
             return
         self._start()
-        for campaign_ids in _by_campaign(ids):
-            for first in range(0, len(campaign_ids), ROWS_PER_HINT):
-                self._waiting.put((campaign_ids[first : first + ROWS_PER_HINT], stream))
+        self._waiting.put((ids, stream))
 
     def close(self, seconds: float) -> None:
         """Publish what waits for so long at most. What is left is found by the pump."""
@@ -60,17 +59,31 @@ class Hints:
 
     def _work(self) -> None:
         publisher: Publisher | None = None
-        while (hint := self._waiting.get()) is not None:
+        last = False
+        while not last and (first := self._waiting.get()) is not None:
+            waiting, last = self._all_with(first)
             try:
                 publisher = publisher or Publisher(self._url)
-                publisher.publish(*hint)
+                for ids, stream in _joined(waiting):
+                    publisher.publish(ids, stream)
             except (BrokerUnavailable, ConfigError) as error:
                 self._rest_until = self._clock() + REST_SECONDS
                 log.warning("hint not published, again in %.0f s: %s", REST_SECONDS, error)
-                if self._drop():
-                    break
+                last = self._drop() or last
         if publisher is not None:
             publisher.close()
+
+    def _all_with(self, first: _Hint) -> tuple[list[_Hint], bool]:
+        """What came while the last hint was published goes together: a hint costs more than all of a send
+        (docs/performance.md). True: nothing comes any more."""
+        found = [first]
+        with suppress(Empty):
+            while len(found) < MOST_WAITING:
+                following = self._waiting.get_nowait()
+                if following is None:
+                    return found, True
+                found.append(following)
+        return found, False
 
     def _drop(self) -> bool:
         """What waits behind a failure is the pump's. True: it was the end of the queue."""
@@ -82,9 +95,12 @@ class Hints:
                 return False
 
 
-def _by_campaign(ids: Sequence[int]) -> list[list[int]]:
-    """A hint is of one campaign."""
-    groups: dict[int, list[int]] = {}
-    for id_ in ids:
-        groups.setdefault(campaign_of(id_), []).append(id_)
-    return list(groups.values())
+def _joined(hints: Iterable[_Hint]) -> Iterator[tuple[list[int], str]]:
+    """A hint is of one campaign, and of no more rows than one may have."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for ids, stream in hints:
+        for id_ in ids:
+            groups.setdefault((campaign_of(id_), stream), []).append(id_)
+    for (_, stream), rows in groups.items():
+        for first in range(0, len(rows), ROWS_PER_HINT):
+            yield rows[first : first + ROWS_PER_HINT], stream

@@ -21,7 +21,8 @@ from mailer.content.letters import INLINE
 from mailer.content.snapshot import pack
 from mailer.ledger.contract import NewCampaign, Runner
 from mailer.ledger.ledger import Ledger
-from mailer.ledger.singles import Added, CampaignClosed, Group, Single
+from mailer.ledger.single_rows import Added, CampaignClosed, Single
+from mailer.ledger.singles import Group
 from mailer.outbox.contract import Receipt
 
 #: Rows of one hint of the pump: bounded, because each may be as large as a message can be.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mailer.content import letters
 from mailer.content.attachments import with_shared
+from mailer.content.columns import identifier
 from mailer.content.contract import MailSpec, Package
 from mailer.content.letters import LetterComposer
 from mailer.content.manifest import Manifest, manifest
@@ -18,6 +19,8 @@ from mailer.content.packages import load
 from mailer.content.snapshot import digest
 from mailer.errors import InputError
 
+#: Variables that every template has, whatever the data.
+GIVEN = frozenset({"email", "language"})
 #: Templates are looked at for changes no more often than this, in seconds.
 LOOK_SECONDS = 1.0
 
@@ -32,6 +35,8 @@ class Kind:
     about: Manifest
     composer: LetterComposer
     digest: str
+    #: Variables that a message must bring along.
+    needs: frozenset[str]
     #: Composing is for one thread at a time.
     lock: threading.Lock
 
@@ -92,7 +97,8 @@ def _kind(name: str, package: Package, mail: MailSpec = _NO_TEMPLATE, files_root
     if about.on_unknown not in (None, "hold", "retry"):
         raise InputError(f"on_unknown is hold or retry, not {about.on_unknown!r}", f"{name}/mail.toml")
     composer = letters.composer(package, mail, files_root=files_root)
-    return Kind(name, package, mail, about, composer, digest(package, mail), threading.Lock())
+    needs = frozenset(map(identifier, about.variables)) - GIVEN
+    return Kind(name, package, mail, about, composer, digest(package, mail), needs, threading.Lock())
 
 
 def _stamps(folder: Path) -> Iterator[int]:

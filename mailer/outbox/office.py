@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ from mailer.content.snapshot import pack
 from mailer.errors import InputError, SenderRefused, UnknownMessage
 from mailer.ledger.contract import Attempt, NewCampaign, Result, Runner
 from mailer.ledger.ledger import Ledger
-from mailer.ledger.singles import CampaignClosed, Single
+from mailer.ledger.single_rows import CampaignClosed, Single
 from mailer.message import FINAL, WAITING, State
 from mailer.outbox.contract import Message, Receipt, Status, Try
 from mailer.outbox.door import Checked, checked
@@ -81,16 +81,16 @@ class Office:
         ``scope`` keeps idempotency keys apart, ``fingerprint`` is what all these keys stand for, in
         place of each message's own. Raises
         IdempotencyConflict, ConfigError, LedgerError."""
-        looked = [self._looked_at(message, may_send_as) for message in messages]
+        looked = [self._looked_at(message, fingerprint, may_send_as) for message in messages]
         ready = [one for one in looked if isinstance(one, Checked)]
-        if fingerprint is not None:
-            ready = [replace(one, fingerprint=fingerprint) for one in ready]
         receipts = iter(self._stored(ready, scope) if ready else ())
         return [next(receipts) if isinstance(one, Checked) else one for one in looked]
 
-    def _looked_at(self, message: Message, may_send_as: Callable[[str], bool]) -> Checked | InputError:
+    def _looked_at(
+        self, message: Message, fingerprint: str | None, may_send_as: Callable[[str], bool]
+    ) -> Checked | InputError:
         try:
-            one = checked(message, self._kinds)
+            one = checked(message, self._kinds, fingerprint)
         except InputError as error:
             return error
         if not may_send_as(one.author):
@@ -103,7 +103,7 @@ class Office:
         except CampaignClosed:  # cancelled by a person: what comes now belongs to a new one
             self._campaigns.clear()
             added = self._ledger.singles.add([self._single(one, scope) for one in ready])
-        self._tell([(one.stream, row.id) for one, row in zip(ready, added, strict=True) if row.created])
+        self._tell((one.stream, row.id) for one, row in zip(ready, added, strict=True) if row.created)
         return [Receipt(row.public, row.created) for row in added]
 
     def status(self, id_: str) -> Status:
@@ -137,10 +137,12 @@ class Office:
             raise UnknownMessage(f"there is no message {id_!r}")
         return found
 
-    def _tell(self, rows: Sequence[tuple[str, int]]) -> None:
-        for stream in {stream for stream, _ in rows}:
-            now = [row for its, row in rows if its == stream]
-            self._announce(now, stream)
+    def _tell(self, rows: Iterable[tuple[str, int]]) -> None:
+        new: dict[str, list[int]] = {}
+        for stream, row in rows:
+            new.setdefault(stream, []).append(row)
+        for stream, ids in new.items():
+            self._announce(ids, stream)
 
     def _single(self, one: Checked, scope: str | None = None) -> Single:
         return Single(
@@ -157,8 +159,10 @@ class Office:
 
     def _campaign(self, one: Checked) -> int:
         backend = self._backend(one.backend)
-        how = (one.sender, one.stream, backend, one.on_unknown, one.sensitive)
-        parts = (one.kind.name, one.kind.digest, *how)
+        kind = one.kind
+        parts = (kind.name, kind.digest, one.sender, one.stream, backend, one.on_unknown, one.sensitive)
+        if (known := self._campaigns.get(parts)) is not None:
+            return known
         with self._lock:
             if parts not in self._campaigns:
                 digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -10,7 +10,7 @@ from mailer.errors import IdempotencyConflict
 from mailer.ledger import listing
 from mailer.ledger.contract import NewCampaign, Runner
 from mailer.ledger.listing import Wanted
-from mailer.ledger.singles import Single
+from mailer.ledger.single_rows import Single
 from mailer.message import State
 from tests.ledgers import LEDGERS
 

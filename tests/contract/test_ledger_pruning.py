@@ -7,7 +7,7 @@ import pytest
 from mailer.errors import StateConflict
 from mailer.ledger import pruning
 from mailer.ledger.contract import NewCampaign, Settlement
-from mailer.ledger.singles import Single
+from mailer.ledger.single_rows import Single
 from mailer.message import State
 from tests.ledgers import LEDGERS
 

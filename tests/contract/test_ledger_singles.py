@@ -9,7 +9,7 @@ import pytest
 
 from mailer.errors import IdempotencyConflict, LedgerError
 from mailer.ledger.contract import CampaignState, NewCampaign, Runner, Settlement
-from mailer.ledger.singles import CampaignClosed, Single
+from mailer.ledger.single_rows import CampaignClosed, Single
 from mailer.message import State
 from tests.ledgers import LEDGERS
 
@@ -74,8 +74,8 @@ def test_the_same_key_is_the_same_message(book, campaign):
     first = single(campaign, "first", scope="shop", key="order-1", fingerprint="f")
     book.ledger.singles.add([first])
 
-    (again,) = book.ledger.singles.add([replace(first, public="second")])
-    (other,) = book.ledger.singles.add([replace(first, public="third", scope="elsewhere")])
+    (again,) = book.ledger.singles.add([first._replace(public="second")])
+    (other,) = book.ledger.singles.add([first._replace(public="third", scope="elsewhere")])
 
     assert (again.public, again.created) == ("first", False)
     assert (other.public, other.created) == ("third", True)
@@ -87,7 +87,7 @@ def test_a_key_with_other_content_stores_nothing_of_the_whole_lot(book, campaign
     book.ledger.singles.add([first])
 
     with pytest.raises(IdempotencyConflict, match="order-1"):
-        book.ledger.singles.add([single(campaign, "new"), replace(first, public="x", fingerprint="other")])
+        book.ledger.singles.add([single(campaign, "new"), first._replace(public="x", fingerprint="other")])
 
     assert book.ledger.singles.find("new") is None
     assert book.states(campaign) == [State.PENDING]
