@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -136,6 +137,7 @@ class Outgoing:
     ``data`` is complete RFC 5322 with CRLF line ends only, not dot-stuffed, no line over 998
     octets. ``recipients[0]`` is the row's own recipient and decides the outcome; the others are
     its Cc and Bcc copies. Domains are in A-label form; a non-ASCII local part sets ``smtputf8``.
+    ``variables`` is what it was made of, as templates call it: for one that lies at a provider.
     """
 
     id: int  # ledger row
@@ -149,6 +151,7 @@ class Outgoing:
     smtputf8: bool = False  # an address or a header needs RFC 6531
     dsn: Dsn | None = None
     idempotency_key: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 #: Awaited right before a message can no longer be taken back. False: the lease is lost, do not send.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +20,17 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
 
 #: Options that every provider takes.
 COMMON = ("base", "batch", "ca_file", "http2", "size", "timeout")
+#: Options that mean the same wherever there is such a thing, and what somebody without it is told to lack.
+WISHES = {
+    "template": "templates that could be filled in from here",
+    "pool": "IP pools to choose from",
+    "send_at": "scheduling",
+    "track_opens": "switch for the tracking of opens",
+    "track_clicks": "switch for the tracking of clicks",
+    "tags": "tags",
+    "metadata": "metadata",
+    "sandbox": "test mode",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class Account:
     timeout: float = 60.0  # seconds for writing, and between two octets of the answer
     ca_file: str | None = None
     http2: bool = True  # where the provider speaks it
+    send_at: datetime | None = None  # in UTC: when the provider shall send what it was given before
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -63,6 +76,11 @@ class Account:
         """Option ``metadata``: ``campaign=november,team=crm``."""
         pairs = [pair.partition("=") for pair in self.options.get("metadata", "").split(",") if pair.strip()]
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    @property
+    def template(self) -> str | None:
+        """Option ``template``: of the provider's own; it is filled with the row's columns."""
+        return self.options.get("template")
 
     def flag(self, name: str) -> bool | None:
         """A switch; None when nobody set it."""
@@ -92,17 +110,34 @@ def account(
     ``domain`` says what must stand behind the @-sign, where something must.
     ``choice`` is the option that picks the base address. Raises ConfigError.
     """
-    options.check(config, {*COMMON, *more, *([choice] if len(facts.bases) > 1 or "*" in facts.bases else [])})
-    scheme = urlsplit(config.url).scheme
+    _check(config, facts, {*COMMON, *more, *([choice] if len(facts.bases) > 1 or "*" in facts.bases else [])})
     key, secret = _keys(config, pair)
-    host = unquote(urlsplit(config.url).netloc)
-    if domain and not host:
-        raise _wrong(config, f"the {domain} is missing: {scheme}://KEY@{domain.upper().replace(' ', '-')}")
-    if host and not _HOST.fullmatch(host):
-        raise _wrong(config, f"{host!r} is no {domain or 'domain'}")
-    if host and not domain:
-        raise _wrong(config, f"nothing stands behind the @-sign: {scheme}://KEY@")
+    host = _host(config, domain)
     region = _region(config, facts, choice)
+    base = facts.bases.get(region, facts.bases.get("*", "")).format(host=host, region=region)
+    return Account(
+        name=config.name,
+        base=_base(config, base),
+        domain=host,
+        connections=max(1, config.connections),
+        key=key,
+        secret=secret,
+        region=region,
+        batch=options.whole(config, "batch", None),
+        size=options.whole(config, "size", None),
+        timeout=options.seconds(config, "timeout", 60.0),
+        ca_file=config.options.get("ca_file"),
+        http2=options.flag(config, "http2", True),
+        send_at=options.moment(config, "send_at"),
+        options=config.options,
+    )
+
+
+def _check(config: BackendConfig, facts: Facts, known: set[str]) -> None:
+    """The options, as far as they are the same for all."""
+    for name in config.options.keys() & WISHES.keys() - known:
+        raise _wrong(config, f"{facts.title} has no {WISHES[name]}: leave out option {name!r}")
+    options.check(config, known)
     batch = options.whole(config, "batch", None)
     if batch is not None and batch > facts.batch:
         raise _wrong(config, f"option 'batch' is at most {facts.batch} for {facts.title}")
@@ -111,23 +146,20 @@ def account(
     ca_file = config.options.get("ca_file")
     if ca_file is not None and not Path(ca_file).is_file():
         raise _wrong(config, "option 'ca_file': there is no such file")
-    return Account(
-        name=config.name,
-        base=_base(
-            config, facts.bases.get(region, facts.bases.get("*", "")).format(host=host, region=region)
-        ),
-        domain=host,
-        connections=max(1, config.connections),
-        key=key,
-        secret=secret,
-        region=region,
-        batch=batch,
-        size=options.whole(config, "size", None),
-        timeout=options.seconds(config, "timeout", 60.0),
-        ca_file=ca_file,
-        http2=options.flag(config, "http2", True),
-        options=config.options,
-    )
+
+
+def _host(config: BackendConfig, domain: str) -> str:
+    """What stands behind the @-sign."""
+    parts = urlsplit(config.url)
+    host = unquote(parts.netloc)
+    if domain and not host:
+        form = f"{parts.scheme}://KEY@{domain.upper().replace(' ', '-')}"
+        raise _wrong(config, f"the {domain} is missing: {form}")
+    if host and not _HOST.fullmatch(host):
+        raise _wrong(config, f"{host!r} is no {domain or 'domain'}")
+    if host and not domain:
+        raise _wrong(config, f"nothing stands behind the @-sign: {parts.scheme}://KEY@")
+    return host
 
 
 def _keys(config: BackendConfig, pair: bool) -> tuple[str, str]:

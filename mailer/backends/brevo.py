@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from mailer.backends import options
 from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
@@ -45,25 +47,32 @@ FACTS = Facts(
     reset=("x-sib-ratelimit-reset", "either"),
     calls=64,
 )
+TEMPLATED = replace(FACTS, features=replace(FACTS.features, text_only=True))
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags``, ``metadata`` (which recipients can see), ``sandbox``."""
-    own = account(config, FACTS, ("tags", "metadata", "sandbox"))
+    """Options: ``tags``, ``metadata`` (which recipients can see), ``pool`` (an address of one's own),
+    ``template`` (its number), ``send_at``, ``sandbox``."""
+    options.whole(config, "template", None)
+    own = account(config, FACTS, ("tags", "metadata", "pool", "template", "send_at", "sandbox"))
     return HttpBackend(own, Brevo(own))
 
 
 class Brevo:
     """Implements ``mailer.backends.provider.Provider``."""
 
-    facts = FACTS
-
     def __init__(self, own: Account) -> None:
+        self.facts = TEMPLATED if own.template else FACTS
+        self._template = own.template
         self._headers = {"api-key": own.key}
         self._special = {"X-Sib-Sandbox": "drop"} if own.flag("sandbox") else {}
         if own.metadata:
             self._special["X-Mailin-custom"] = json.dumps(own.metadata, sort_keys=True)
-        self._fixed = {"tags": own.tags} if own.tags else {}
+        if "pool" in own.options:
+            self._special["sender.ip"] = own.options["pool"]
+        self._fixed: dict[str, Any] = {"tags": own.tags} if own.tags else {}
+        if own.send_at:
+            self._fixed["scheduledAt"] = own.send_at.isoformat(timespec="milliseconds")
 
     def group(self, letter: Letter) -> Hashable:
         return letter
@@ -79,14 +88,18 @@ class Brevo:
             "cc": [one.pair() for one in mail.cc],
             "bcc": [one.pair() for one in mail.bcc],
             "replyTo": mail.reply_to[0].pair() if mail.reply_to else None,
-            "subject": mail.subject,
-            "htmlContent": mail.html,
-            "textContent": mail.text,
+            **self._content(letters[0]),
             "headers": {**mail.headers, **special},
             "attachment": [{"name": file.name, "content": file.data} for file in mail.attachments],
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/smtp/email", filled, self._headers, repeatable=bool(key))
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            return {"templateId": int(self._template), "params": letter.variables}
+        mail = letter.fields
+        return {"subject": mail.subject, "htmlContent": mail.html, "textContent": mail.text}
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         return [accepted(answer.status, answer.json()["messageId"])] if answer.ok else None

@@ -46,8 +46,9 @@ _CODE = re.compile(r"#(MS\d+)")
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``headers`` (yes: the plan has them), ``tags``, ``track_opens``, ``track_clicks``."""
-    own = account(config, FACTS, ("headers", "tags", "track_opens", "track_clicks"))
+    """Options: ``headers`` (yes: the plan has them), ``tags``, ``track_opens``, ``track_clicks``,
+    ``template``, ``send_at``."""
+    own = account(config, FACTS, ("headers", "tags", "track_opens", "track_clicks", "template", "send_at"))
     return HttpBackend(own, MailerSend(own, WITH_HEADERS if options.flag(config, "headers") else FACTS))
 
 
@@ -62,6 +63,9 @@ class MailerSend:
         self._fixed: dict[str, Any] = {"settings": settings} if settings else {}
         if own.tags:
             self._fixed["tags"] = own.tags[:5]
+        if own.send_at:
+            self._fixed["send_at"] = int(own.send_at.timestamp())
+        self._template = own.template
 
     def group(self, letter: Letter) -> Hashable:
         return letter
@@ -74,14 +78,19 @@ class MailerSend:
             "cc": [_person(one) for one in mail.cc],
             "bcc": [_person(one) for one in mail.bcc],
             "reply_to": _person(mail.reply_to[0]) if mail.reply_to else None,
-            "subject": mail.subject,
-            "text": mail.text,
-            "html": mail.html,
+            **self._content(letters[0]),
             "headers": [{"name": name, "value": value} for name, value in mail.headers.items()],
             "attachments": [_attachment(file) for file in mail.files],
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/email", filled, self._headers)
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            data = {"email": letter.message.recipients[0], "data": letter.variables}
+            return {"template_id": self._template, "personalization": [data]}
+        mail = letter.fields
+        return {"subject": mail.subject, "text": mail.text, "html": mail.html}
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         if not answer.ok:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Hashable, Sequence
+from email.utils import format_datetime
 
 from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
@@ -41,8 +42,9 @@ _AGAIN = re.compile(r"try again after (\d+) second", re.IGNORECASE)
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``pool``, ``sandbox``."""
-    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "sandbox")
+    """Options: ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``pool``, ``send_at``,
+    ``sandbox``."""
+    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "send_at", "sandbox")
     own = account(config, FACTS, more, domain="domain")
     return HttpBackend(own, Mailgun(own))
 
@@ -65,6 +67,8 @@ class Mailgun:
         self._fields += [(name, "yes" if on else "no") for name, on in switches.items() if on is not None]
         if "pool" in own.options:
             self._fields.append(("o:sending-ip-pool", own.options["pool"]))
+        if own.send_at:
+            self._fields.append(("o:deliverytime", format_datetime(own.send_at, usegmt=True)))
         if own.flag("sandbox"):
             self._fields.append(("o:testmode", "yes"))
 

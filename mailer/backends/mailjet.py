@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from mailer.backends import options
 from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
@@ -49,8 +50,10 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags`` (one: the campaign), ``metadata``, ``track_opens``, ``track_clicks``, ``sandbox``."""
-    more = ("tags", "metadata", "track_opens", "track_clicks", "sandbox")
+    """Options: ``tags`` (one: the campaign), ``metadata``, ``track_opens``, ``track_clicks``, ``template``
+    (its number), ``sandbox``."""
+    more = ("tags", "metadata", "track_opens", "track_clicks", "template", "sandbox")
+    options.whole(config, "template", None)
     own = account(config, FACTS, more, pair=True)
     return HttpBackend(own, Mailjet(own))
 
@@ -63,6 +66,7 @@ class Mailjet:
     def __init__(self, own: Account) -> None:
         login = b64encode(f"{own.key}:{own.secret}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"}
+        self._template = own.template
         self._sandbox = bool(own.flag("sandbox"))
         self._fixed = {"CustomCampaign": own.tags[0]} if own.tags else {}
         if own.metadata:
@@ -104,15 +108,20 @@ class Mailjet:
             "Cc": [_person(one) for one in mail.cc],
             "Bcc": [_person(one) for one in mail.bcc],
             "ReplyTo": _person(mail.reply_to[0]) if mail.reply_to else None,
-            "Subject": mail.subject,
-            "TextPart": mail.text,
-            "HTMLPart": mail.html,
+            **self._content(letter),
             "Headers": mail.headers,
             "Attachments": [_file(file) for file in mail.attachments],
             "InlinedAttachments": [{**_file(file), "ContentID": file.content_id} for file in mail.images],
             "CustomID": letter.identity,
         }
         return {name: value for name, value in message.items() if value} | self._fixed
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            number = int(self._template)
+            return {"TemplateID": number, "TemplateLanguage": True, "Variables": letter.variables}
+        mail = letter.fields
+        return {"Subject": mail.subject, "TextPart": mail.text, "HTMLPart": mail.html}
 
 
 def _person(one: Mailbox) -> dict[str, str]:

@@ -50,13 +50,15 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``stream``, ``tags`` (one), ``metadata``, ``sandbox``, ``inbox``."""
+    """Options: ``stream``, ``tags`` (one), ``metadata``, ``template``, ``sandbox``, ``inbox``."""
     if options.flag(config, "sandbox"):
         config = replace(config, options={**config.options, "stream": "sandbox"})
-    own = account(config, FACTS, ("tags", "metadata", "sandbox", "inbox"), choice="stream")
+    own = account(config, FACTS, ("tags", "metadata", "template", "sandbox", "inbox"), choice="stream")
     inbox = own.options.get("inbox", "")
     if (inbox and not inbox.isdigit()) or (own.region == "sandbox" and not inbox):
         raise ConfigError(f"backend {own.name!r}: the sandbox needs the number of its inbox: &inbox=123")
+    if own.template and own.tags:
+        raise ConfigError(f"backend {own.name!r}: Mailtrap takes no tags with a template")
     return HttpBackend(own, Mailtrap(own, f"/{inbox}" if own.region == "sandbox" else ""))
 
 
@@ -69,6 +71,7 @@ class Mailtrap:
         self._headers = {"Api-Token": own.key}
         self._metadata = own.metadata
         self._place = place
+        self._template = own.template
         self._fixed = {"category": own.tags[0]} if own.tags else {}
 
     def group(self, letter: Letter) -> Hashable:
@@ -110,14 +113,18 @@ class Mailtrap:
             "cc": [one.pair() for one in mail.cc],
             "bcc": [one.pair() for one in mail.bcc],
             "reply_to": mail.reply_to[0].pair() if len(mail.reply_to) == 1 else None,
-            "subject": mail.subject,
-            "text": mail.text,
-            "html": mail.html,
+            **self._content(letter),
             "headers": headers,
             "attachments": [_attachment(file) for file in mail.files],
             "custom_variables": {"message_id": letter.identity, **self._metadata},
         }
         return {name: value for name, value in message.items() if value} | self._fixed
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            return {"template_uuid": self._template, "template_variables": letter.variables}
+        mail = letter.fields
+        return {"subject": mail.subject, "text": mail.text, "html": mail.html}
 
 
 def _item(item: dict[str, Any]) -> Outcome:

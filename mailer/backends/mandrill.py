@@ -44,8 +44,8 @@ _TAKEN = frozenset({"sent", "queued", "scheduled"})
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``pool``."""
-    own = account(config, FACTS, ("pool",))
+    """Options: ``pool``, ``send_at``."""
+    own = account(config, FACTS, ("pool", "send_at"))
     return HttpBackend(own, Mandrill(own))
 
 
@@ -57,6 +57,8 @@ class Mandrill:
     def __init__(self, own: Account) -> None:
         self._key = {"key": own.key}
         self._fixed = {"ip_pool": own.options["pool"]} if "pool" in own.options else {}
+        if own.send_at:
+            self._fixed["send_at"] = f"{own.send_at:%Y-%m-%d %H:%M:%S}"
 
     def group(self, letter: Letter) -> Hashable:
         return letter

@@ -43,9 +43,10 @@ AUTHS = ("api_key", "bearer", "x-api-key")
 
 def connect(config: BackendConfig) -> HttpBackend:
     """Options: ``version``, ``auth``, ``text``, ``tags``, ``metadata``, ``track_opens``, ``track_clicks``,
-    ``pool``."""
+    ``pool``, ``template`` (its number), ``send_at``."""
     more = ("version", "auth", "text", "tags", "metadata", "track_opens", "track_clicks", "pool")
-    own = account(config, FACTS, more)
+    options.whole(config, "template", None)
+    own = account(config, FACTS, (*more, "template", "send_at"))
     version = options.choice(config, "version", ("v5.1", "v5", "v6"), "v5.1")
     auth = options.choice(config, "auth", AUTHS, "bearer" if version == "v6" else "api_key")
     drop = options.choice(config, "text", ("refuse", "drop"), "refuse") == "drop"
@@ -57,6 +58,9 @@ class Netcore:
 
     def __init__(self, own: Account, version: str, auth: str, *, drop_text: bool) -> None:
         facts = V6 if version == "v6" else FACTS
+        self._template = own.template
+        if own.template:
+            facts = replace(facts, features=replace(facts.features, both_bodies=True, text_only=True))
         if drop_text:
             facts = replace(facts, features=replace(facts.features, both_bodies=True))
         self.facts = facts
@@ -77,6 +81,8 @@ class Netcore:
             settings["ip_pool"] = own.options["pool"]
         if settings:
             self._fixed["settings"] = settings
+        if own.send_at:
+            self._fixed["schedule"] = int(own.send_at.timestamp())
 
     def group(self, letter: Letter) -> Hashable:
         return letter
@@ -114,6 +120,7 @@ class Netcore:
             "cc": [{"email": one.addr} for one in mail.cc],
             "bcc": [{"email": one.addr} for one in mail.bcc],
             "headers": mail.headers,
+            "attributes": letter.variables if self._template else None,
             # A text, although it holds JSON; it comes back in webhooks as X-APIHEADER.
             "token_to": json.dumps({"message_id": letter.identity, **self._metadata}, sort_keys=True),
         }
@@ -122,7 +129,8 @@ class Netcore:
             "from": mail.sender.pair(),
             "reply_to": reply_to if self._v6 else "".join(one.addr for one in mail.reply_to),
             "subject": mail.subject,
-            "content": self._content(mail.text, mail.html),
+            "template_id": int(self._template) if self._template else None,
+            "content": None if self._template else self._content(mail.text, mail.html),
             "personalizations": [{name: value for name, value in person.items() if value}],
             "attachments": [{"name": file.name, "content": file.data} for file in mail.attachments],
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from mailer.backends.contract import BackendConfig
@@ -59,6 +61,18 @@ def seconds(config: BackendConfig, key: str, default: float) -> float:
     if not 0 < number <= 86_400:
         raise _wrong(config, key, "seconds, more than 0 and at most 86400")
     return number
+
+
+def moment(config: BackendConfig, key: str) -> datetime | None:
+    """A time with its zone, in UTC. A plus sign in a URL is a space."""
+    value = config.options.get(key)
+    if value is None:
+        return None
+    with suppress(ValueError):
+        at = datetime.fromisoformat(value.replace(" ", "+"))
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise _wrong(config, key, "a time with its zone, such as 2026-12-01T09:00+01:00")
 
 
 def _wrong(config: BackendConfig, key: str, expected: str) -> ConfigError:

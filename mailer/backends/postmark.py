@@ -46,8 +46,9 @@ _INACTIVE = re.compile(r"inactive addresses?: ([^\s].*?)\.(?: |$)", re.IGNORECAS
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``stream``, ``tags`` (one), ``metadata``, ``track_opens``, ``track_clicks``, ``sandbox``."""
-    more = ("stream", "tags", "metadata", "track_opens", "track_clicks", "sandbox")
+    """Options: ``stream``, ``tags`` (one), ``metadata``, ``track_opens``, ``track_clicks``, ``template``
+    (id or alias), ``sandbox``."""
+    more = ("stream", "tags", "metadata", "track_opens", "track_clicks", "template", "sandbox")
     own = account(config, FACTS, more)
     return HttpBackend(own, Postmark(own))
 
@@ -63,6 +64,12 @@ class Postmark:
         test = {"X-Postmark-Server-Token": "POSTMARK_API_TEST"}
         self._headers = test if own.flag("sandbox") else self._own
         self._metadata = own.metadata
+        self._template: dict[str, Any] = {}
+        if own.template:
+            numbered = own.template.isdigit()
+            self._template = (
+                {"TemplateId": int(own.template)} if numbered else {"TemplateAlias": own.template}
+            )
         self._fixed: dict[str, Any] = {"MessageStream": own.options.get("stream", "outbound")}
         if own.tags:
             self._fixed["Tag"] = own.tags[0]
@@ -75,7 +82,10 @@ class Postmark:
         return None
 
     def request(self, letters: Sequence[Letter]) -> Request:
-        return as_json("/email/batch", [self._message(letter) for letter in letters], self._headers)
+        messages = [self._message(letter) for letter in letters]
+        if self._template:
+            return as_json("/email/batchWithTemplates", {"Messages": messages}, self._headers)
+        return as_json("/email/batch", messages, self._headers)
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         if not answer.ok:
@@ -100,14 +110,18 @@ class Postmark:
             "Cc": ", ".join(map(str, mail.cc)),
             "Bcc": ", ".join(map(str, mail.bcc)),
             "ReplyTo": ", ".join(map(str, mail.reply_to)),
-            "Subject": mail.subject,
-            "TextBody": mail.text,
-            "HtmlBody": mail.html,
+            **self._content(letter),
             "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
             "Attachments": [_attachment(file) for file in mail.files],
         }
         filled = {name: value for name, value in message.items() if value}
         return {**filled, **self._fixed, "Metadata": {"message_id": letter.identity, **self._metadata}}
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            return {**self._template, "TemplateModel": letter.variables}
+        mail = letter.fields
+        return {"Subject": mail.subject, "TextBody": mail.text, "HtmlBody": mail.html}
 
     def _item(self, item: dict[str, Any], letter: Letter) -> Outcome:
         code, text = item.get("ErrorCode", 0), str(item.get("Message", ""))

@@ -97,6 +97,11 @@ class Letter:
         return [*self.fields.to, *self.fields.cc, *self.fields.bcc]
 
     @property
+    def variables(self) -> dict[str, Any]:
+        """What a template that lies at the provider is filled with."""
+        return dict(self.message.variables)
+
+    @property
     def identity(self) -> str:
         """The Message-ID without its brackets: what webhooks are matched by where there is no other id."""
         return self.message.message_id.strip("<>")

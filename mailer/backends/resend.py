@@ -13,7 +13,6 @@ from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Letter, Request, as_json, verdict
-from mailer.backends.structured import Fields
 from mailer.message import Outcome
 
 _DOC = "resend.com/docs/api-reference/errors"
@@ -49,8 +48,8 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags`` (``name=value``, several with commas), ``sandbox`` (to Resend's own test address)."""
-    own = account(config, FACTS, ("tags", "sandbox"))
+    """Options: ``tags`` (``name=value``, several with commas), ``template``, ``send_at``, ``sandbox``."""
+    own = account(config, FACTS, ("tags", "template", "send_at", "sandbox"))
     return HttpBackend(own, Resend(own))
 
 
@@ -61,9 +60,10 @@ class Resend:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": f"Bearer {own.key}"}
-        pairs = [tag.partition("=") for tag in own.tags]
+        pairs = (tag.partition("=") for tag in own.tags)
         self._tags = [{"name": name, "value": value or "yes"} for name, _, value in pairs]
-        self._single = own.batch == 1
+        self._fixed = {"scheduled_at": own.send_at.isoformat()} if own.send_at else {}
+        self._template, self._single = own.template, own.batch == 1
         self._sandbox = bool(own.flag("sandbox"))
 
     def group(self, letter: Letter) -> Hashable:
@@ -73,9 +73,7 @@ class Resend:
     def request(self, letters: Sequence[Letter]) -> Request:
         # The octets are a function of the rows, so the key is too: a repeated request is a known one.
         keys = [letter.message.idempotency_key for letter in letters]
-        headers = dict(self._headers)
-        if all(keys):
-            headers["Idempotency-Key"] = keys[0] if len(keys) == 1 else _joint(keys)
+        headers = {**self._headers, **({"Idempotency-Key": _joint(keys)} if all(keys) else {})}
         bodies = [self._message(letter) for letter in letters]
         if len(letters) == 1:
             return as_json("/emails", bodies[0], headers, repeatable=all(keys))
@@ -110,29 +108,35 @@ class Resend:
         mail = letter.fields
         message = {
             "from": str(mail.sender),
-            **self._people(mail),
+            **self._people(letter),
             "reply_to": list(map(str, mail.reply_to)),
-            "subject": mail.subject,
-            "html": mail.html,
+            **self._content(letter),
             "headers": mail.headers,
             "tags": self._tags,
+            **self._fixed,
             "attachments": [
                 {"content": file.data, "filename": file.name, "content_type": file.kind}
                 | ({"content_id": file.content_id} if file.content_id else {})
                 for file in mail.files
             ],
         }
-        # Without "text" Resend would make one of the HTML.
-        return {name: value for name, value in message.items() if value} | {"text": mail.text or ""}
+        return {name: value for name, value in message.items() if value or name == "text"}
 
-    def _people(self, mail: Fields) -> dict[str, list[str]]:
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            return {"template": {"id": self._template, "variables": letter.variables}}
+        mail = letter.fields  # without "text" Resend would make one of the HTML
+        return {"subject": mail.subject, "html": mail.html, "text": mail.text or ""}
+
+    def _people(self, letter: Letter) -> dict[str, list[str]]:
+        mail = letter.fields
         if self._sandbox:
             return {"to": ["delivered@resend.dev"]}
         return {"to": [*map(str, mail.to)], "cc": [*map(str, mail.cc)], "bcc": [*map(str, mail.bcc)]}
 
 
 def _joint(keys: Sequence[str]) -> str:
-    return sha256("\n".join(keys).encode()).hexdigest()
+    return keys[0] if len(keys) == 1 else sha256("\n".join(keys).encode()).hexdigest()
 
 
 def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:

@@ -42,8 +42,9 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``pool``, ``sandbox``."""
-    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "sandbox")
+    """Options: ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``pool``, ``template``,
+    ``send_at``, ``sandbox``."""
+    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "template", "send_at", "sandbox")
     own = account(config, FACTS, more)
     return HttpBackend(own, SendGrid(own))
 
@@ -63,6 +64,9 @@ class SendGrid:
         self._fixed: dict[str, Any] = {"categories": own.tags[:10]} if own.tags else {}
         if "pool" in own.options:
             self._fixed["ip_pool_name"] = own.options["pool"]
+        if own.send_at:
+            self._fixed["send_at"] = int(own.send_at.timestamp())
+        self._template = own.template
         self._sandbox = bool(own.flag("sandbox"))
         if self._sandbox:
             self._fixed["mail_settings"] = {"sandbox_mode": {"enable": True}}
@@ -76,7 +80,8 @@ class SendGrid:
         mail = letter.fields
         if len(letter.everybody) > 1:
             return letter
-        return (str(mail.sender), tuple(map(str, mail.reply_to)), mail.text, mail.html, tuple(mail.files))
+        content = () if self._template else (mail.text, mail.html)
+        return (str(mail.sender), tuple(map(str, mail.reply_to)), content, tuple(mail.files))
 
     def request(self, letters: Sequence[Letter]) -> Request:
         mail = letters[0].fields
@@ -84,9 +89,12 @@ class SendGrid:
         body: dict[str, Any] = {
             "from": mail.sender.pair(),
             "personalizations": [self._personalization(letter) for letter in letters],
-            "content": [part for part in content if part["value"]],
             **self._fixed,
         }
+        if self._template:
+            body["template_id"] = self._template
+        else:
+            body["content"] = [part for part in content if part["value"]]
         if mail.reply_to:
             body["reply_to_list"] = [one.pair() for one in mail.reply_to]
         if mail.files:
@@ -118,7 +126,8 @@ class SendGrid:
             "to": [one.pair() for one in mail.to],
             "cc": [one.pair() for one in mail.cc],
             "bcc": [one.pair() for one in mail.bcc],
-            "subject": mail.subject,
+            "subject": None if self._template else mail.subject,
+            "dynamic_template_data": letter.variables if self._template else None,
             "headers": mail.headers,
             "custom_args": {"mailer_message_id": letter.identity, **self._metadata},
         }

@@ -49,14 +49,15 @@ _PATH = "/v2/email/outbound-emails"
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``configuration_set``, ``metadata`` (as tags), ``sandbox``.
+    """Options: ``configuration_set``, ``metadata`` (as tags), ``track_opens``, ``track_clicks``, ``sandbox``.
 
     Without region ``AWS_REGION`` counts; ``AWS_SESSION_TOKEN`` is used with keys that are temporary (ASIA…).
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region and "region" not in config.options:
         config = replace(config, options={**config.options, "region": region})
-    own = account(config, FACTS, ("configuration_set", "metadata", "sandbox"), pair=True)
+    more = ("configuration_set", "metadata", "track_opens", "track_clicks", "sandbox")
+    own = account(config, FACTS, more, pair=True)
     token = os.environ.get("AWS_SESSION_TOKEN") if own.key.startswith("ASIA") else None
     return HttpBackend(own, Ses(own, token))
 
@@ -71,6 +72,9 @@ class Ses:
         self._token = token
         self._clock = clock
         self._tags = [{"Name": name, "Value": value} for name, value in own.metadata.items()]
+        switches = {"OpenTracking": own.flag("track_opens"), "ClickTracking": own.flag("track_clicks")}
+        words = {True: "ENABLED", False: "DISABLED"}
+        self._tracking = {f"{name}Enabled": words[on] for name, on in switches.items() if on is not None}
         self._simulated = bool(own.flag("sandbox"))
 
     def group(self, letter: Letter) -> Hashable:
@@ -86,6 +90,8 @@ class Ses:
         # Without FromEmailAddress the From header stays as it is.
         if message.sender and not from_its_sender(message):
             body["FeedbackForwardingEmailAddress"] = message.sender
+        if self._tracking:
+            body["ConfigurationOverrides"] = {"Tracking": self._tracking}
         if self._tags:
             body["EmailTags"] = self._tags
         if "configuration_set" in self._own.options:

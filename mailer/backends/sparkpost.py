@@ -42,8 +42,8 @@ FACTS = Facts(
 
 def connect(config: BackendConfig) -> HttpBackend:
     """Options: ``tags`` (one: the campaign), ``metadata``, ``track_opens``, ``track_clicks``, ``pool``,
-    ``sandbox``."""
-    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "sandbox")
+    ``template``, ``send_at``, ``sandbox``."""
+    more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "template", "send_at", "sandbox")
     own = account(config, FACTS, more)
     return HttpBackend(own, SparkPost(own))
 
@@ -57,8 +57,11 @@ class SparkPost:
         self._headers = {"Authorization": own.key}
         self._metadata = own.metadata
         self._fixed = {"campaign_id": own.tags[0]} if own.tags else {}
+        self._template = own.template
         # Our text is finished: {{ in it is meant.
-        self._options: dict[str, Any] = {"perform_substitutions": False}
+        self._options: dict[str, Any] = {} if own.template else {"perform_substitutions": False}
+        if own.send_at:
+            self._options["start_time"] = own.send_at.isoformat()
         switches = {"open_tracking": own.flag("track_opens"), "click_tracking": own.flag("track_clicks")}
         self._options |= {name: on for name, on in switches.items() if on is not None}
         if "pool" in own.options:
@@ -74,7 +77,7 @@ class SparkPost:
         message, key = letter.message, letter.message.idempotency_key
         body: dict[str, Any] = {
             "recipients": [{"address": {"email": one}} for one in message.recipients],
-            "content": {"email_rfc822": message.data.decode("ascii")},
+            **self._content(letter),
             "options": self._options,
             "metadata": {"message_id": letter.identity, **self._metadata},
             **self._fixed,
@@ -83,6 +86,11 @@ class SparkPost:
             body["return_path"] = message.sender
         headers = {**self._headers, "Idempotency-Key": key} if key else self._headers
         return as_json("/transmissions", body, headers, repeatable=bool(key))
+
+    def _content(self, letter: Letter) -> dict[str, Any]:
+        if self._template:
+            return {"content": {"template_id": self._template}, "substitution_data": letter.variables}
+        return {"content": {"email_rfc822": letter.message.data.decode("ascii")}}
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         if not answer.ok:

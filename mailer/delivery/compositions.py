@@ -7,8 +7,10 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
+from mailer.content.columns import identifier
 from mailer.content.contract import Composer, Identity, MailSpec, RowFile
 from mailer.content.identity import Identities, identities, identity_of_letter, sending_domain
 from mailer.delivery.retry import RetryPolicy, policy_for
@@ -67,6 +69,7 @@ class Composition:
             dsn=None if self.dsn is None else replace(self.dsn, envid=identity.seed),
             # The same on every attempt, another for other content: what providers ask of such a key.
             idempotency_key=f"{identity.seed}.{self.version}",
+            variables=_of_letter(cells, row.address) if self.letters else _named(cells),
         )
 
     def _finished(
@@ -102,6 +105,18 @@ class Composition:
 
     def identity(self, message_id: int) -> Identity:
         return self.identities.of(ordinal_of(message_id))
+
+
+_identifier = lru_cache(maxsize=4096)(identifier)
+
+
+def _named(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """As templates call them."""
+    return {_identifier(header): value for header, value in cells.items()}
+
+
+def _of_letter(cells: Mapping[str, Any], to: str) -> dict[str, Any]:
+    return {"email": to, **cells.get("data", {})}
 
 
 def _cells(row: Row) -> Mapping[str, Any]:

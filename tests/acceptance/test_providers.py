@@ -113,3 +113,31 @@ def test_a_backend_without_test_mode_is_refused_before_anything_is_opened(folder
     assert done.code == 2
     assert "it has no test mode; these have one: postmark," in done.err
     assert folder.mailer("status", "--json").out == ""
+
+
+def test_a_template_at_the_provider_is_filled_with_the_columns_of_the_row(folder, stack: ExitStack):
+    def play(request):
+        if request.method == "GET":
+            return Response(200, {"Name": "Acme"})
+        return Response(
+            200,
+            [{"ErrorCode": 0, "Message": "OK", "MessageID": one["To"]} for one in request.json["Messages"]],
+        )
+
+    fake = stack.enter_context(serving(play))
+    folder.people(['ada@example.com,Ada,"Loughborough, UK"'], "email,First Name,Ort")
+    url = f"postmark://key0123456789abcdefX@?template=welcome&base={fake.base}"
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--json", "--backend", url)
+
+    assert done.code == 0, done.err
+    (message,) = fake.sends[0].json["Messages"]
+    assert message["TemplateAlias"] == "welcome"
+    assert message["TemplateModel"] == {
+        "email": "ada@example.com", "first_name": "Ada", "ort": "Loughborough, UK",
+    }  # fmt: skip
+    assert "TextBody" not in message
+
+    refused = folder.mailer("check", "campaign.toml", "--backend", "resend://key0123456789abcdefX@?pool=news")
+    assert refused.code == 2
+    assert "Resend has no IP pools to choose from: leave out option 'pool'" in refused.err

@@ -1,0 +1,181 @@
+"""What a provider is asked for beside the message: templates of its own, pools, its clock, its tracking.
+
+One row per provider and wish. Where there is no row the wish is refused, with both names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from mailer.backends import connect, urls
+from mailer.backends.account import WISHES
+from mailer.backends.complaints import complaints
+from mailer.backends.http import HttpBackend
+from mailer.backends.provider import Letter, Request
+from mailer.errors import ConfigError
+from tests.contract.providers.letters import letter
+from tests.contract.providers.registry import ROLES
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "providers.md"
+AT, UNIX = quote("2026-12-01T09:00+01:00"), 1_796_112_000
+ADA = {"email": "ada@example.org", "first_name": "Ada"}
+OFF = "track_opens=no"
+NOT = "track_clicks=no"
+
+#: Provider, what is wished for, where it stands in the request, and what stands there.
+TABLE: tuple[tuple[str, str, str, Any], ...] = (
+    ("postmark", "template=welcome", "Messages.0.TemplateAlias", "welcome"),
+    ("postmark", "template=123", "Messages.0.TemplateId", 123),
+    ("postmark", "template=welcome", "Messages.0.TemplateModel", ADA),
+    ("postmark", "track_opens=yes", "0.TrackOpens", True),
+    ("postmark", NOT, "0.TrackLinks", "None"),
+    ("postmark", "tags=a", "0.Tag", "a"),
+    ("postmark", "metadata=a=b", "0.Metadata.a", "b"),
+    ("resend", "template=t-1", "template", {"id": "t-1", "variables": ADA}),
+    ("resend", f"send_at={AT}", "scheduled_at", "2026-12-01T08:00:00+00:00"),
+    ("resend", "tags=a=b", "tags", [{"name": "a", "value": "b"}]),
+    ("sendgrid", "template=d-1", "template_id", "d-1"),
+    ("sendgrid", "template=d-1", "personalizations.0.dynamic_template_data", ADA),
+    ("sendgrid", "pool=news", "ip_pool_name", "news"),
+    ("sendgrid", f"send_at={AT}", "send_at", UNIX),
+    ("sendgrid", OFF, "tracking_settings.open_tracking.enable", False),
+    ("sendgrid", NOT, "tracking_settings.click_tracking.enable", False),
+    ("sendgrid", "tags=a,b", "categories", ["a", "b"]),
+    ("sendgrid", "metadata=a=b", "personalizations.0.custom_args.a", "b"),
+    ("mailtrap", "template=t-1", "requests.0.template_uuid", "t-1"),
+    ("mailtrap", "template=t-1", "requests.0.template_variables", ADA),
+    ("mailtrap", "tags=a", "requests.0.category", "a"),
+    ("mailtrap", "metadata=a=b", "requests.0.custom_variables.a", "b"),
+    ("mailgun", "pool=news", "o:sending-ip-pool", "news"),
+    ("mailgun", f"send_at={AT}", "o:deliverytime", "Tue, 01 Dec 2026 08:00:00 GMT"),
+    ("mailgun", OFF, "o:tracking-opens", "no"),
+    ("mailgun", NOT, "o:tracking-clicks", "no"),
+    ("mailgun", "tags=a", "o:tag", "a"),
+    ("mailgun", "metadata=a=b", "v:a", "b"),
+    ("netcore", "template=12", "template_id", 12),
+    ("netcore", "template=12", "personalizations.0.attributes", ADA),
+    ("netcore", "pool=news", "settings.ip_pool", "news"),
+    ("netcore", f"send_at={AT}", "schedule", UNIX),
+    ("netcore", OFF, "settings.open_track", False),
+    ("netcore", NOT, "settings.click_track", False),
+    ("netcore", "tags=a", "tags", ["a"]),
+    ("netcore", "metadata=a=b", "personalizations.0.token_to", re.compile('"a": "b"')),
+    ("ses", OFF, "ConfigurationOverrides.Tracking.OpenTrackingEnabled", "DISABLED"),
+    ("ses", NOT, "ConfigurationOverrides.Tracking.ClickTrackingEnabled", "DISABLED"),
+    ("ses", "metadata=a=b", "EmailTags", [{"Name": "a", "Value": "b"}]),
+    ("brevo", "template=12", "templateId", 12),
+    ("brevo", "template=12", "params", ADA),
+    ("brevo", "pool=192.0.2.1", "headers.sender+ip", "192.0.2.1"),
+    ("brevo", f"send_at={AT}", "scheduledAt", "2026-12-01T08:00:00.000+00:00"),
+    ("brevo", "tags=a", "tags", ["a"]),
+    ("brevo", "metadata=a=b", "headers.X-Mailin-custom", '{"a": "b"}'),
+    ("mailersend", "template=t-1", "template_id", "t-1"),
+    ("mailersend", "template=t-1", "personalization", [{"email": "ada@example.org", "data": ADA}]),
+    ("mailersend", f"send_at={AT}", "send_at", UNIX),
+    ("mailersend", OFF, "settings.track_opens", False),
+    ("mailersend", NOT, "settings.track_clicks", False),
+    ("mailersend", "tags=a", "tags", ["a"]),
+    ("mailjet", "template=12", "Messages.0.TemplateID", 12),
+    ("mailjet", "template=12", "Messages.0.TemplateLanguage", True),
+    ("mailjet", "template=12", "Messages.0.Variables", ADA),
+    ("mailjet", OFF, "Messages.0.TrackOpens", "disabled"),
+    ("mailjet", NOT, "Messages.0.TrackClicks", "disabled"),
+    ("mailjet", "tags=a", "Messages.0.CustomCampaign", "a"),
+    ("mailjet", "metadata=a=b", "Messages.0.EventPayload", '{"a": "b"}'),
+    ("sparkpost", "template=t-1", "content", {"template_id": "t-1"}),
+    ("sparkpost", "template=t-1", "substitution_data", ADA),
+    ("sparkpost", "pool=news", "options.ip_pool", "news"),
+    ("sparkpost", f"send_at={AT}", "options.start_time", "2026-12-01T08:00:00+00:00"),
+    ("sparkpost", OFF, "options.open_tracking", False),
+    ("sparkpost", NOT, "options.click_tracking", False),
+    ("sparkpost", "tags=a", "campaign_id", "a"),
+    ("sparkpost", "metadata=a=b", "metadata.a", "b"),
+    ("mandrill", "pool=news", "ip_pool", "news"),
+    ("mandrill", f"send_at={AT}", "send_at", "2026-12-01 08:00:00"),
+    ("azure", OFF, "userEngagementTrackingDisabled", True),
+)
+CAN = {(scheme, wish.partition("=")[0]) for scheme, wish, _, _ in TABLE} | {
+    (scheme, "sandbox") for scheme, role in ROLES.items() if role.sandbox
+}
+#: What a message is told in, and does not go along with a template.
+CONTENT = re.compile(rb"Hello Ada|number 1|content.{0,6}\[|email_rfc822")
+
+
+def backend_of(scheme: str, more: str) -> HttpBackend:
+    backend = connect(urls.parse("main", ROLES[scheme].address("https://api.example.com", more)))
+    assert isinstance(backend, HttpBackend)
+    return backend
+
+
+def request_of(backend: HttpBackend, scheme: str) -> Request:
+    message = letter(1, **{**ROLES[scheme].plain, "to": "Ada <ada@example.org>"})
+    message.variables = ADA
+    return backend.provider.request([Letter(message)])
+
+
+def at(request: Request, place: str) -> Any:
+    """By keys and positions; of a form, the field of that name."""
+    if not request.headers["Content-Type"].startswith("application/json"):
+        found = re.search(rf'name="{re.escape(place)}"\r\n\r\n(.*?)\r\n'.encode(), request.content)
+        return found and found[1].decode()
+    value: Any = json.loads(request.content)
+    for key in place.split("."):
+        value = value[int(key)] if isinstance(value, list) else value[key.replace("+", ".")]
+    return value
+
+
+@pytest.mark.parametrize(("scheme", "wish", "place", "expected"), TABLE)
+async def test_a_wish_is_passed_on(scheme, wish, place, expected):
+    backend = backend_of(scheme, wish)
+    request = request_of(backend, scheme)
+    await backend.close()
+
+    found = at(request, place)
+    assert expected.search(found) if isinstance(expected, re.Pattern) else found == expected
+    if wish.startswith("template"):
+        assert CONTENT.search(request.content.replace(b'"content":{"template_id"', b"")) is None or (
+            scheme == "netcore"  # wants a subject in any case
+        )
+
+
+@pytest.mark.parametrize("scheme", ROLES)
+@pytest.mark.parametrize("wish", WISHES)
+def test_a_wish_that_cannot_be_met_is_refused_with_both_names(scheme, wish):
+    if (scheme, wish) in CAN:
+        return
+    title = import_module(f"mailer.backends.{scheme}").FACTS.title
+    with pytest.raises(ConfigError, match=f"backend 'main': {title} has no {WISHES[wish]}"):
+        backend_of(scheme, f"{wish}=1")
+
+
+@pytest.mark.parametrize("scheme", ROLES)
+def test_what_can_be_wished_for_is_told(scheme):
+    cells = ["yes" if (scheme, wish) in CAN else "" for wish in WISHES]
+    assert f"| `{scheme}`: | {' | '.join(cells)} |" in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("wrong", ["tomorrow", "2026-12-01T09:00", "1796112000"])
+def test_a_time_needs_its_zone(wrong):
+    with pytest.raises(ConfigError, match="option 'send_at' must be a time with its zone"):
+        backend_of("sendgrid", f"send_at={wrong}")
+
+
+@pytest.mark.parametrize("scheme", ["brevo", "mailjet", "netcore"])
+def test_where_templates_have_numbers_others_are_refused(scheme):
+    with pytest.raises(ConfigError, match="option 'template' must be a whole number"):
+        backend_of(scheme, "template=welcome")
+
+
+def test_a_template_needs_no_html_of_ours():
+    """Brevo takes no text without HTML; with a template neither goes there."""
+    text = letter(1, html=None)
+    for more, found in (("", 1), ("template=12", 0)):
+        config = urls.parse("main", ROLES["brevo"].address("https://api.example.com", more))
+        assert len(complaints(config, text.data)) == found
