@@ -13,6 +13,7 @@ from mailer.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from mailer.backends.contract import Backend, BackendConfig
     from mailer.backends.provider import Facts
@@ -70,7 +71,8 @@ def connect(config: BackendConfig) -> Backend:
 
 def sandboxed(config: BackendConfig) -> BackendConfig:
     """The same account in the provider's test mode. Raises ConfigError where there is none."""
-    if config.url.partition(":")[0].lower() not in SANDBOXES:
+    scheme = config.url.partition(":")[0].lower()
+    if scheme not in SANDBOXES and scheme not in _others():  # theirs say so themselves when they are built
         said = f"it has no test mode; these have one: {', '.join(SANDBOXES)}"
         raise ConfigError(f"backend {config.name!r}: {said}")
     return replace(config, options={**config.options, "sandbox": "true"})
@@ -98,11 +100,12 @@ def default_connections(config: BackendConfig) -> int | None:
 
 
 def _facts(config: BackendConfig) -> Facts | None:
+    """Of a provider of ours, or of another package's whose module has ``FACTS`` too."""
     scheme = config.url.partition(":")[0].lower()
-    if scheme not in PROVIDERS:
+    if scheme in BACKENDS and scheme not in PROVIDERS:
         return None
-    facts: Facts = importlib.import_module(f"mailer.backends.{scheme}").FACTS
-    return facts
+    place = BACKENDS.get(scheme) or _others().get(scheme)
+    return None if place is None else getattr(_module(place), "FACTS", None)
 
 
 def _implementation(config: BackendConfig) -> str:
@@ -123,5 +126,8 @@ def _others() -> dict[str, str]:
 
 
 def _load(place: str) -> Any:
-    module, _, factory = place.partition(":")
-    return getattr(importlib.import_module(module), factory)
+    return getattr(_module(place), place.partition(":")[2])
+
+
+def _module(place: str) -> ModuleType:
+    return importlib.import_module(place.partition(":")[0])

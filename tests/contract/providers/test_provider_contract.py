@@ -11,7 +11,7 @@ from mailer.backends import connect, urls
 from mailer.backends.http import HttpBackend
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Fenced, Outgoing, Rejected, Unknown
-from tests.contract.providers.fake import DROP, HANG, Fake, Response, serving
+from tests.contract.providers.fake import DROP, HANG, Fake, Recorded, Response, serving
 from tests.contract.providers.letters import letter, rich
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY, Role, Row
@@ -123,11 +123,56 @@ async def test_lost_after_the_request_is_unknown_and_repeated_only_under_a_key(r
         assert isinstance(outcome, Accepted)
         first, second = fake.sends
         assert (first.body, first.target) == (second.body, second.target)
-        keys = [request.headers.get("idempotency-key", "in the body") for request in fake.sends]
+        keys = [key_of(request) for request in fake.sends]
         assert keys[0] == keys[1]
+        assert keys[0]
     else:
         assert isinstance(outcome, Unknown)
         assert len(fake.sends) == 1
+
+
+def key_of(request: Recorded) -> str | None:
+    """Brevo's is in the body."""
+    own = request.headers.get("idempotency-key")
+    if own or not request.headers["content-type"].startswith("application/json"):
+        return own
+    return request.json["headers"]["idempotencyKey"] if "headers" in request.json else None
+
+
+#: Those whose batches have a result per message.
+WITH_RESULTS = ("postmark", "resend", "mailtrap", "mailjet")
+
+
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in WITH_RESULTS], ids=WITH_RESULTS)
+async def test_fewer_results_than_messages_leave_all_of_them_unknown(role, fake):
+    def one_is_missing(request: Recorded) -> Response:
+        answer = role.play(request)
+        body = answer.body if isinstance(answer.body, list) else next(filter(_is_list, answer.body.values()))
+        body.pop()
+        return answer
+
+    fake.play = one_is_missing
+    outcomes = await send(role, fake, *(plain(role, number) for number in (1, 2, 3)))
+
+    assert [type(outcome) for outcome in outcomes] == [Unknown] * 3
+    assert len(fake.sends) == 1
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+@pytest.mark.parametrize("role", [ROLES["resend"]], ids=["resend"])
+async def test_a_lost_batch_is_repeated_under_its_own_key(role, fake):
+    fake.script = [DROP]
+    outcomes = await send(role, fake, *(plain(role, number) for number in (1, 2, 3)))
+    await send(role, fake, *(plain(role, number) for number in (1, 2)))
+
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
+    first, second, other = fake.sends
+    assert (first.body, key_of(first)) == (second.body, key_of(second))
+    assert key_of(first)
+    assert key_of(other) != key_of(first)  # another batch is another request
 
 
 async def test_lost_twice_is_unknown(role, fake):
