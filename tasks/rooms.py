@@ -64,6 +64,8 @@ class Rooms:
             self._open.push_async_callback(station.connections.close)
             self._open.push_async_callback(self._let_go)
             station.connections.start()
+            self._open.push_async_callback(station.circuits.close)
+            station.circuits.start()
             self.signature = Signature(writer, _lasting(self._worker), self._settings.files_root)
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)

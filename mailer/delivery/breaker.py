@@ -17,7 +17,7 @@ class Circuit(StrEnum):
 
 
 class Breaker:
-    """Of one backend in one process.
+    """Of one backend in one process; ``circuits`` keeps those of several in step.
 
     A fault opens it for 2 s; each further one, once that is over, for twice as long, up to 5 minutes.
     Then the next message is the probe: what becomes of it closes the circuit or opens it again.
@@ -35,6 +35,21 @@ class Breaker:
     @property
     def closed(self) -> bool:
         return not self._length
+
+    @property
+    def state(self) -> tuple[float, float, bool]:
+        """How long it rests this time (0: it works), until when, and whether a person has to mend it."""
+        return self._length, self.until, self.lasting
+
+    def adopt(self, length: float, until: float, *, lasting: bool, reason: str) -> None:
+        """What another process found."""
+        if self.closed:
+            self.reason = reason
+        self._length, self.until, self.lasting = length, until, lasting
+
+    def close(self) -> None:
+        """Another process has found that it works."""
+        self._length, self.until, self.lasting = 0.0, 0.0, False
 
     def circuit(self, now: float) -> Circuit:
         if self.closed:

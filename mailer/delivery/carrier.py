@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mailer.backends.contract import Backend
 from mailer.delivery.breaker import Breaker, Circuit
+from mailer.delivery.circuits import Circuits
 from mailer.delivery.jobs import Item
 from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.verdicts import Via
@@ -46,6 +47,7 @@ class Carrier:
         backend: Backend,
         carry: Callable[[Carrier, Sequence[Item]], Awaitable[None]],
         clock: Callable[[], float],
+        circuits: Circuits | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -54,6 +56,9 @@ class Carrier:
         self.breaker = Breaker()
         #: A person has paused it; that holds until it is looked at again, or nobody would look.
         self.paused_until = 0.0
+        self._circuits = circuits
+        if circuits is not None:
+            circuits.add(name, self.breaker)
         self._clock = clock
         self._carry = carry
         self._probing = False
@@ -137,12 +142,21 @@ class Carrier:
         return taken
 
     async def _probe(self) -> None:
+        """One row, unless another process tries this backend; then the breaker has been told so."""
         self._probing = True
         try:
-            await self._carry(self, self._taken(1))
+            if self._circuits is None or await self._circuits.may_probe(self.name):
+                await self._carry(self, self._taken(1))
         finally:
             self._probing = False
+            if self._circuits is not None:
+                self._circuits.probed(self.name)
             self.wake()
+
+    def tell(self) -> None:
+        """The other processes, what this one found of the backend."""
+        if self._circuits is not None:
+            self._circuits.wake()
 
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

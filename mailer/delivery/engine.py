@@ -12,6 +12,7 @@ from mailer.backends.contract import Backend
 from mailer.crash import point
 from mailer.delivery.breaker import Circuit
 from mailer.delivery.carrier import PAUSED_SECONDS, Carrier, Resting
+from mailer.delivery.circuits import Circuits
 from mailer.delivery.compositions import Composition, Compositions
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
@@ -55,10 +56,12 @@ class Engine:
         connect: Callable[[str], Backend] = not_set_up,
         observer: Observer | None = None,
         routes: Mapping[str, Route] | None = None,
+        circuits: Circuits | None = None,
     ) -> None:
         """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError.
         A campaign may name one of ``routes`` in place of a backend."""
         self._connect = connect
+        self._circuits = circuits
         self._writer = writer
         self._compositions = compositions
         self._worker = worker
@@ -156,7 +159,7 @@ class Engine:
         return composition
 
     def _add(self, name: str, backend: Backend) -> None:
-        self._carriers[name] = Carrier(name, backend, self._sender.carry, self._clock)
+        self._carriers[name] = Carrier(name, backend, self._sender.carry, self._clock, self._circuits)
 
     async def _look_for_paused(self) -> None:
         """A person may pause a backend; that is looked for once a second."""

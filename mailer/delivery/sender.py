@@ -246,6 +246,7 @@ class Sender:
         if until > before:  # said once, not by each call that was under way; the reason may quote an address
             log.warning("backend %r rests for %.0f s", carrier.name, until - now)
             self._observer.rested(carrier.name, until - now)
+            carrier.tell()
         return until
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from mailer.backends import connect, urls
 from mailer.backends.contract import Backend, BackendConfig
 from mailer.content.contract import Composer, MailSpec, Package
+from mailer.delivery.circuits import Circuits
 from mailer.delivery.compositions import Composition, Compositions, composition
 from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
@@ -70,6 +71,7 @@ class Station:
         self.throttle = _throttle(config, limits, limiter)
         backends = {name: connect(backend) for name, backend in config.backends.items()}
         self.connections = Connections(store, backends, config.lots, name=config.worker, stream=config.stream)
+        self.circuits = Circuits(store, name=config.worker)
         self.engine = Engine(
             writer,
             Compositions(loader(writer, config.files_root)),
@@ -81,6 +83,7 @@ class Station:
             connect=by_url,
             observer=observer,
             routes=config.routes,
+            circuits=self.circuits,
         )
 
 

@@ -104,6 +104,8 @@ class Background:
             rooms.push_async_callback(station.connections.close)
             rooms.push_async_callback(station.engine.close)
             station.connections.start()
+            rooms.push_async_callback(station.circuits.close)
+            station.circuits.start()
             self._dispatcher = InProcess(station.engine, done=self._done)
             rooms.push_async_callback(self._dispatcher.close)
             self._pump = Pump(
