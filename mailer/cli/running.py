@@ -19,6 +19,7 @@ from mailer.delivery.runner import run_embedded
 from mailer.errors import InputError
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger as LedgerRooms
+from mailer.logs import set_up
 from mailer.settings import Settings
 from mailer.wiring import backend_configs, backend_rates, care, routes, safety, sender_rates
 
@@ -43,8 +44,13 @@ def run_here(
     accept: bool,
     quiet: bool,
 ) -> RunResult:
+    logs = (settings.log_format, settings.log_level)
+    if settings.log_format == "json":
+        set_up(*logs)  # not by way of the progress bar, which would break long lines
     also = [wish for wish in (campaign.backend, backend) if wish]
     with progress(campaign.name, quiet=quiet) as show:
+        if settings.log_format == "text":
+            set_up(*logs)
 
         def report(counts: Any, rate: float) -> None:
             done, text = describe(counts, rate)
@@ -67,6 +73,7 @@ def run_here(
                 recipients_per_task=settings.recipients_per_task,
                 accept_epoch=accept,
                 care=care(settings),
+                logs=logs,
             )
         )
 

@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from mailer import logs
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
 from mailer.delivery.frames import Drain, Report, post, receive
-from mailer.delivery.station import Station, StationConfig
+from mailer.delivery.station import PLAIN_LOGS, Station, StationConfig
 from mailer.errors import MailerError
 from mailer.ledger import open_ledger
 from mailer.ledger.writer import GroupCommit
@@ -66,6 +67,7 @@ async def _main(connection: socket.socket) -> None:
         loop.add_signal_handler(number, lambda: None)
     reader, writer = await asyncio.open_connection(sock=connection)
     config = await receive(reader)
+    logs.set_up(*config.logs)
     ledger = open_ledger(config.ledger_url)
     group_commit = GroupCommit(ledger)
     station = Station(config, group_commit)
@@ -80,9 +82,7 @@ async def _main(connection: socket.socket) -> None:
 def main() -> None:
     from mailer.delivery.loop import run
 
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(*PLAIN_LOGS)
     run(_main(socket.socket(fileno=int(sys.argv[1]))))
 
 

@@ -22,7 +22,7 @@ from mailer.delivery.progress import Pace
 from mailer.delivery.pump import Allowance, Pump
 from mailer.delivery.routes import Route
 from mailer.delivery.safety import UNRESTRICTED, Safety
-from mailer.delivery.station import StationConfig
+from mailer.delivery.station import PLAIN_LOGS, StationConfig
 from mailer.delivery.stop import Stop
 from mailer.errors import LedgerError, StateConflict
 from mailer.ledger import open_ledger
@@ -54,6 +54,7 @@ async def run_embedded(
     recipients_per_task: int = 200,
     accept_epoch: bool = False,
     care: Care | None = None,
+    logs: tuple[str, str] = PLAIN_LOGS,
 ) -> RunResult:
     """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
 
@@ -63,7 +64,7 @@ async def run_embedded(
     are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
     recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
     to: the first gives back what has not been started and waits up to 30 s, the second ends at once.
-    ``care``: the brake, what a missed start does, and who is told.
+    ``care``: the brake, what a missed start does, and who is told. ``logs``: form and level, for children.
 
     Raises StateConflict when another process or the workers run the campaign, or the ledger was restored
     from a backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
@@ -77,6 +78,7 @@ async def run_embedded(
         routes=routes or {},
         safety=safety,
         lease_seconds=lease_seconds,
+        logs=logs,
     )
     with ExitStack() as signals:
         if stop is None:

@@ -27,6 +27,9 @@ from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
+#: How child processes log, and how much.
+PLAIN_LOGS = ("text", "warning")
+
 
 @dataclass(frozen=True, slots=True)
 class StationConfig:
@@ -43,6 +46,7 @@ class StationConfig:
     stream: str = BULK  # what leases are for
     safety: Safety = UNRESTRICTED
     lease_seconds: float = 60.0
+    logs: tuple[str, str] = PLAIN_LOGS  # of child processes: form and level
     files_root: str | None = None  # overrides what the campaign recorded: a mount that all machines share
 
     def share(self, number: int, of: int) -> StationConfig:

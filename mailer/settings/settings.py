@@ -101,9 +101,9 @@ class Settings(Table):
         None, ge=0, le=65535, description="`mailer worker` serves `/metrics` and `/healthz` on this port"
     )
     metrics_host: str = Field("127.0.0.1", description="address of `metrics_port`; `0.0.0.0`: all")
-    log_format: Literal["text", "json"] = Field("text", description="logs of workers: `text` or `json`")
+    log_format: Literal["text", "json"] = Field("text", description="logs on stderr: `text` or `json`")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "warning", description="what workers log: `debug`, `info`, `warning` or `error`"
+        "warning", description="what is logged: `debug`, `info`, `warning` or `error`"
     )
     recipients_per_task: int = Field(200, ge=1, le=10_000, description="recipients per hint and Celery task")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 
 import pytest
@@ -33,9 +34,12 @@ def test_when_the_first_backend_is_gone_the_next_carries_everything(folder, mail
     folder.people(PEOPLE)
     folder.write("mailer.toml", settings('["main", "spare"]', nobody, sink.port))
 
-    done = folder.mailer("send", "campaign.toml", "--yes", "--backend", "both", MAILER_PROCESSES=processes)
+    more = {"MAILER_PROCESSES": processes, "MAILER_LOG_FORMAT": "json"}
+    done = folder.mailer("send", "campaign.toml", "--yes", "--backend", "both", **more)
 
     assert done.code == 0, done.err
+    logged = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    assert {"warning", "mailer.delivery.sender"} <= {part for line in logged for part in line.values()}
     assert f"backend 'main': 127.0.0.1:{nobody} refuses connections" in done.err
     assert Counter(sink.recipients()) == {row.partition(",")[0]: 1 for row in PEOPLE}
     assert carried(folder) == {("spare", f"Not over main: 127.0.0.1:{nobody} refuses connections."): 40}
