@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
 
+from mailer.backends.services import SERVICES
 from mailer.errors import ConfigError
 
 #: Of a backend about which nothing is known.
@@ -29,11 +30,18 @@ class Preset:
 
 NONE = Preset()
 
+
+def _of(service: str, *others: str) -> tuple[str, ...]:
+    """The servers that ``smtp+service`` stands for, and others of the same relay."""
+    own = (host.replace("{region}", "*") for host in SERVICES[service].hosts.values())
+    return (*own, *others)
+
+
 PRESETS: Mapping[str, Preset] = {
     "gmail": Preset(
         ("500/d",),
         5,
-        ("smtp.gmail.com", "smtp.googlemail.com"),
+        _of("gmail", "smtp.googlemail.com"),
         "support.google.com/a/answer/166852 (2026-11): 500 a day for personal and trial accounts; 2,000 for "
         "paid Workspace users: preset `google-workspace`",
     ),
@@ -49,28 +57,28 @@ PRESETS: Mapping[str, Preset] = {
     "microsoft365": Preset(
         ("30/min", "10000/d"),
         3,
-        ("smtp.office365.com", "smtp-mail.outlook.com"),
+        _of("microsoft365", "smtp-mail.outlook.com"),
         "learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements (2026-11): 30 a "
         "minute, 10,000 recipients a day, 3 connections",
     ),
     "amazon-ses": Preset(
         (),
         10,
-        ("email-smtp.*.amazonaws.com", "email-smtp-fips.*.amazonaws.com"),
+        _of("ses", "email-smtp-fips.*.amazonaws.com"),
         "docs.aws.amazon.com/ses/latest/dg/quotas.html (2026-11): individual; in the sandbox 200 a day, 1 a "
         "second",
     ),
     "azure": Preset(
         ("30/min", "100/h"),
         10,
-        ("smtp.azurecomm.net",),
+        _of("azure"),
         "learn.microsoft.com/azure/communication-services/concepts/service-limits (2025): own domain 30 a "
         "minute, 100 an hour; more by ticket",
     ),
     "brevo": Preset(
         (),
         10,
-        ("smtp-relay.brevo.com", "smtp-relay.sendinblue.com"),
+        _of("brevo", "smtp-relay.sendinblue.com"),
         "developers.brevo.com, limits (2026-08): by plan",
     ),
     "icloud": Preset(
@@ -82,37 +90,37 @@ PRESETS: Mapping[str, Preset] = {
     "mailgun": Preset(
         (),
         10,
-        ("smtp.mailgun.org", "smtp.eu.mailgun.org"),
+        _of("mailgun"),
         "documentation.mailgun.com (2026-08): by account",
     ),
     "mailtrap": Preset(
         ("15/s",),
         10,
-        ("live.smtp.mailtrap.io", "bulk.smtp.mailtrap.io"),
+        _of("mailtrap"),
         "docs.mailtrap.io (2026-08): 150 requests in 10 seconds; a new domain begins with 150 an hour",
     ),
     "postmark": Preset(
         (),
         10,
-        ("smtp.postmarkapp.com", "smtp-broadcasts.postmarkapp.com"),
+        _of("postmark"),
         "postmarkapp.com/support/article/do-we-have-rate-limits-for-smtp (2026-08): no rate published",
     ),
     "resend": Preset(
         ("10/s",),
         10,
-        ("smtp.resend.com",),
+        _of("resend"),
         "resend.com/docs, rate limit (2026-08): 10 requests a second and team",
     ),
     "scaleway": Preset(
         ("50/h",),
         5,
-        ("smtp.tem.scaleway.com",),
+        _of("scaleway"),
         "scaleway.com/en/docs, organization quotas (2024): 50 an hour; 200 with a verified identity",
     ),
     "sendgrid": Preset(
         (),
         10,
-        ("smtp.sendgrid.net", "smtp.eu.sendgrid.net"),
+        _of("sendgrid", "smtp.eu.sendgrid.net"),
         "twilio.com/docs/sendgrid integrating-with-the-smtp-api (2026-08): by plan",
     ),
     "socketlabs": Preset(

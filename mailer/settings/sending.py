@@ -76,6 +76,9 @@ class BackendSettings(Table):
     url: SecretStr | None = Field(
         None, description="`smtp://user:${SMTP_PASSWORD}@host:587`, or leave it out and give `host`"
     )
+    provider: str | None = Field(
+        None, description="`resend` and its like, in place of `url`; `host` is what stands behind the `@`"
+    )
     host: str | None = Field(None, description="server name, in place of `url`")
     port: int | None = Field(None, ge=1, le=65535, description="default: what the scheme uses")
     scheme: str = Field("smtp", description="with `host`: `smtp` (STARTTLS) or `smtps` (TLS from the start)")
@@ -117,8 +120,8 @@ class BackendSettings(Table):
 
     @model_validator(mode="after")
     def _one_way_to_say_where(self) -> BackendSettings:
-        if (self.url is None) == (self.host is None):
-            raise ValueError("give either url or host")
+        if (self.url is None) == (self.host is None and self.provider is None):
+            raise ValueError("give either url or host, or a provider")
         if sum(one is not None for one in (self.password, self.password_file, self.key_file)) > 1:
             raise ValueError("give one of password, password_file and key_file")
         return self
@@ -132,6 +135,8 @@ class BackendSettings(Table):
         if self.url is not None:
             return self.url.get_secret_value()
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host
+        if self.provider is not None:
+            return f"{self.provider}://{host or ''}"
         return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}"
 
     def secret(self) -> str | None:

@@ -133,6 +133,17 @@ def test_a_backend_without_a_test_mode_is_refused_with_those_that_have_one():
     assert sandboxed(urls.parse("main", "ses://k:s@?region=eu-west-1")).options["sandbox"] == "true"
 
 
+def test_an_account_in_earnest_may_name_the_inbox_of_its_test_mode():
+    live = urls.parse("main", "mailtrap://k1234567@?inbox=77")
+    for config, base in (
+        (live, "https://send.api.mailtrap.io"),
+        (sandboxed(live), "https://sandbox.api.mailtrap.io"),
+    ):
+        assert connect(config)._account.base == base
+    with pytest.raises(ConfigError, match="the sandbox needs the number of its inbox"):
+        connect(sandboxed(urls.parse("main", "mailtrap://k1234567@")))
+
+
 async def test_a_connection_in_use_is_closed_when_it_is_given_back():
     asked, answer, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

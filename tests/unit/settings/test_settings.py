@@ -8,6 +8,7 @@ import re
 import pytest
 
 from mailer import errors
+from mailer.backends import connect as backend_for
 from mailer.backends.file import connect
 from mailer.errors import ConfigError, MailerError
 from mailer.settings import ENVIRONMENT, Settings
@@ -215,3 +216,22 @@ def test_lanes_are_groups_and_domains_in_any_case(write):
     folder = write('[backends.a]\nurl = "smtp://h"\nlanes = { Gmail = "1/s", "Example.org" = "2/s" }\n')
 
     assert list(Settings.load(folder).backends["a"].lanes) == ["Gmail", "Example.org"]
+
+
+def test_a_provider_and_its_key_in_keys_of_their_own(write, tmp_path):
+    (tmp_path / "key").write_text("key-0123456789\n")
+    given = {
+        "near": {"provider": "resend", "key_file": "key", "directory": tmp_path},
+        "far": {"provider": "mailgun", "host": "mg.acme.example", "key_file": "key", "directory": tmp_path}
+        | {"options": {"region": "eu"}},
+    }
+    configs = backend_configs(Settings(directory=tmp_path, backends=given))
+
+    assert {name: (config.url, config.password) for name, config in configs.items()} == {
+        "near": ("resend://", "key-0123456789"),
+        "far": ("mailgun://mg.acme.example", "key-0123456789"),
+    }
+    for config in configs.values():
+        assert backend_for(config).limits.concurrency >= 10
+    with pytest.raises(ConfigError, match=r"backends\.a: give either url or host, or a provider"):
+        Settings.load(write('[backends.a]\nprovider = "resend"\nurl = "resend:"\n'))
