@@ -39,7 +39,7 @@ def python(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=60,
     )
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 WORKERS = ("worker-transactional", "worker-bulk")
+OURS = (*WORKERS, "serve", "gateway")
 
 
 def test_every_part_restarts_and_is_watched():
-    assert set(SERVICES) == {"redis", "postgres", *WORKERS, "sink"}
+    assert set(SERVICES) == {"redis", "rabbitmq", "postgres", *OURS, "sink"}
+    always = {name for name, service in SERVICES.items() if "profiles" not in service}
+    assert always == set(SERVICES) - {"rabbitmq", "gateway"}
     for service in SERVICES.values():
         assert service["healthcheck"]["test"]
         assert service["restart"] == "unless-stopped"
@@ -43,12 +47,27 @@ def test_secrets_come_from_files_and_are_in_no_variable():
 
 
 def test_commands_and_variables_are_ours():
-    for name in (*WORKERS, "sink"):
+    for name in (*OURS, "sink"):
         command = SERVICES[name]["command"]
         assert command[0] in COMMANDS
-    for name in WORKERS:
-        ours = {key for key in SERVICES[name]["environment"] if key.startswith("MAILER_")}
-        assert ours <= set(ENVIRONMENT.values())
+    for name in OURS:
+        environment = SERVICES[name]["environment"]
+        assert {key for key in environment if key.startswith("MAILER_")} <= set(ENVIRONMENT.values())
+        # Files that campaigns name lie in what is mounted, whatever their path was where they were opened.
+        assert [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] == [environment["MAILER_FILES"]]
+        mounted = {f"/run/secrets/{secret}" for secret in SERVICES[name]["secrets"]}
+        assert environment["PGPASSFILE"] in mounted
+    for volume in (volume for service in SERVICES.values() for volume in service.get("volumes", ())):
+        assert volume.startswith("./") or volume.partition(":")[0] in COMPOSE["volumes"]
+    settings = tomllib.loads((ROOT / "deploy" / "mailer.toml").read_text())
+    named = {Path(settings["gateway"][key]).name for key in ("certificate", "key")}
+    assert named <= set(SERVICES["gateway"]["secrets"])
+
+
+def test_rabbitmq_may_carry_the_hints():
+    environment = SERVICES["worker-bulk"]["environment"]
+    assert environment["MAILER_BROKER_URL"] == "${MAILER_BROKER_URL:-redis://redis:6379/0}"
+    assert environment["MAILER_LIMITS_URL"].startswith("redis://redis:")  # not the ledger, then
 
 
 def test_the_image_is_made_of_what_exists_and_is_not_root():
@@ -71,12 +90,14 @@ def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_serve
     ledger, mail = stack.enter_context(postgres_database()), free_port()
     settings = site / "mailer.toml"
     settings.write_text(settings.read_text().replace("sink:2525", f"127.0.0.1:{mail}"))
-    ports = {name: str(free_port()) for name in WORKERS}
+    ports = {name: str(free_port()) for name in (*WORKERS, "serve")}
 
     def start(name, *more):
         here = {
             "MAILER_BROKER_URL": redis_server.url,
+            "MAILER_LIMITS_URL": redis_server.url,
             "MAILER_LEDGER_URL": ledger,
+            "MAILER_FILES": str(site),
             "MAILER_METRICS_PORT": ports.get(name, "0"),
             "MAILER_METRICS_HOST": "127.0.0.1",
         }
@@ -95,13 +116,14 @@ def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_serve
     start("sink", "--port", str(mail), "--host", "127.0.0.1").wait_for_port(mail)
     for name in WORKERS:
         start(name)
+    start("serve", "--port", ports["serve"], "--host", "127.0.0.1")
 
     def healthy(name):
         command = SERVICES[name]["healthcheck"]["test"][1:]
-        local = [sys.executable, *(word.replace("9464", ports[name]) for word in command[1:])]
+        local = [sys.executable, *(re.sub("9464|8080", ports[name], word) for word in command[1:])]
         return subprocess.run(local, check=False, capture_output=True, timeout=PATIENCE).returncode == 0
 
-    for name in WORKERS:
+    for name in ports:
         wait_until(lambda name=name: healthy(name), f"{name} healthy")
     finished = enqueue(site, redis_server.url, ledger)
 
