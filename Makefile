@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests run in as many processes as there are cores.
+# Tests run in as many processes as there are cores; one that has nothing left takes from the others. They
+# start hundreds of processes, which should not compile everything anew, whatever the environment says.
 WORKERS ?= auto
 
 .PHONY: demo test check format lint types layers bench faults servers clean
@@ -11,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/mailer demo
 
 test: .venv/developed servers
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: format lint types layers test
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from mailer.ledger import open_ledger
 from mailer.ledger.contract import Campaign, NewCampaign, NewRow, Result, Runner, row_id
 from mailer.ledger.writer import GroupCommit
 from mailer.message import Accepted, Fenced, Mark, Outcome, Outgoing, Reply, State
+from tests.ledgers import empty_sqlite
 
 SPEC = MailSpec(sender="Acme News <news@acme.example>", subject="For {{ email }}")
 PACKAGE = Package("letter", {"letter/body.txt": b"Dear {{ email }}, this is row {{ n }}.\n"})
@@ -101,6 +103,8 @@ class World:
         """The ledger is ``url``, or a file in ``folder``."""
         self.clock = Clock()
         self.url = url or f"sqlite:///{folder}/mailer.db"
+        if not url and not Path(folder, "mailer.db").exists():
+            shutil.copy(empty_sqlite(), Path(folder, "mailer.db"))
         self.ledger = open_ledger(self.url, clock=self.clock)
         self.writer = GroupCommit(self.ledger)
         self.backend = ScriptedBackend()

@@ -88,7 +88,7 @@ class Book:
 
 
 @functools.cache
-def _empty_sqlite() -> Path:
+def empty_sqlite() -> Path:
     """Made once: a migration takes longer than most tests."""
     folder = Path(tempfile.mkdtemp(prefix="mailer-test-ledger-"))
     migrate(f"sqlite:///{folder}/empty.db")
@@ -98,7 +98,7 @@ def _empty_sqlite() -> Path:
 @contextmanager
 def sqlite(folder: Path) -> Iterator[Book]:
     path = folder / "mailer.db"
-    shutil.copy(_empty_sqlite(), path)
+    shutil.copy(empty_sqlite(), path)
     book = Book(f"sqlite:///{path}")
     try:
         yield book

@@ -6,25 +6,25 @@ A missing program skips the test on a laptop and fails it when ``CI`` is set. Th
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import pytest
 
-#: How long anything that a test waits for may take. Generous: it decides nothing but a hang.
-PATIENCE = 120.0
+from tests.forked import PATIENCE, Forked
+from tests.forked import sink as forked_sink
 
 
 def need(binary: str) -> str:
@@ -50,11 +50,24 @@ def missing(what: str) -> NoReturn:
     pytest.skip(message)
 
 
+def _ports() -> Iterator[int]:
+    """Below those that the kernel gives to outgoing connections, which could take one before its server does.
+    Each test process has a thousand of its own, and begins somewhere among them."""
+    first = 10_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20)
+    for step in itertools.count(os.getpid()):
+        yield first + step % 1_000
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that was free a moment ago, and that nobody else will be given soon."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there are always more ports")
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
@@ -169,9 +182,10 @@ class SmtpSink:
 
     def _complete(self) -> list[Path]:
         """smtp-sink opens the file at MAIL, closes it at the dot, and removes it when that never comes."""
+        there = sorted(self.dump.iterdir())  # first: what is opened after this is not in question
         descriptors = Path("/proc", str(self.process.pid), "fd")  # absent outside Linux
         unfinished = {_target(link) for link in descriptors.glob("*")}
-        return sorted(path for path in self.dump.iterdir() if path not in unfinished)
+        return [path for path in there if path not in unfinished]
 
 
 def _target(link: Path) -> Path | None:
@@ -268,8 +282,9 @@ class MailerSink:
     """``mailer sink`` in a process of its own."""
 
     port: int
-    process: Process
+    process: Forked
     store: Path
+    out: Path
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -304,12 +319,10 @@ class MailerSink:
 
     def stop(self) -> dict[str, Any]:
         """End it; the summary it printed."""
-        output = self.process.stdout
-        if self.process.running and output is not None:
-            os.kill(self.process.pid, signal.SIGTERM)
-            lines = [json.loads(line) for line in output.read().splitlines()]
+        if self.process.running:
+            self.process.stop()
+            lines = [json.loads(line) for line in self.out.read_text().splitlines()]
             self.summary = next((line for line in lines if line["event"] == "summary"), {})
-        self.process.stop()
         return self.summary
 
 
@@ -324,18 +337,19 @@ def mailer_sink(rules: str = "", **settings: Any) -> Iterator[MailerSink]:
         table = {"port": 0, "store": str(store)} | settings
         lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
         file.write_text("\n".join(["[sink]", *lines, rules, ""]))
-        command = [sys.executable, "-m", "mailer.sink", str(file)]
-        process = Process(command, Path(folder, "log"), stdout=subprocess.PIPE, text=True)
+        out, log = Path(folder, "out"), Path(folder, "log")
+        out.touch()
+        process = Forked(forked_sink, str(file), folder=Path.cwd(), environment=os.environ, out=out, err=log)
         try:
-            yield MailerSink(_announced_port(process), process, store)
+            yield MailerSink(_announced_port(process, out), process, store, out)
         finally:
             process.stop()
 
 
-def _announced_port(process: Process) -> int:
+def _announced_port(process: Forked, out: Path) -> int:
     """The first line that the sink prints says where it listens."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
+    wait_until(lambda: "\n" in out.read_text() or not process.running, "mailer sink")
+    line, _, _ = out.read_text().partition("\n")
     if not line:
         raise RuntimeError(f"mailer sink ended: {process.log.read_text(errors='replace')}")
     return int(json.loads(line)["port"])

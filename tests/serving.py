@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import httpx
 from mailer.ledger import open_ledger
 from mailer.ledger.ledger import Ledger
 from mailer.outbox import access
+from tests.forked import Forked, command
 from tests.servers import PATIENCE, wait_until
 from tests.working import environment
 
@@ -56,19 +55,18 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
     """In this folder, with its ``mailer.toml``; its log is ``serve.log`` there."""
     ledger = open_ledger(f"sqlite:///{folder}/mailer.db")
     log = folder / "serve.log"
-    command = [sys.executable, "-m", "mailer", "serve", "--port", "0", *options]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=output)
+    log.write_text("")
+    options = ("serve", "--port", "0", *options)
+    process = Forked(command, *options, folder=folder, environment=environment(), out=log, err=log)
     try:
-        wait_until(lambda: process.poll() is not None or _LISTENS.search(log.read_text()), "mailer serve")
+        wait_until(lambda: not process.running or _LISTENS.search(log.read_text()), "mailer serve")
         listens = _LISTENS.search(log.read_text())
         assert listens, log.read_text()
         served = Served(folder, ledger, listens[1], log)
         with served.client:
             yield served
     finally:
-        process.terminate()
-        process.wait(timeout=PATIENCE)
+        process.stop()
         ledger.close()
-    assert process.returncode in (0, -15), log.read_text()
+    assert process.code in (0, -15), log.read_text()
     assert "Traceback" not in log.read_text()

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mailer.publisher import worker_argv
+from tests.forked import Forked, celery
 from tests.servers import Process
 
 ROOT = Path(__file__).parents[1]
@@ -63,9 +64,10 @@ def children(process: Process) -> dict[str, int]:
 
 
 @contextmanager
-def worker(folder: Path, name: str = "w1", *more: str) -> Iterator[Process]:
+def worker(folder: Path, name: str = "w1", *more: str) -> Iterator[Forked]:
     """A worker that was started in this folder; its log is ``<name>.log`` there."""
-    process = Process([*worker_argv(name=name), *more], folder / f"{name}.log", cwd=folder, env=environment())
+    log, arguments = folder / f"{name}.log", [*worker_argv(name=name)[3:], *more]
+    process = Forked(celery, *arguments, folder=folder, environment=environment(), out=log, err=log)
     try:
         yield process
     finally:

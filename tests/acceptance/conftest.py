@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-#: A command that hangs fails its test; generous, because machines are slow.
-PATIENCE = 90
+from tests.forked import Forked, command
 
 CAMPAIGN = """
 name = "November news"
@@ -75,13 +74,19 @@ class Folder:
 
     def mailer(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Done:
         """Run a command to its end. A traceback is never right."""
-        with self.start(*arguments, stdin=stdin, **environment) as process:
-            try:
-                out, err = process.communicate(stdin, timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                raise
-        done = Done(process.returncode, out.decode(), err.decode())
+        with tempfile.TemporaryDirectory() as beside:
+            given, out, err = (Path(beside, name) for name in ("in", "out", "err"))
+            given.write_bytes(stdin or b"")
+            process = Forked(
+                command,
+                *arguments,
+                folder=self.path,
+                environment=os.environ | environment,
+                stdin=given,
+                out=out,
+                err=err,
+            )
+            done = Done(process.wait(), out.read_text(), err.read_text())
         assert "Traceback" not in done.err, done.err
         return done
 

@@ -22,10 +22,11 @@ ROWS = 600
 WORKERS = 2
 
 
-@pytest.fixture
-def postgres(stack):
-    """A server of this test's own: it is there to be broken."""
-    return stack.enter_context(postgres_server())
+@pytest.fixture(scope="module")
+def postgres():
+    """A server of these tests' own: it is there to be broken."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ async def works(tmp_path, redis_server, smtp_sink, postgres):
     works = Works(tmp_path, redis_server.url, smtp_sink(), url, lease=4.0)
     yield works
     await works.close()
+    postgres.drop("mailer")
 
 
 def restart(postgres):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 import time
@@ -15,14 +14,11 @@ from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.message import State
 from tests.delivering import World
 from tests.faults import embedded_run
+from tests.faults.judging import WHOLE
+from tests.forked import FORKED
 from tests.servers import SmtpSink
 
 CONNECTIONS = 4
-#: Each run is a fresh process, but forked from one that has done the imports already.
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    ["tests.faults.embedded_run", "mailer.content.composer", "mailer.ledger.writer"]
-)
 
 
 @pytest.fixture
@@ -70,7 +66,9 @@ class Killer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills", "rows"), [(1, 20, 2500), (2, 4, 1500)])
+@pytest.mark.parametrize(
+    ("processes", "kills", "rows"), [(1, 20, 2500), (2, 4, 1500)] if WHOLE else [(1, 8, 800), (2, 3, 600)]
+)
 async def test_nothing_is_lost_and_nothing_is_sent_twice(world, smtp_sink, processes, kills, rows):
     sink, chance = smtp_sink(), random.Random(1)
     campaign = world.campaign(rows, runner=Runner.EMBEDDED)

@@ -56,7 +56,7 @@ async def test_f2_a_hint_dies_in_the_socket_of_a_worker(works, redis_server, jud
     (first,) = works.start()
     warm = works.world.campaign(1, address="warm-{n}@lane-{lane}.example")
     works.wait_for_end(warm)
-    first.signal(signal.SIGSTOP)
+    works.hang(first)
     campaign = works.world.campaign(50)
     publisher = Publisher(redis_server.url)
     publisher.publish(works.world.ids(campaign, 50))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
 import random
 import signal
@@ -16,26 +15,11 @@ from typing import Any
 
 from mailer.ledger.contract import Campaign, CampaignState
 from mailer.message import State
+from mailer.publisher import worker_argv
 from tests.delivering import World
-from tests.faults import worker_run
+from tests.forked import Forked, celery
 from tests.servers import SmtpSink, wait_until
-from tests.working import write_settings
-
-#: A start costs a tenth of that of a fresh interpreter, or there would be more starting than working.
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    [
-        "celery.bin.celery",
-        "celery.bin.worker",
-        "celery.apps.worker",
-        "kombu.transport.redis",
-        "mailer.publisher",
-        "mailer.content.composer",
-        "mailer.delivery.station",
-        "mailer.delivery.pump",
-        "mailer.ledger.writer",
-    ]
-)
+from tests.working import environment, write_settings
 
 #: Fewer per second than the machine could, so that something is left to do when the fault comes.
 SLOWLY = '"200/s"'
@@ -43,36 +27,16 @@ SLOWLY = '"200/s"'
 CONNECTIONS = 4
 
 
-class Worker:
+class Worker(Forked):
     """One worker process."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
-        self._process = FORKED.Process(target=worker_run.main, args=(str(folder), name))
-        self._process.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.is_alive()
+        log, arguments = folder / f"{name}.log", worker_argv(name=name)[3:]
+        super().__init__(celery, *arguments, folder=folder, environment=environment(), out=log, err=log)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def stop(self) -> int | None:
-        """In good order; its exit code."""
-        if self.running:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
-            self._process.join(40)
-        if self.running:
-            self.kill()
-        return self._process.exitcode
 
 
 class Works:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import smtplib
 import ssl
@@ -359,8 +358,8 @@ def test_a_port_that_is_none_is_refused():
 def test_both_signals_end_it_with_a_summary(mailer_sink, sign):
     sink = mailer_sink()
     send(sink)
-    os.kill(sink.process.pid, sign)
-    last = sink.process.stdout.read().splitlines()[-1]
+    sink.process.stop(sign)
+    last = sink.out.read_text().splitlines()[-1]
     assert json.loads(last)["messages"] == 1
 
 

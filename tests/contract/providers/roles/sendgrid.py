@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from mailer.message import Accepted, Blocked, Deferred, Rejected
@@ -57,7 +56,7 @@ def play(request: Recorded) -> Response:
     return Response(202, "", {"X-Message-Id": f"sg-{len(people)}"}, taken)
 
 
-SOON = {"X-RateLimit-Reset": str(int(time.time()) + 3000)}
+SOON = {"X-RateLimit-Reset": "now+3000"}
 BAD_TO = said("Does not contain a valid address.", "personalizations.0.to.0.email")
 ROWS = (
     Row("taken", 202, "", Accepted, headers={"X-Message-Id": "sg-1"}, reference="sg-1"),
