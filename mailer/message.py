@@ -152,6 +152,10 @@ class Outgoing:
     dsn: Dsn | None = None
     idempotency_key: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()  # labels, for providers that count by them
+    metadata: tuple[tuple[str, str], ...] = field(
+        default=(), repr=False
+    )  # providers give it back in webhooks
 
 
 #: Awaited right before a message can no longer be taken back. False: the lease is lost, do not send.

@@ -70,7 +70,8 @@ class Brevo:
             self._special["X-Mailin-custom"] = json.dumps(own.metadata, sort_keys=True)
         if "pool" in own.options:
             self._special["sender.ip"] = own.options["pool"]
-        self._fixed: dict[str, Any] = {"tags": own.tags} if own.tags else {}
+        self._tags = own.tags
+        self._fixed: dict[str, Any] = {}
         if own.send_at:
             self._fixed["scheduledAt"] = own.send_at.isoformat(timespec="milliseconds")
 
@@ -91,6 +92,7 @@ class Brevo:
             **self._content(letters[0]),
             "headers": {**mail.headers, **special},
             "attachment": [{"name": file.name, "content": file.data} for file in mail.attachments],
+            "tags": letters[0].tags(self._tags),
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/smtp/email", filled, self._headers, repeatable=bool(key))

@@ -61,8 +61,7 @@ class MailerSend:
         switches = {"track_opens": own.flag("track_opens"), "track_clicks": own.flag("track_clicks")}
         settings = {name: on for name, on in switches.items() if on is not None}
         self._fixed: dict[str, Any] = {"settings": settings} if settings else {}
-        if own.tags:
-            self._fixed["tags"] = own.tags[:5]
+        self._tags = own.tags
         if own.send_at:
             self._fixed["send_at"] = int(own.send_at.timestamp())
         self._template = own.template
@@ -81,6 +80,7 @@ class MailerSend:
             **self._content(letters[0]),
             "headers": [{"name": name, "value": value} for name, value in mail.headers.items()],
             "attachments": [_attachment(file) for file in mail.files],
+            "tags": letters[0].tags(self._tags)[:5],
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/email", filled, self._headers)

@@ -58,8 +58,8 @@ class Mailgun:
         login = b64encode(f"api:{own.key}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"}
         self._domain = own.domain
-        self._fields = [("o:tag", tag) for tag in own.tags]
-        self._fields += [(f"v:{name}", value) for name, value in own.metadata.items()]
+        self._tags, self._metadata = own.tags, own.metadata
+        self._fields: list[tuple[str, str]] = []
         switches = {
             "o:tracking-opens": own.flag("track_opens"),
             "o:tracking-clicks": own.flag("track_clicks"),
@@ -78,6 +78,8 @@ class Mailgun:
     def request(self, letters: Sequence[Letter]) -> Request:
         message = letters[0].message
         fields = [("to", recipient) for recipient in message.recipients]
+        fields += [("o:tag", tag) for tag in letters[0].tags(self._tags)]
+        fields += [(f"v:{name}", value) for name, value in letters[0].metadata(self._metadata).items()]
         return as_form(
             f"/v3/{self._domain}/messages.mime",
             [*fields, *self._fields],

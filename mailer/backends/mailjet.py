@@ -68,9 +68,8 @@ class Mailjet:
         self._headers = {"Authorization": f"Basic {login}"}
         self._template = own.template
         self._sandbox = bool(own.flag("sandbox"))
-        self._fixed = {"CustomCampaign": own.tags[0]} if own.tags else {}
-        if own.metadata:
-            self._fixed["EventPayload"] = json.dumps(own.metadata, sort_keys=True)
+        self._tags, self._metadata = own.tags, own.metadata
+        self._fixed: dict[str, str] = {}
         switches = {"TrackOpens": own.flag("track_opens"), "TrackClicks": own.flag("track_clicks")}
         words = {True: "enabled", False: "disabled"}
         self._fixed |= {name: words[on] for name, on in switches.items() if on is not None}
@@ -102,6 +101,7 @@ class Mailjet:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
+        metadata = letter.metadata(self._metadata)
         message = {
             "From": _person(mail.sender),
             "To": [_person(one) for one in mail.to],
@@ -113,6 +113,8 @@ class Mailjet:
             "Attachments": [_file(file) for file in mail.attachments],
             "InlinedAttachments": [{**_file(file), "ContentID": file.content_id} for file in mail.images],
             "CustomID": letter.identity,
+            "CustomCampaign": next(iter(letter.tags(self._tags)), None),
+            "EventPayload": json.dumps(metadata, sort_keys=True) if metadata else None,
         }
         return {name: value for name, value in message.items() if value} | self._fixed
 

@@ -69,10 +69,9 @@ class Mailtrap:
 
     def __init__(self, own: Account, place: str) -> None:
         self._headers = {"Api-Token": own.key}
-        self._metadata = own.metadata
+        self._metadata, self._tags = own.metadata, own.tags
         self._place = place
         self._template = own.template
-        self._fixed = {"category": own.tags[0]} if own.tags else {}
 
     def group(self, letter: Letter) -> Hashable:
         return None
@@ -116,9 +115,10 @@ class Mailtrap:
             **self._content(letter),
             "headers": headers,
             "attachments": [_attachment(file) for file in mail.files],
-            "custom_variables": {"message_id": letter.identity, **self._metadata},
+            "category": next(iter(letter.tags(self._tags)), None),
+            "custom_variables": {**letter.metadata(self._metadata), "message_id": letter.identity},
         }
-        return {name: value for name, value in message.items() if value} | self._fixed
+        return {name: value for name, value in message.items() if value}
 
     def _content(self, letter: Letter) -> dict[str, Any]:
         if self._template:

@@ -73,8 +73,8 @@ class Netcore:
         }
         self._headers = dict([schemes[auth]])
         self._path = f"/{version}/mail/send"
-        self._metadata = own.metadata
-        self._fixed: dict[str, Any] = {"tags": own.tags} if own.tags else {}
+        self._metadata, self._tags = own.metadata, own.tags
+        self._fixed: dict[str, Any] = {}
         switches = {"open_track": own.flag("track_opens"), "click_track": own.flag("track_clicks")}
         settings: dict[str, Any] = {name: on for name, on in switches.items() if on is not None}
         if "pool" in own.options:
@@ -115,6 +115,7 @@ class Netcore:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
+        known = {**letter.metadata(self._metadata), "message_id": letter.identity}
         person = {
             "to": [one.pair() for one in mail.to],
             "cc": [{"email": one.addr} for one in mail.cc],
@@ -122,7 +123,7 @@ class Netcore:
             "headers": mail.headers,
             "attributes": letter.variables if self._template else None,
             # A text, although it holds JSON; it comes back in webhooks as X-APIHEADER.
-            "token_to": json.dumps({"message_id": letter.identity, **self._metadata}, sort_keys=True),
+            "token_to": json.dumps(known, sort_keys=True),
         }
         reply_to: Any = [one.pair() for one in mail.reply_to]
         whole = {
@@ -133,6 +134,7 @@ class Netcore:
             "content": None if self._template else self._content(mail.text, mail.html),
             "personalizations": [{name: value for name, value in person.items() if value}],
             "attachments": [{"name": file.name, "content": file.data} for file in mail.attachments],
+            "tags": letter.tags(self._tags),
         }
         return {name: value for name, value in whole.items() if value} | self._fixed
 

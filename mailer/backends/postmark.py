@@ -63,7 +63,7 @@ class Postmark:
         # With this token messages are checked, and sent to nobody.
         test = {"X-Postmark-Server-Token": "POSTMARK_API_TEST"}
         self._headers = test if own.flag("sandbox") else self._own
-        self._metadata = own.metadata
+        self._metadata, self._tags = own.metadata, own.tags
         self._template: dict[str, Any] = {}
         if own.template:
             numbered = own.template.isdigit()
@@ -71,8 +71,6 @@ class Postmark:
                 {"TemplateId": int(own.template)} if numbered else {"TemplateAlias": own.template}
             )
         self._fixed: dict[str, Any] = {"MessageStream": own.options.get("stream", "outbound")}
-        if own.tags:
-            self._fixed["Tag"] = own.tags[0]
         if (opens := own.flag("track_opens")) is not None:
             self._fixed["TrackOpens"] = opens
         if (clicks := own.flag("track_clicks")) is not None:
@@ -113,9 +111,14 @@ class Postmark:
             **self._content(letter),
             "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
             "Attachments": [_attachment(file) for file in mail.files],
+            "Tag": next(iter(letter.tags(self._tags)), None),
         }
         filled = {name: value for name, value in message.items() if value}
-        return {**filled, **self._fixed, "Metadata": {"message_id": letter.identity, **self._metadata}}
+        return {
+            **filled,
+            **self._fixed,
+            "Metadata": {**letter.metadata(self._metadata), "message_id": letter.identity},
+        }
 
     def _content(self, letter: Letter) -> dict[str, Any]:
         if self._template:

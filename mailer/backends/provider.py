@@ -106,6 +106,14 @@ class Letter:
         """The Message-ID without its brackets: what webhooks are matched by where there is no other id."""
         return self.message.message_id.strip("<>")
 
+    def tags(self, fixed: Sequence[str]) -> list[str]:
+        """Its own before those of the account: where a provider takes one, it is the message's."""
+        return list(dict.fromkeys([*self.message.tags, *fixed]))
+
+    def metadata(self, fixed: Mapping[str, str]) -> dict[str, str]:
+        """Those of the account and its own."""
+        return {**fixed, **dict(self.message.metadata)}
+
 
 class Provider(Protocol):
     """Pure: from messages to a request, from an answer to outcomes."""
@@ -158,12 +166,19 @@ def as_form(
 ) -> Request:
     """``multipart/form-data`` with text fields and one message. ``boundary`` occurs in none of them."""
     part = 'Content-Disposition: form-data; name="{}"'
-    pieces = [f"--{boundary}\r\n{part.format(name)}\r\n\r\n{value}\r\n".encode() for name, value in fields]
+    pieces = [
+        f"--{boundary}\r\n{part.format(_quoted(name))}\r\n\r\n{value}\r\n".encode() for name, value in fields
+    ]
     name, octets = file
     head = f'--{boundary}\r\n{part.format(name)}; filename="message.eml"\r\nContent-Type: message/rfc822'
     content = b"".join([*pieces, head.encode(), b"\r\n\r\n", octets, f"\r\n--{boundary}--\r\n".encode()])
     form = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": "application/json"}
     return Request(path, content, {**form, **headers}, repeatable=repeatable)
+
+
+def _quoted(name: str) -> str:
+    """As browsers write a field's name (WHATWG HTML, 4.10.21.8): it cannot leave its quotes."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def verdict(facts: Facts, status: int, code: object = "", text: str = "") -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -45,6 +46,8 @@ FACTS = Facts(
     key_seconds=86_400.0,
     reset=("ratelimit-reset", "seconds"),
 )
+
+_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def connect(config: BackendConfig) -> HttpBackend:
@@ -112,7 +115,7 @@ class Resend:
             "reply_to": list(map(str, mail.reply_to)),
             **self._content(letter),
             "headers": mail.headers,
-            "tags": self._tags,
+            "tags": [*_labels(letter.message.tags), *self._tags],
             **self._fixed,
             "attachments": [
                 {"content": file.data, "filename": file.name, "content_type": file.kind}
@@ -133,6 +136,11 @@ class Resend:
         if self._sandbox:
             return {"to": ["delivered@resend.dev"]}
         return {"to": [*map(str, mail.to)], "cc": [*map(str, mail.cc)], "bcc": [*map(str, mail.bcc)]}
+
+
+def _labels(tags: Sequence[str]) -> list[dict[str, str]]:
+    """Resend's tags are pairs, of letters, digits, ``_`` and ``-``; it refuses a mail with any other."""
+    return [{"name": _NOT_IN_A_LABEL.sub("_", tag)[:256], "value": "yes"} for tag in tags]
 
 
 def _joint(keys: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ class SendGrid:
     """Implements ``mailer.backends.provider.Provider``.
 
     One request holds one content for up to 1000 recipients, so only messages that differ in nothing but
-    To, Subject and headers go together; the id that comes back is then the same for all of them.
+    To, Subject, headers and metadata go together; the id that comes back is then the same for all of them.
     """
 
     facts = FACTS
@@ -61,7 +61,8 @@ class SendGrid:
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": f"Bearer {own.key}"}
         self._metadata = own.metadata
-        self._fixed: dict[str, Any] = {"categories": own.tags[:10]} if own.tags else {}
+        self._tags = own.tags
+        self._fixed: dict[str, Any] = {}
         if "pool" in own.options:
             self._fixed["ip_pool_name"] = own.options["pool"]
         if own.send_at:
@@ -81,7 +82,13 @@ class SendGrid:
         if len(letter.everybody) > 1:
             return letter
         content = () if self._template else (mail.text, mail.html)
-        return (str(mail.sender), tuple(map(str, mail.reply_to)), content, tuple(mail.files))
+        return (
+            str(mail.sender),
+            tuple(map(str, mail.reply_to)),
+            content,
+            tuple(mail.files),
+            letter.message.tags,
+        )
 
     def request(self, letters: Sequence[Letter]) -> Request:
         mail = letters[0].fields
@@ -95,6 +102,8 @@ class SendGrid:
             body["template_id"] = self._template
         else:
             body["content"] = [part for part in content if part["value"]]
+        if tags := letters[0].tags(self._tags):
+            body["categories"] = tags[:10]
         if mail.reply_to:
             body["reply_to_list"] = [one.pair() for one in mail.reply_to]
         if mail.files:
@@ -129,7 +138,7 @@ class SendGrid:
             "subject": None if self._template else mail.subject,
             "dynamic_template_data": letter.variables if self._template else None,
             "headers": mail.headers,
-            "custom_args": {"mailer_message_id": letter.identity, **self._metadata},
+            "custom_args": {**letter.metadata(self._metadata), "mailer_message_id": letter.identity},
         }
         return {name: value for name, value in whole.items() if value}
 

@@ -55,8 +55,7 @@ class SparkPost:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": own.key}
-        self._metadata = own.metadata
-        self._fixed = {"campaign_id": own.tags[0]} if own.tags else {}
+        self._metadata, self._tags = own.metadata, own.tags
         self._template = own.template
         # Our text is finished: {{ in it is meant.
         self._options: dict[str, Any] = {} if own.template else {"perform_substitutions": False}
@@ -79,9 +78,10 @@ class SparkPost:
             "recipients": [{"address": {"email": one}} for one in message.recipients],
             **self._content(letter),
             "options": self._options,
-            "metadata": {"message_id": letter.identity, **self._metadata},
-            **self._fixed,
+            "metadata": {**letter.metadata(self._metadata), "message_id": letter.identity},
         }
+        for tag in letter.tags(self._tags)[:1]:
+            body["campaign_id"] = tag
         if message.sender:
             body["return_path"] = message.sender
         headers = {**self._headers, "Idempotency-Key": key} if key else self._headers

@@ -70,6 +70,7 @@ class Composition:
             # The same on every attempt, another for other content: what providers ask of such a key.
             idempotency_key=f"{identity.seed}.{self.version}",
             variables=_of_letter(cells, row.address) if self.letters else _named(cells),
+            **(_marks(cells) if self.letters else {}),  # a column of a campaign may have any name
         )
 
     def _finished(
@@ -90,6 +91,7 @@ class Composition:
             eight_bit=cells["eight_bit"],
             smtputf8=cells["smtputf8"],
             idempotency_key=f"{cells['id']}.{self.version}",
+            **_marks(cells),
         )
 
     def expires(self, row: Row) -> float | None:
@@ -122,6 +124,10 @@ def _of_letter(cells: Mapping[str, Any], to: str) -> dict[str, Any]:
 def _cells(row: Row) -> Mapping[str, Any]:
     cells: Mapping[str, Any] = json.loads(row.cells)
     return cells
+
+
+def _marks(cells: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tags": tuple(cells.get("tags", ())), "metadata": tuple(cells.get("metadata", {}).items())}
 
 
 def _files(row: Row) -> tuple[RowFile, ...]:

@@ -6,6 +6,8 @@ import csv
 import io
 from contextlib import ExitStack
 
+from mailer import Mailer
+from mailer.settings import Settings
 from tests.contract.providers.fake import DROP, Response, serving
 from tests.contract.providers.registry import ROLES
 
@@ -41,6 +43,21 @@ def test_a_campaign_goes_out_in_batches_and_everybody_has_an_id(folder, stack: E
     rows = list(csv.DictReader(io.StringIO(table.out)))
     assert {row["mail_state"] for row in rows} == {"accepted"}
     assert all(row["mail_backend"] == "main" for row in rows)
+
+
+def test_tags_and_metadata_of_a_message_go_along_and_columns_of_a_campaign_do_not(folder, stack: ExitStack):
+    fake = stack.enter_context(serving(ROLES["postmark"].play))
+    folder.write("mailer.toml", f'[backends.main]\nurl = "{ROLES["postmark"].address(fake.base)}"\n')
+    folder.people(["ada@example.com,Ada,secret"], header="email,First Name,tags")
+    wish = {"to": "bob@example.org", "sender": "a@acme.example", "subject": "Hello", "text": "How are you?"}
+
+    assert folder.mailer("send", "campaign.toml", "--yes").code == 0
+    with Mailer(Settings.load(folder.path)) as mailer:
+        mailer.send(**wish, tags=["order"], metadata={"order": "7"})
+
+    campaign, message = (one.json[0] for one in fake.sends)
+    assert "secret" not in str(campaign)
+    assert (message["Tag"], message["Metadata"]["order"]) == ("order", "7")
 
 
 def test_a_bad_key_pauses_the_campaign_and_blames_nobody(folder, stack: ExitStack):
