@@ -41,8 +41,7 @@ def noted(descriptor: int) -> int:
 
 
 def main(channel: int, notes: int) -> None:
-    """Serve the parent at the other end of the socket ``channel`` until it closes it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the channel
+    """Serve the parent at the other end of the socket ``channel`` until it closes it, as after a Ctrl-C."""
     _limit_memory()
     with Connection(channel) as parent:
         try:

@@ -101,12 +101,17 @@ def _start(channel: int, notes: int) -> subprocess.Popen[bytes]:
         f"import sys; sys.path[:] = {sys.path!r}; from mailer.campaigns.prover import main; "
         f"main({channel}, {notes})"
     )
-    return subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-P", "-c", code],
-        pass_fds=(channel, notes),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    # A child inherits the mask: Ctrl-C reaches the whole terminal, and is from the first moment for us alone.
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-P", "-c", code],
+            pass_fds=(channel, notes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 class Provers:

@@ -274,7 +274,7 @@ def from_options(overrides: Mapping[str, Any]) -> CampaignSpec:
 def _spec(values: dict[str, Any], overrides: Mapping[str, Any], file: Path | None, text: str) -> CampaignSpec:
     folder = file.parent if file else Path.cwd()
     given = {key: value for key, value in overrides.items() if value is not None}
-    merged = _merged(_rooted(values, folder), _rooted(given, Path.cwd()))
+    merged = _tabled(_merged(_rooted(values, folder), _rooted(given, Path.cwd())))
     mistakes = complaints.unknown(merged.keys() - set(KEYS), KEYS)
     if isinstance(merged.get("columns"), dict):
         names = tuple(Columns.model_fields)
@@ -299,6 +299,15 @@ def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         with suppress(ValueError, TypeError):  # not tables: validation says so
             merged[key] = {**values[key], **table(given[key])}
     return merged
+
+
+def _tabled(values: dict[str, Any]) -> dict[str, Any]:
+    """Tables that options gave as KEY=VALUE; what is not that is left to the validation."""
+    tabled = dict(values)
+    for key in _TABLES & values.keys():
+        with suppress(ValueError):
+            tabled[key] = table(values[key])
+    return tabled
 
 
 def _rooted(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

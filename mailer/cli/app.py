@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import inspect
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from mailer import __version__
 from mailer.cli.output import complain
 from mailer.errors import MailerError
 
@@ -48,10 +49,22 @@ COMMANDS = {
 }
 
 
+class Commands(TyperGroup):
+    """typer leaves without a word when it is interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise typer.Exit(130) from None
+
+
 def build(wanted: str | None = None) -> typer.Typer:
     """The command tree; of the commands only ``wanted`` is more than its line in the overview."""
     app = typer.Typer(
         name="mailer",
+        cls=Commands,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -71,13 +84,21 @@ def build(wanted: str | None = None) -> typer.Typer:
     return app
 
 
-def _mailer(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-) -> None:
-    """A recipient list plus a template becomes a campaign; afterwards you know exactly who got it."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from mailer import __version__
+
         print(f"mailer {__version__}")
         raise typer.Exit
+
+
+def _mailer(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and leave."),
+    ] = False,
+) -> None:
+    """A recipient list plus a template becomes a campaign; afterwards you know exactly who got it."""
 
 
 def _elsewhere() -> None:
@@ -86,8 +107,14 @@ def _elsewhere() -> None:
 
 def run() -> None:
     """Run one command and exit. A user's mistake never shows a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)  # commands that end in good order take it over
     wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     sys.exit(_exit_code(build(wanted)))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """As Ctrl-C, so that files and processes of ours go when somebody ends us."""
+    raise KeyboardInterrupt
 
 
 def _exit_code(app: typer.Typer) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mailer.campaigns.opening import match, open_campaign
@@ -33,7 +35,7 @@ def open_or_go_on(
 ) -> Campaign:
     wish = backend or spec.backend
     name = backend_name(settings, wish)
-    with prepared_campaign(spec, settings) as prepared:
+    with _told_if_interrupted(), prepared_campaign(spec, settings) as prepared:
         found = match(rooms, prepared, again=again)
         if found.complete and (known := found.campaign):
             note(f"{known.slug} is not finished yet: going on with it")
@@ -57,6 +59,15 @@ def open_or_go_on(
             )
         finally:
             report.close()
+
+
+@contextmanager
+def _told_if_interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("nothing was sent by this command yet; the same command goes on from here")
+        raise
 
 
 def _rescheduled(rooms: LedgerRooms, campaign: Campaign, start_at: float | None) -> Campaign:

@@ -25,6 +25,8 @@ from mailer.wiring import backend_configs, backend_rates, care, routes, safety, 
 
 #: How often --watch looks.
 LOOK_SECONDS = 0.2
+#: A row in one of these states has cost no recipient anything.
+_UNTOUCHED = ("pending", "suppressed")
 
 
 def patience(text: str) -> float:
@@ -98,8 +100,16 @@ def conclude(campaign: Campaign, settings: Settings, result: RunResult, *, as_js
         note(f"{_rate(status, result)}What became of each: mailer results {slug}")
     if result.reason is Reason.INTERRUPTED:
         raise typer.Exit(130)
+    if result.reason is Reason.PAUSED and _refused_as_a_whole(status, result):
+        raise typer.Exit(2)
     if result.reason in (Reason.WAITING, Reason.PAUSED) or not all_went(status):
         raise typer.Exit(1)
+
+
+def _refused_as_a_whole(status: dict[str, Any], result: RunResult) -> bool:
+    """The backend wants none of it: not our login, not our sender. Nobody got anything."""
+    tried = any(number for state, number in status["counts"].items() if state not in _UNTOUCHED)
+    return not tried and (result.detail or "").startswith("backend ")
 
 
 def _rate(status: dict[str, Any], result: RunResult) -> str:

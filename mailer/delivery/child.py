@@ -57,6 +57,8 @@ class Child:
             log.error("a slice failed", exc_info=done.error)
             # Not every foreign exception survives the journey.
             done = replace(done, error=MailerError(f"{type(done.error).__name__} in a worker process"))
+        if self._writer.is_closing():
+            return  # the parent is gone; the ledger knows
         rests = {name: self._station.engine.resting(name) for name in self._backends}
         post(self._writer, Report(done, rests))
 

@@ -122,6 +122,7 @@ class Processes:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for us, also while it is still being loaded
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         child = _Child(config, process, writer)

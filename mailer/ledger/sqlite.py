@@ -190,6 +190,8 @@ class SQLite:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return LedgerBusy(f"{self.path} is locked by another program: close it, or try again")
+        if isinstance(exc, PermissionError):
+            return LedgerError(_ADVICE[sqlite3.SQLITE_PERM].format(file=self.path))
         if isinstance(exc, OSError):
             return LedgerError(f"{self.path} cannot be used: {exc.strerror or exc}")
         advice = _ADVICE.get(code, "{file} cannot be used: {error}")

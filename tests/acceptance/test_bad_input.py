@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import pytest
@@ -91,6 +92,32 @@ def test_a_server_that_wants_another_password(folder, mailer_sink):
     assert done.code == 2
     assert "wrong-secret" not in done.err + done.out
     assert sink.count() == 0
+
+
+def test_a_server_that_refuses_the_sender(folder, mailer_sink):
+    sink = mailer_sink('[[rule]]\nat = "mail"\nreply = "550 5.7.1 sender not allowed"\n')
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--backend", sink.url)
+
+    assert done.code == 2, done.err
+    assert "does not accept the sender's address. (550 5.7.1 sender not allowed)" in done.err
+    assert "mailer resume" in done.err
+    assert sink.count() == 0
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_anything_was_sent(folder, sign):
+    folder.people([f"p{n}@example.com,{n}" for n in range(100_000)])
+    process = folder.start("send", "campaign.toml", "--yes", "--backend", "memory://x")
+    while b"checking" not in process.stderr.readline():
+        assert process.poll() is None
+
+    process.send_signal(sign)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"nothing was sent by this command yet" in err
+    assert b"Traceback" not in err
 
 
 def test_no_backend_at_all(folder):

@@ -113,7 +113,7 @@ def find_address_column(headers: Sequence[str], file: str | None, line: int | No
             file,
             line,
             hint=f"Columns: {listed(headers)}. If one of them holds addresses, name it in the campaign file:"
-            '\n  [columns]\n  email = "its name"',
+            '\n  [columns]\n  email = "its name"\nor by an option: --column "email=its name"',
         )
     (best, index), *others = ranked
     if others and others[0][0] == best:

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from typer import Typer
 
+import mailer
 from mailer.backends import BACKENDS
 from mailer.campaigns.spec import KEYS, CampaignSpec, load
 from mailer.cli.app import COMMANDS
 from mailer.cli.options import Backend, CampaignFile, campaign_spec, with_campaign_keys
-from mailer.errors import MailerError
+from mailer.errors import CampaignError, MailerError
 from scripts import reference
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -141,6 +142,11 @@ def test_an_option_can_take_back_what_the_file_says(tmp_path):
     assert (made.one_click, made.subject) == (False, "")
 
 
+def test_a_mistake_in_a_table_given_by_options_is_named():
+    with pytest.raises(CampaignError, match="unknown key 'mail'; did you mean 'email'"):
+        _spec_by_options(["--to=a.csv", "--template=b", "--column=mail=x"])
+
+
 def test_every_link_between_documents_leads_somewhere():
     documents = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     broken = [
@@ -170,6 +176,14 @@ def test_the_tree_of_errors_is_the_docstring_of_their_module():
     listed = re.findall(r"^ *[*x+] (\w+)", sys.modules["mailer.errors"].__doc__, re.MULTILINE)
 
     assert sorted(listed) == sorted(["MailerError", *tree(MailerError)])
+
+
+def test_the_version_is_told():
+    done = subprocess.run(
+        [sys.executable, "-m", "mailer", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == f"mailer {mailer.__version__}\n"
 
 
 def test_the_overview_needs_no_heavy_library():

@@ -47,7 +47,7 @@ def test_without_an_address_column_the_error_shows_what_to_write(stopped):
     assert (error.line, error.message) == (1, "no column looks like the e-mail address")
     assert error.hint == (
         "Columns: 'Kunde', 'Telefon'. If one of them holds addresses, name it in the campaign file:"
-        '\n  [columns]\n  email = "its name"'
+        '\n  [columns]\n  email = "its name"\nor by an option: --column "email=its name"'
     )
 
 
