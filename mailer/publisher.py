@@ -64,10 +64,15 @@ class Publisher:
 
 
 def _waiting(connection: Any, queue: str) -> int:
-    """Redis forgets an empty queue; RabbitMQ has none before the first worker."""
+    """RabbitMQ has no queue before the first worker, and none shall be made by looking.
+
+    In Redis there is nothing to make; and there kombu 5.6 looks for a passive one without our prefix (EXISTS
+    is not among the commands that get it), and finds none.
+    """
+    passive = connection.transport.driver_type != "redis"
     with connection.channel() as channel:
         try:
-            return int(channel.queue_declare(queue, passive=True).message_count)
+            return int(channel.queue_declare(queue, passive=passive).message_count)
         except connection.channel_errors:
             return 0
 

@@ -75,6 +75,11 @@ class TcpProxy:
         """Break every open connection now, with a reset."""
         self._call(self._drop())
 
+    def silence(self) -> None:
+        """Open connections stay open, and nothing passes them any more; those that come later are well."""
+        for connection in list(self._live):
+            connection.silent = True
+
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
@@ -120,6 +125,7 @@ class Connection:
         self._proxy = proxy
         self._client, self._server = client, server
         self._broken = asyncio.Event()
+        self.silent = False
 
     def cut(self) -> None:
         """Close both sides; what already passed still arrives."""
@@ -181,6 +187,8 @@ class Connection:
                 await asyncio.sleep(due - clock())
             if not data or self._broken.is_set():
                 break
+            if self.silent:
+                continue
             passing = filter_.feed(data)
             if filter_.cut:
                 line.cuts += 1

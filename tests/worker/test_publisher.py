@@ -40,6 +40,20 @@ def test_a_hint_is_ids_and_nothing_else(publisher, redis):
     assert kwargs == {}
 
 
+def test_hints_that_nobody_has_fetched_are_counted(publisher, redis):
+    """The watch over workers that have gone deaf goes by this."""
+    assert publisher.waiting(["bulk", "transactional"]) == 0
+    for _ in range(2):
+        publisher.publish([1])
+    publisher.publish([1], "transactional")
+
+    assert publisher.waiting(["bulk"]) == 2
+    assert publisher.waiting(["bulk", "transactional"]) == 3
+    redis.flushall()
+    assert publisher.waiting(["bulk"]) == 0
+    assert redis.keys() == []
+
+
 def test_everything_in_redis_is_under_our_prefix(publisher, redis):
     publisher.publish([1])
 
