@@ -28,7 +28,8 @@ def measure(count: int) -> list[tuple[str, str]]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(redis_server()).url
-        ledger = stack.enter_context(postgres_server(durable=True)).create("latency")
+        server = stack.enter_context(postgres_server(durable=True))
+        ledger = server.create("latency")
         port, notes, bulk = free_port(), folder / "arrivals", stack.enter_context(sink())
         stack.enter_context(_process(_python("bench.arrivals", str(port), str(notes)), folder))
         _settings(folder, broker, ledger, port, bulk.port)
@@ -45,7 +46,13 @@ def measure(count: int) -> list[tuple[str, str]]:
             said = _spread(_sender(application), notes, "busy", count)
             done = bulk.count()
         found.append((f"`Mailer.send` beside a campaign ({done:,} of {BULK:,} sent by then)", said))
-        return [*found, ("Celery task with smtplib, idle", _rival(folder, broker, port, notes, count))]
+        os.environ |= {"RIVAL_BROKER": broker, "RIVAL_PORT": str(port)}
+        os.environ["RIVAL_DATABASE"] = server.create("rival")
+        return [
+            *found,
+            ("Celery task with smtplib, idle", _celery(folder, notes, count)),
+            ("django-post-office with Celery, idle", _post_office(folder, notes, count)),
+        ]
 
 
 def _settings(folder: Path, broker: str, ledger: str, port: int, bulk: int) -> None:
@@ -66,13 +73,23 @@ def _sender(application: Mailer) -> Callable[[str], object]:
     )
 
 
-def _rival(folder: Path, broker: str, port: int, notes: Path, count: int) -> str:
-    os.environ |= {"RIVAL_BROKER": broker, "RIVAL_PORT": str(port)}
+def _celery(folder: Path, notes: Path, count: int) -> str:
     from bench.rivals.celery_smtplib import send
 
-    command = _python("celery", "-A", "bench.rivals.celery_smtplib", "worker", "--pool", "threads", "-c", "4")
-    with _process(command, folder):
+    with _process(_worker("celery_smtplib"), folder):
         return _spread(lambda subject: send.delay("ann@example.org", subject, "Hello"), notes, "rival", count)
+
+
+def _post_office(folder: Path, notes: Path, count: int) -> str:
+    from bench.rivals.post_office_celery import migrate, send
+
+    migrate()
+    with _process(_worker("post_office_celery"), folder):
+        return _spread(lambda subject: send("ann@example.org", subject, "Hello"), notes, "office", count)
+
+
+def _worker(rival: str) -> list[str]:
+    return _python("celery", "-A", f"bench.rivals.{rival}", "worker", "--pool", "threads", "-c", "4")
 
 
 def _spread(send: Callable[[str], object], notes: Path, name: str, count: int) -> str:
