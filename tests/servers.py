@@ -6,6 +6,8 @@ A missing program skips the test on a laptop and fails it when ``CI`` is set. Th
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import itertools
 import json
 import os
@@ -50,24 +52,32 @@ def missing(what: str) -> NoReturn:
     pytest.skip(message)
 
 
-def _ports() -> Iterator[int]:
-    """Below those that the kernel gives to outgoing connections, which could take one before its server does.
-    Each test process has a thousand of its own, and begins somewhere among them."""
-    first = 10_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20)
-    for step in itertools.count(os.getpid()):
-        yield first + step % 1_000
+#: Below the ports that the kernel gives to outgoing connections, which could take one before its server does.
+PORTS = range(10_000, 32_000)
+#: A locked octet is a port that a test process has, whatever checkout it runs in. The kernel unlocks it.
+TAKEN = Path("/tmp", f"mailer-test-ports-{os.getuid()}")
 
 
-_PORTS = _ports()
+@functools.cache
+def _taken() -> int:
+    return os.open(TAKEN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _ours(port: int) -> bool:
+    """Nobody listens there, and no other test process is about to."""
+    with suppress(OSError), socket.socket() as probe:
+        fcntl.lockf(_taken(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+_candidates = itertools.cycle(PORTS[os.getpid() * 7919 % len(PORTS) :])
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago, and that nobody else will be given soon."""
-    for port in _PORTS:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("there are always more ports")
+    """A loopback port for this test process alone."""
+    return next(port for port in _candidates if _ours(port))
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:

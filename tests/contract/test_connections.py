@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from mailer.delivery.limits.shares import LEASE_SECONDS
 from mailer.ledger import open_ledger
+from tests.servers import PATIENCE
 from tests.unit.smtp.scripted import serving
 
 #: What one worker process has of it, flooding its backend. Says so when the first batch is answered.
@@ -60,7 +61,7 @@ async def flood(sink, ledger, redis_url, name, stream="bulk"):
         *(sys.executable, "-c", FLOOD, sink, ledger, redis_url, name, stream), stdout=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             assert await process.stdout.readline() == f"{name}\n".encode()
         yield process
     finally:
@@ -156,7 +157,7 @@ async def test_over_redis_also_when_it_is_emptied_and_a_process_is_killed(redis_
             async with flood(*more, "transactional-1", "transactional"):
                 await until(lambda: server.open == 5)
                 await redis.flushall()
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     while await holders() != {"bulk-1", "bulk-2", "transactional-1"}:
                         await asyncio.sleep(0.05)
                 await until(lambda: server.open == 5)

@@ -25,7 +25,7 @@ from mailer.ledger.contract import Campaign, Runner
 from mailer.message import WAITING, State
 from mailer.publisher import Publisher
 from tests.delivering import World
-from tests.servers import SmtpSink, redis_server
+from tests.servers import PATIENCE, SmtpSink, redis_server
 from tests.working import worker, write_settings
 
 Make = Callable[[World, StationConfig, Callable[[Done], None]], AbstractAsyncContextManager[Dispatcher]]
@@ -105,7 +105,7 @@ class Stage:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.01)
 

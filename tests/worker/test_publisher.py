@@ -97,7 +97,7 @@ def test_a_broker_that_hangs_costs_seconds_not_forever(redis_server, publisher):
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             publisher.publish([2])
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
     finally:
         redis_server.process.go_on()
 

@@ -105,7 +105,7 @@ def test_a_server_that_hangs_costs_seconds_not_forever(rabbit):
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             publisher.publish([2], "transactional")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
     finally:
         rabbit.process.go_on()
     publisher.close()

@@ -63,9 +63,9 @@ def test_stopping_does_not_wait_for_a_server_that_does_not_answer(runtime, world
         wait_until(lambda: world.states(campaign).get(State.SENDING), "a body on the wire")
         started = time.monotonic()
         engine.stop(0.5)
-        delivering.result(20)
+        delivering.result(50)
 
-    assert time.monotonic() - started < 20  # the answer would take sixty
+    assert time.monotonic() - started < 50  # the answer would take sixty
     world.ledger.slices.recover()
     assert world.states(campaign).keys() <= {State.UNKNOWN, State.PENDING}
     assert world.states(campaign)[State.UNKNOWN] >= 1

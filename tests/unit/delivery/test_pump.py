@@ -23,6 +23,7 @@ from mailer.ledger.contract import Campaign, CampaignState, Runner, campaign_of,
 from mailer.ledger.schedule import MISSED
 from mailer.message import Deferred, Reply, State
 from tests.delivering import ScriptedBackend, World, accepted
+from tests.servers import PATIENCE
 
 
 class Desk:
@@ -68,7 +69,7 @@ def working(world: World, engine, **settings) -> Pump:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.005)
 

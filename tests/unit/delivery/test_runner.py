@@ -19,6 +19,7 @@ from mailer.errors import BackendUnusable, StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.message import Deferred, Reply, State
 from tests.delivering import World
+from tests.servers import PATIENCE
 
 BACKENDS = {"main": BackendConfig("main", "memory://runner")}
 LATER = Deferred(Reply("later", code=451))
@@ -225,6 +226,6 @@ async def test_a_scheduled_campaign_is_waited_for(world: World, outbox: MemoryBa
 
 
 async def until(true) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.005)

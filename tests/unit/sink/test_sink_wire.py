@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mailer.sink.config import Rule, SinkConfig
 from mailer.sink.server import Sink
+from tests.servers import PATIENCE
 
 ENVELOPE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n"
 
@@ -34,7 +35,7 @@ class Client:
         return [await self._code() for _ in range(count)]
 
     async def _code(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (line := await self.reader.readline())[3:4] == b"-":
                 pass
         return int(line[:3] or 0)
@@ -276,6 +277,6 @@ async def test_a_client_that_leaves_during_a_delay_is_forgotten(start):
         await client.hello()
         await client.say(b"MAIL FROM:<a@x>\r\n")
         await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while sink.received.open:
             await asyncio.sleep(0.001)

@@ -9,6 +9,7 @@ import pytest
 from mailer.backends.smtp import pool
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Deferred, Fenced, Unknown
+from tests.servers import PATIENCE
 from tests.unit.smtp.scripted import (
     DROP,
     Act,
@@ -116,7 +117,7 @@ async def test_an_idle_connection_that_the_server_closed_is_nobodys_fault(farewe
 async def test_idle_connections_are_closed() -> None:
     async with serving() as server, backend_for(server, connections=3, idle="50ms") as backend:
         await backend.send([message(n) for n in range(6)], Marks())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while server.open:
                 await asyncio.sleep(0.005)
         assert server.log.count("QUIT") == len(server.visits)
@@ -323,7 +324,7 @@ async def test_closing_does_not_wait_for_a_connection_that_is_being_opened() -> 
         sending = asyncio.ensure_future(backend.send([message(1)], Marks()))
         while not server.visits:
             await asyncio.sleep(0.001)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await backend.close()
         with pytest.raises(BackendUnusable):
             await sending

@@ -5,11 +5,12 @@ import asyncio
 from mailer.backends import share
 from mailer.backends.contract import SharesConnections, Use
 from mailer.message import Accepted, Fenced
+from tests.servers import PATIENCE
 from tests.unit.smtp.scripted import Marks, backend_for, message, serving
 
 
 async def until(true):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.002)
 
@@ -23,7 +24,7 @@ async def test_nothing_is_opened_before_it_is_allowed_and_wanting_is_said_at_onc
         backend.allow(0)
 
         sending = asyncio.create_task(backend.send([message(n) for n in range(30)], Marks()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await woken.wait()
         assert backend.demand() == Use(0, 5)
         assert server.visits == []
