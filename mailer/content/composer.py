@@ -15,7 +15,7 @@ from mailer.content.attachments import contents, has_markup, record, verified, w
 from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
-from mailer.content.dryrun import DryRun
+from mailer.content.dryrun import DryRun, names_written
 from mailer.content.envelope import Line, Wrapper, mailbox, mailboxes
 from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
@@ -34,6 +34,17 @@ class Variant:
     sender_line: bytes | None  # when the sender is the same for all rows
     sender_address: Address | None
     dry: DryRun | None = None  # of its bodies, where that proves as much as composing
+    subject_names: frozenset[str] | None = None  # all that its subject is made of
+
+    def titles(self, context: Context, own: Own) -> bool:
+        """True: the subject can be written. False: perhaps not."""
+        if own.subject is not None:
+            return headers.surely_text(own.subject)
+        names = self.subject_names
+        if names is None:
+            return headers.surely_text(self.subject.text(context))
+        values = [context.get(name) for name in names]
+        return all(type(value) is str and headers.surely_text(value) for value in values)
 
 
 def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = None) -> MailComposer:
@@ -121,8 +132,7 @@ class MailComposer:
     def _author(self, variant: Variant, context: Context, to: str, identity: Identity, own: Own) -> str:
         """Raises ContentError for a header that cannot be written."""
         sender = own.sender or variant.sender_address
-        subject = variant.subject.text(context) if own.subject is None else own.subject
-        if self._same_lines and sender and own.to and own.nameless and headers.surely_text(subject):
+        if self._same_lines and sender and own.to and own.nameless and variant.titles(context, own):
             return sender.addr
         head = self._head(variant, context, mailbox("To", to), own)
         head_lines(head, identity)
@@ -213,6 +223,7 @@ class MailComposer:
             sender_line=headers.addresses("From", [address]) if address else None,
             sender_address=address,
             dry=DryRun.of(body, shared),
+            subject_names=names_written(subject_line.piece) if subject_line.piece else None,
         )
 
     def _names(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ listed here, the message is composed as always.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,6 +18,7 @@ from jinja2 import Environment, Template, nodes
 from mailer.content.assembly import MESSAGE_LIMIT
 from mailer.content.bodies import Body, Piece
 from mailer.content.filters import proofs
+from mailer.content.headers import surely_text
 from mailer.content.rows import Context
 from mailer.content.sandbox import rendered
 
@@ -48,6 +49,27 @@ _EXPRESSIONS = (
 def certainly_fits(characters: int) -> bool:
     """A message whose texts and parts are so long together, however they are encoded."""
     return characters <= LARGEST
+
+
+def names_written(piece: Piece) -> frozenset[str] | None:
+    """What a line consists of, where it is names and plain text alone; None for any other."""
+    names = set()
+    for node in _tree(piece).body:
+        for part in node.nodes if isinstance(node, nodes.Output) else (node,):
+            if isinstance(part, nodes.Name):
+                names.add(part.name)
+            elif not isinstance(part, nodes.TemplateData) or not surely_text(part.data):
+                return None
+    return frozenset(names)
+
+
+def _tree(piece: Piece) -> nodes.Template:
+    return piece.template.environment.parse(_source(piece), piece.template.name)
+
+
+def _source(piece: Piece) -> str:
+    sources: Mapping[str, str] = getattr(piece.template.environment.loader, "sources", {})
+    return sources[piece.template.name or ""]
 
 
 class _Unclear(Exception):
@@ -116,15 +138,12 @@ class _Reduction:
 
     def reduced(self, piece: Piece) -> Template | None:
         """None: it has nothing that was not evaluated before. Raises _Unclear."""
-        environment = piece.template.environment
-        sources = getattr(environment.loader, "sources", {})
-        source: str = sources[piece.template.name]
-        self.text += len(source)
-        tree = environment.parse(source, piece.template.name)
+        self.text += len(_source(piece))
+        tree = _tree(piece)
         tree.body = self._block(tree.body, "", certain=True)
         if not tree.body:
             return None
-        proving = _proving(environment)
+        proving = _proving(piece.template.environment)
         tree.set_environment(proving)
         return proving.from_string(tree)
 

@@ -6,6 +6,7 @@ What they made is kept, because a column repeats its values and babel takes 20-6
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -13,6 +14,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 from jinja2 import Undefined
+
+#: Such texts are numbers that can be written; of others it is found out.
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 _SAFE_SCHEMES = ("http:", "https:", "mailto:", "tel:")
 
@@ -40,8 +44,10 @@ def proofs(known: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., s
         written = lru_cache(maxsize=256)(partial(write, 1))
 
         def proven(value: Any, *how: Any, **options: Any) -> str:
-            if not _empty(value):
-                _number(value)
+            plain = type(value) is str and _PLAIN_NUMBER.fullmatch(value)
+            if plain or not _empty(value):
+                if not plain:
+                    _number(value)
                 written(*how, **options)
             return ""
 

@@ -51,14 +51,14 @@ class LetterComposer:
         data = {"email": to} | cells.get("data", {})
         return self._template.compose(data, to, identity, files, own)
 
-    def examined(self, cells: Letter, to: str, identity: Identity, size: int) -> str:
+    def examined(self, cells: Letter, to: Address, identity: Identity, size: int) -> str:
         """The author of what ``compose`` would make, and cheaper. Raises as it does. ``size`` is what the
         letter takes as JSON, in characters; it can be encoded as UTF-8."""
-        own = _own(cells)
+        own = _own(cells, to)
         if self._template is None:
             return _literal_author(cells, own, identity, size)
-        data = {"email": to} | cells.get("data", {})
-        return self._template.examined(data, to, identity, own, size)
+        data = {"email": to.addr} | cells.get("data", {})
+        return self._template.examined(data, to.addr, identity, own, size)
 
 
 def part(name: str, data: bytes, kind: str | None = None, content_id: str | None = None) -> str:
@@ -67,10 +67,12 @@ def part(name: str, data: bytes, kind: str | None = None, content_id: str | None
     return made.decode("ascii")
 
 
-def _own(letter: Letter) -> Own:
+def _own(letter: Letter, first: Address | None = None) -> Own:
+    """``first`` was read already."""
+    texts = letter.get("to")
     return Own(
         sender=mailbox("From", letter["from"]) if "from" in letter else None,
-        to=_mailboxes("To", letter.get("to")),
+        to=(first,) if first is not None and texts == [first.addr] else _mailboxes("To", texts),
         cc=_mailboxes("Cc", letter.get("cc")),
         bcc=_mailboxes("Bcc", letter.get("bcc")),
         reply_to=_mailboxes("Reply-To", letter.get("reply-to")),

@@ -4,7 +4,6 @@ message."""
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +17,7 @@ from mailer.content.columns import identifier
 from mailer.content.contract import Composed
 from mailer.content.identity import identity_of_letter, sending_domain
 from mailer.errors import ContentError, MissingData
-from mailer.outbox import cells, fields
+from mailer.outbox import cells, fields, names
 from mailer.outbox.contract import Attachment, Message
 from mailer.outbox.kinds import GIVEN, Kind, Kinds
 
@@ -109,7 +108,7 @@ def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> st
         if not kind.needs <= data.keys() and (missing := sorted(kind.needs - _given(data))):
             raise _missing(kind, missing)
         with kind.lock:
-            return kind.composer.examined(letter, to.addr, identity_of_letter(letter), size)
+            return kind.composer.examined(letter, to, identity_of_letter(letter), size)
     except MissingData as error:
         missing = sorted(kind.composer.used() - _given(data))
         whole = any(repr(name) in error.message for name in missing)  # or a part of one that is there
@@ -136,8 +135,7 @@ def _missing(kind: Kind, names: Sequence[str]) -> MissingData:
 
 def _identity(message: Message, domain: str, at: float) -> dict[str, Any]:
     """What makes it itself, the same on every attempt (I7)."""
-    # Time first: neighbours in time are neighbours in the index.
-    id_ = f"{int(at * 1000):011x}{secrets.token_hex(8)}"
+    id_ = names.public(at)
     own = {"id": id_, "date": float(int(at)), "message_id": f"<{id_}@{domain}>"}
     if message.expires_in is not None:
         own["expires_at"] = at + fields.lasting(message.expires_in)

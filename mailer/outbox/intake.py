@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from mailer.ledger.contract import NewCampaign, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.single_rows import Added, CampaignClosed, Single
 from mailer.ledger.singles import Group
+from mailer.outbox import names
 from mailer.outbox.contract import Receipt
 
 #: Rows of one hint of the pump: bounded, because each may be as large as a message can be.
@@ -97,7 +97,7 @@ class Intake:
     def _group(self, message: Finished) -> Group:
         campaign_id = self._campaign(message.domain, message.stream)
         # A name of its own, whatever its bytes: it can be removed without looking for others that share it.
-        content = hashlib.sha256(secrets.token_bytes(16) + message.data).hexdigest()
+        content = names.of_content()
         own = {
             "content": content,
             "from": message.sender,
@@ -149,8 +149,7 @@ def _spec(package: dict[str, Any], backend: str) -> dict[str, Any]:
 
 def _single(message: Finished, to: Address, campaign_id: int, own: dict[str, Any]) -> Single:
     now = time.time()
-    # Time first: neighbours in time are neighbours in the index.
-    id_ = f"{int(now * 1000):011x}{secrets.token_hex(8)}"
+    id_ = names.public(now)
     return Single(
         public=id_,
         campaign_id=campaign_id,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailer.address import Address
 from mailer.content import letters
 from mailer.content.contract import Identity, MailSpec, Package
 from mailer.content.dryrun import LARGEST, DryRun
@@ -22,7 +23,12 @@ HTML = """
 TEXT = "{{ name }}{% for item in items %}{{ item.price | money('EUR') }}{% endfor %}{{ total | number }}"
 
 SCALARS = st.one_of(
-    st.text(max_size=8), st.integers(), st.floats(-9, 9), st.booleans(), st.none(), st.just("9.50")
+    st.text(max_size=8),
+    st.sampled_from(["9.50", "-3", "1e99", " 7 ", "٣", "=?"]),
+    st.integers(),
+    st.floats(-9, 9),
+    st.booleans(),
+    st.none(),
 )
 ITEMS = st.fixed_dictionaries({}, optional={"title": SCALARS, "price": SCALARS})
 DATA = st.fixed_dictionaries(
@@ -52,7 +58,7 @@ MADE = composer(HTML)
 
 def outcome(call, *args) -> str:
     try:
-        made = call({"data": args[0]}, "ann@example.org", IDENTITY, *args[1:])
+        made = call({"data": args[0], "to": ["ann@example.org"]}, *args[1:])
     except ContentError as error:
         return f"{error.column}: {error}"
     return made if isinstance(made, str) else made.author
@@ -63,7 +69,9 @@ def outcome(call, *args) -> str:
 def test_it_answers_as_composing_does(data):
     assert dry_run(MADE) is not None
 
-    assert outcome(MADE.examined, data, 500) == outcome(MADE.compose, data)
+    examined = outcome(MADE.examined, data, Address("ann", "example.org"), IDENTITY, 500)
+
+    assert examined == outcome(MADE.compose, data, "ann@example.org", IDENTITY)
 
 
 def test_it_is_what_examines_a_row_that_is_right():
