@@ -13,9 +13,9 @@ from mailer.ledger.reading import campaigns_where
 from mailer.ledger.schema import campaign, serial, tally
 from mailer.message import State
 
-LIVE = campaign.c.state.in_(
-    [literal_column(f"'{state.value}'") for state in (CampaignState.RUNNING, CampaignState.PAUSED)]
-)
+#: In these a campaign takes rows.
+LIVE_STATES = (CampaignState.RUNNING, CampaignState.PAUSED)
+LIVE = campaign.c.state.in_([literal_column(f"'{state.value}'") for state in LIVE_STATES])
 
 _CAMPAIGN = (*NewCampaign.__dataclass_fields__, "state", "created_at", "started_at")
 

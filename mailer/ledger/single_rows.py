@@ -123,6 +123,28 @@ def known_keys(tx: Transaction, singles: Sequence[Single]) -> Keys:
 
 def insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[str, int]:
     """Their row ids by public name."""
+    if state is State.PENDING and getattr(tx.dialect, "name", "") == "postgresql":
+        campaigns = {one.campaign_id for one in fresh}
+        if len(campaigns) == 1 and (ids := _in_one_statement(tx, campaigns.pop(), fresh)) is not None:
+            return ids
+    return _insert(tx, fresh, state)
+
+
+def _in_one_statement(tx: Transaction, campaign_id: int, fresh: Sequence[Single]) -> Mapping[str, int] | None:
+    from mailer.ledger import postgres_singles  # the driver is an extra
+
+    if len(fresh) > postgres_singles.MOST:
+        return None
+    try:
+        ids = postgres_singles.insert_few(tx, campaign_id, fresh)
+    except postgres_singles.Taken:
+        raise Raced from None
+    if not ids:
+        raise CampaignClosed(campaign_id)
+    return ids
+
+
+def _insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[str, int]:
     numbered = _numbered(tx, fresh, _NUMBERS if state is State.PENDING else _NUMBERS_ANYWAY)
     names = [(id_, one.public, one.scope, one.key, one.fingerprint) for id_, one in numbered]
     if not tx.dialect.append(tx.cursor, single.name, _SINGLE, names):
