@@ -1,4 +1,4 @@
-"""``python -m bench [throughput|workers|gateway|latency|scale|steps|roundtrip|providers|all]``: measure.
+"""``python -m bench NAME...`` measures what ``BENCHES`` names; ``all`` is all of it.
 
 ``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3),
 ``BENCH_GATEWAY`` (10000), ``BENCH_CALLS`` (200) and ``BENCH_SCALE`` (10000,100000,1000000) size the run;
@@ -9,44 +9,80 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import gateway, latency, providers, report, roundtrip, scale, steps, throughput, workers
+from bench import (
+    gateway,
+    latency,
+    providers,
+    report,
+    requests,
+    roundtrip,
+    scale,
+    sends,
+    steps,
+    throughput,
+    workers,
+)
 
 OUT = Path(__file__).resolve().parent / "out"
 
 
+def _throughput() -> str:
+    runs = throughput.measure(
+        int(os.environ.get("BENCH_COUNT", "100000")),
+        int(os.environ.get("BENCH_RIVALS", "10000")),
+        int(os.environ.get("BENCH_ROUNDS", "3")),
+    )
+    rows = throughput.table(runs)
+    report.plot(rows, OUT / "throughput.svg")
+    return report.throughput(rows)
+
+
+def _workers() -> str:
+    count = int(os.environ.get("BENCH_WORKERS", "200000"))
+    return report.throughput(workers.measure(count, int(os.environ.get("BENCH_RIVALS", "10000"))))
+
+
+def _requests() -> str:
+    return report.markdown(
+        ("request", "messages/s", "p50", "p99", "server CPU per message"), requests.table()
+    )
+
+
+def _providers() -> str:
+    heads = ("provider", "path", "messages", "messages/s", "µs CPU per message", "peak MB")
+    return report.markdown(heads, providers.table(providers.measure()))
+
+
+def _scale() -> str:
+    sizes = os.environ.get("BENCH_SCALE", "10000,100000,1000000").split(",")
+    return report.scale(scale.steps(tuple(map(int, sizes))))
+
+
+BENCHES: dict[str, Callable[[], str]] = {
+    "throughput": _throughput,
+    "workers": _workers,
+    "gateway": lambda: report.steps(gateway.measure(int(os.environ.get("BENCH_GATEWAY", "10000")))),
+    "latency": lambda: report.steps(latency.measure(int(os.environ.get("BENCH_CALLS", "200")))),
+    "requests": _requests,
+    "sends": lambda: report.steps(sends.measure()),
+    "steps": lambda: report.steps(steps.measure()),
+    "roundtrip": lambda: report.roundtrip(roundtrip.measure()),
+    "providers": _providers,
+    "scale": _scale,
+}
+USUAL = ("throughput", "workers", "gateway", "sends", "steps", "roundtrip")
+
+
 def main() -> None:
-    wanted = set(sys.argv[1:]) or {"throughput", "workers", "gateway", "steps", "roundtrip"}
-    every = "all" in wanted
+    wanted = sys.argv[1:] or USUAL
     OUT.mkdir(exist_ok=True)
     print(report.machine())
-    if every or "throughput" in wanted:
-        runs = throughput.measure(
-            int(os.environ.get("BENCH_COUNT", "100000")),
-            int(os.environ.get("BENCH_RIVALS", "10000")),
-            int(os.environ.get("BENCH_ROUNDS", "3")),
-        )
-        rows = throughput.table(runs)
-        print(report.throughput(rows))
-        report.plot(rows, OUT / "throughput.svg")
-    if every or "workers" in wanted:
-        count = int(os.environ.get("BENCH_WORKERS", "200000"))
-        print(report.throughput(workers.measure(count, int(os.environ.get("BENCH_RIVALS", "10000")))))
-    if every or "gateway" in wanted:
-        print(report.steps(gateway.measure(int(os.environ.get("BENCH_GATEWAY", "10000")))))
-    if every or "latency" in wanted:
-        print(report.steps(latency.measure(int(os.environ.get("BENCH_CALLS", "200")))))
-    if every or "steps" in wanted:
-        print(report.steps(steps.measure()))
-    if every or "roundtrip" in wanted:
-        print(report.roundtrip(roundtrip.measure()))
-    if every or "providers" in wanted:
-        heads = ("provider", "path", "messages", "messages/s", "µs CPU per message", "peak MB")
-        print(report.markdown(heads, providers.table(providers.measure())))
-    if every or "scale" in wanted:
-        sizes = tuple(int(n) for n in os.environ.get("BENCH_SCALE", "10000,100000,1000000").split(","))
-        print(report.scale(scale.steps(sizes)))
+    for name, bench in BENCHES.items():
+        if name in wanted or "all" in wanted:
+            print(bench(), flush=True)
 
 
 main()

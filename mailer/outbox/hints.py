@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 5.0
 #: Hints that wait for the broker; more are left to the pump.
 MOST_WAITING = 10_000
+#: What comes faster than hints can be published waits so long for more: a hint is dearer than a send. One
+#: that comes alone is published at once.
+GATHER_SECONDS = 0.005
 #: Rows of one hint.
 ROWS_PER_HINT = 50
 
@@ -59,8 +62,10 @@ class Hints:
 
     def _work(self) -> None:
         publisher: Publisher | None = None
-        last = False
+        last = busy = False
         while not last and (first := self._waiting.get()) is not None:
+            if busy:
+                time.sleep(GATHER_SECONDS)
             waiting, last = self._all_with(first)
             try:
                 publisher = publisher or Publisher(self._url)
@@ -70,6 +75,7 @@ class Hints:
                 self._rest_until = self._clock() + REST_SECONDS
                 log.warning("hint not published, again in %.0f s: %s", REST_SECONDS, error)
                 last = self._drop() or last
+            busy = not self._waiting.empty()
         if publisher is not None:
             publisher.close()
 
