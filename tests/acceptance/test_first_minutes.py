@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import email
 import email.policy
+import signal
+
+import httpx
 
 from tests.acceptance.conftest import Folder
 from tests.contract.providers.fake import serving
 from tests.contract.providers.registry import ROLES
+from tests.servers import free_port
 
 
 def test_init_writes_an_example_that_sends(tmp_path):
@@ -113,3 +117,17 @@ def test_doctor_says_what_answers_and_what_does_not(folder, mailer_sink):
 def test_migrate_is_idempotent(folder):
     assert folder.mailer("migrate").code == 0
     assert folder.mailer("migrate").code == 0
+
+
+def test_the_api_ends_in_good_order(folder):
+    port = free_port()
+    process = folder.start("serve", "--port", str(port))
+    while b"Ctrl-C stops it" not in process.stderr.readline():
+        assert process.poll() is None
+    httpx.get(f"http://127.0.0.1:{port}/v1/messages", timeout=60)  # answered as soon as it serves
+
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    assert b"Traceback" not in err
