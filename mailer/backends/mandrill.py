@@ -86,10 +86,14 @@ class Mandrill:
         return Said(answer.status, str(body.get("name", "")), str(body.get("message", answer.text)))
 
     def check(self) -> tuple[Request, ...]:
-        return (as_json("/users/ping2.json", self._key, {}),)
+        return tuple(as_json(path, self._key, {}) for path in ("/senders/domains.json", "/users/ping2.json"))
 
     def checked(self, answer: Answer) -> str | None:
-        return "" if answer.json().get("PING") else None
+        told = answer.json()
+        if isinstance(told, list):
+            states = {True: "verified", False: "not verified"}
+            return ", ".join(f"{one['domain']} {states[bool(one['valid_signing'])]}" for one in told)
+        return "" if told.get("PING") else None
 
 
 def _result(item: dict[str, Any]) -> Outcome:

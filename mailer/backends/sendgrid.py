@@ -124,10 +124,18 @@ class SendGrid:
         return Said(answer.status, code, text or answer.text)
 
     def check(self) -> tuple[Request, ...]:
-        return (Request("/v3/scopes", headers=self._headers, method="GET"),)
+        # A sending key may not see the domains.
+        paths = ("/v3/whitelabel/domains", "/v3/scopes")
+        return tuple(Request(path, headers=self._headers, method="GET") for path in paths)
 
     def checked(self, answer: Answer) -> str:
-        return "may send" if "mail.send" in answer.json()["scopes"] else "but it may not send (mail.send)"
+        told = answer.json()
+        if isinstance(told, list):
+            states = {True: "verified", False: "not verified"}
+            return (
+                ", ".join(f"{one['domain']} {states[bool(one['valid'])]}" for one in told) or "no domain yet"
+            )
+        return "may send" if "mail.send" in told["scopes"] else "but it may not send (mail.send)"
 
     def _personalization(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields

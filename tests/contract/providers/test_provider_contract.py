@@ -312,6 +312,12 @@ async def test_the_test_mode_is_the_providers_own(role, fake):
     await backend.close()
 
 
+#: Whose API says which domains may be sent from, to a key that may look.
+TELL_OF_DOMAINS = frozenset(
+    ("resend", "sendgrid", "mailgun", "brevo", "mailersend", "mailjet", "sparkpost", "mandrill", "scaleway")
+)
+
+
 async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
     good, bad = backend_of(role, fake.base), backend_of(role, fake.base, key="wrongkey01234567")
     answer = await good.probe()
@@ -321,6 +327,7 @@ async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
     await bad.close()
 
     assert answer.startswith(f"{good.provider.facts.title}: key valid")
+    assert ("acme.example" in answer) == (role.scheme in TELL_OF_DOMAINS)
     assert caught.value.lasting
     assert fake.taken == []
 

@@ -22,6 +22,8 @@ def play(request: Recorded) -> Response:
     body = request.json
     if body.get("key") != KEY:
         return Response(500, said("Invalid_Key"))
+    if request.path == "/senders/domains.json":
+        return Response(200, [{"domain": "acme.example", "valid_signing": False}])
     if request.path == "/users/ping2.json":
         return Response(200, {"PING": "PONG!"})
     if request.path != "/messages/send-raw.json":

@@ -21,6 +21,8 @@ def said(text: str, field: str | None = None) -> dict[str, Any]:
 def play(request: Recorded) -> Response:
     if request.headers.get("authorization") != f"Bearer {KEY}":
         return Response(401, said("The provided authorization grant is invalid, expired, or revoked"))
+    if request.path == "/v3/whitelabel/domains":
+        return Response(200, [{"domain": "acme.example", "valid": True}])
     if request.path == "/v3/scopes":
         return Response(200, {"scopes": ["mail.send"]})
     if request.path != "/v3/mail/send":
