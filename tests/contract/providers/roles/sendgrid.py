@@ -18,13 +18,17 @@ def said(text: str, field: str | None = None) -> dict[str, Any]:
     return {"errors": [{"message": text, "field": field, "help": None}]}
 
 
+_TOLD: dict[str, Any] = {
+    "/v3/whitelabel/domains": [{"domain": "acme.example", "valid": True}],
+    "/v3/scopes": {"scopes": ["mail.send"]},
+}
+
+
 def play(request: Recorded) -> Response:
     if request.headers.get("authorization") != f"Bearer {KEY}":
         return Response(401, said("The provided authorization grant is invalid, expired, or revoked"))
-    if request.path == "/v3/whitelabel/domains":
-        return Response(200, [{"domain": "acme.example", "valid": True}])
-    if request.path == "/v3/scopes":
-        return Response(200, {"scopes": ["mail.send"]})
+    if request.path in _TOLD:
+        return Response(200, _TOLD[request.path])
     if request.path != "/v3/mail/send":
         return Response(404, said("not found"))
     body = request.json
