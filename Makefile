@@ -6,7 +6,7 @@ BIN := .venv/bin
 # start hundreds of processes, which should not compile everything anew, whatever the environment says.
 WORKERS ?= auto
 
-.PHONY: demo test check format lint types layers bench faults servers clean
+.PHONY: demo test check format lint types layers bench faults soak servers clean
 
 demo: .venv/installed
 	$(BIN)/mailer demo
@@ -33,6 +33,10 @@ bench: .venv/developed servers
 
 faults: .venv/developed servers
 	WHOLE_FAULTS=1 $(BIN)/pytest tests/faults --timeout 3600
+
+# A day of it; SOAK_SECONDS=3600 is an hour.
+soak: .venv/developed servers
+	SOAK_SECONDS=$${SOAK_SECONDS:-86400} $(BIN)/pytest tests/faults/test_soak.py --timeout 0
 
 servers:
 	@sh scripts/install-test-servers.sh
