@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -127,6 +127,11 @@ class Answer:
 def one_line(text: str) -> str:
     plain = text if text.isprintable() else _CONTROL.sub(" ", text)  # isprintable() costs next to nothing
     return plain.strip()[:_MAX_TEXT]
+
+
+def verified(domains: Iterable[tuple[str, object]]) -> str:
+    """What a provider says of the sender's domains, for people; empty when it says nothing."""
+    return ", ".join(f"{name} {'verified' if good else 'not verified'}" for name, good in domains)
 
 
 def described(value: Any) -> str:

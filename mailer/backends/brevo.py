@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import ambiguous, bad_address, our_fault, refused
@@ -116,5 +116,4 @@ class Brevo:
 
     def checked(self, answer: Answer) -> str:
         domains = answer.record().get("domains") or []
-        states = {True: "verified", False: "not verified"}
-        return ", ".join(f"{one['domain_name']} {states[bool(one['authenticated'])]}" for one in domains)
+        return verified((one["domain_name"], one["authenticated"]) for one in domains)

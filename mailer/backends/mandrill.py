@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
@@ -91,8 +91,7 @@ class Mandrill:
     def checked(self, answer: Answer) -> str | None:
         told = answer.json()
         if isinstance(told, list):
-            states = {True: "verified", False: "not verified"}
-            return ", ".join(f"{one['domain']} {states[bool(one['valid_signing'])]}" for one in told)
+            return verified((one["domain"], one["valid_signing"]) for one in told)
         return "" if told.get("PING") else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, described
+from mailer.backends.answers import Answer, Rule, Said, accepted, described, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
@@ -82,13 +82,8 @@ class SendGrid:
         if len(letter.everybody) > 1:
             return letter
         content = () if self._template else (mail.text, mail.html)
-        return (
-            str(mail.sender),
-            tuple(map(str, mail.reply_to)),
-            content,
-            tuple(mail.files),
-            letter.message.tags,
-        )
+        people = (str(mail.sender), *map(str, mail.reply_to))
+        return (people, content, tuple(mail.files), letter.message.tags)
 
     def request(self, letters: Sequence[Letter]) -> Request:
         mail = letters[0].fields
@@ -131,10 +126,7 @@ class SendGrid:
     def checked(self, answer: Answer) -> str:
         told = answer.json()
         if isinstance(told, list):
-            states = {True: "verified", False: "not verified"}
-            return (
-                ", ".join(f"{one['domain']} {states[bool(one['valid'])]}" for one in told) or "no domain yet"
-            )
+            return verified((one["domain"], one["valid"]) for one in told) or "no domain yet"
         return "may send" if "mail.send" in told["scopes"] else "but it may not send (mail.send)"
 
     def _personalization(self, letter: Letter) -> dict[str, Any]:
