@@ -92,9 +92,10 @@ class TcpProxy:
         await self._drop()
 
     async def _drop(self) -> None:
-        for connection in list(self._live):
+        broken = set(self._live)  # whoever comes again at once is not among them
+        for connection in broken:
             connection.reset()
-        while self._live:
+        while broken & self._live:
             await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
