@@ -1,8 +1,8 @@
 """``python -m bench NAME...`` measures what ``BENCHES`` names; ``all`` is all of it.
 
 ``BENCH_COUNT`` (100000), ``BENCH_WORKERS`` (200000), ``BENCH_RIVALS`` (10000), ``BENCH_ROUNDS`` (3),
-``BENCH_GATEWAY`` (10000), ``BENCH_CALLS`` (200) and ``BENCH_SCALE`` (10000,100000,1000000) size the run;
-``TMPDIR`` says on which disk.
+``BENCH_GATEWAY`` (10000), ``BENCH_CALLS`` (200), ``BENCH_PROVIDERS`` (10000) and
+``BENCH_SCALE`` (10000,100000,1000000) size the run; ``TMPDIR`` says on which disk.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _requests() -> str:
 
 def _providers() -> str:
     heads = ("provider", "path", "messages", "messages/s", "µs CPU per message", "peak MB")
-    return report.markdown(heads, providers.table(providers.measure()))
+    count = int(os.environ.get("BENCH_PROVIDERS", "10000"))
+    return report.markdown(heads, providers.table(providers.measure(count)))
 
 
 def _scale() -> str:

@@ -39,13 +39,15 @@ class Run:
     peak_mb: float
 
 
-def measure(count: int = 5_000) -> list[Run]:
-    """Single messages, batches with four times as many to show that memory is flat, and campaigns."""
+def measure(count: int = 10_000) -> list[Run]:
+    """Single messages and batches, each alone and as a campaign; ten times as many show that memory is flat."""
+    many = 10 * count
     with api() as base:
         runs = [_alone(url, base, count) for url in SINGLE]
         for url in BATCH:
-            runs += [_alone(url, base, 2 * count), _alone(url, base, 8 * count)]
-        return [*runs, *(_campaign(url, base, count) for url in (SINGLE[0], BATCH[0]))]
+            runs += [_alone(url, base, count), _alone(url, base, many)]
+        runs.append(_campaign(SINGLE[0], base, count))
+        return [*runs, _campaign(BATCH[0], base, count), _campaign(BATCH[0], base, many)]
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from functools import lru_cache
 _CONTENT = re.compile(rb"(?mi)^content-[^\n]*\n(?:[ \t][^\n]*\n)*")
 #: Octets of a head that is more than a part's own.
 _LONG = 250
-_BOUNDARY = re.compile(rb'(?i)[;\s]*boundary="([^"]+)"')
+_BOUNDARY = re.compile(rb'(?i)[;\s]*boundary=(?:"([^"]+)"|([^\s;"]+))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ class Part:
 
     def text(self) -> str:
         """Raises LookupError for a charset that nobody knows."""
-        return self.octets().decode(self.says.charset, "replace").replace("\r\n", "\n")
+        text = self.octets().decode(self.says.charset, "replace")
+        first = text.find("\r")  # HTML is mostly one long line, and replace() looks at each character of it
+        return text if first < 0 else text[:first] + text[first:].replace("\r\n", "\n")
 
     def base64(self) -> str:
         """The content in one line of base64; what is base64 already stays as it is."""
@@ -87,17 +89,26 @@ class Part:
 def read(octets: bytes) -> Part:
     """From its headers to its last line end."""
     head, _, body = octets.partition(b"\r\n\r\n")
-    if len(head) < _LONG and b"boundary" not in head:  # a leaf, like those of all messages before it
+    if len(head) < _LONG and b"boundary" not in head.lower():  # a leaf, like those of all messages before it
         return Part(head, body, _leaf(head), b"")
-    content = b"".join(_CONTENT.findall(head + b"\r\n"))
+    content = _content(head)
     found = _BOUNDARY.search(content)
     says = _says(_BOUNDARY.sub(b"", content) if found else content)
-    return Part(head, body, says, found[1] if found and says.kind.startswith("multipart/") else b"")
+    boundary = found[1] or found[2] if found else b""
+    return Part(head, body, says, boundary if says.kind.startswith("multipart/") else b"")
 
 
 @lru_cache(maxsize=512)
 def _leaf(head: bytes) -> Says:
-    return _says(b"".join(_CONTENT.findall(head + b"\r\n")))
+    return _says(_content(head))
+
+
+def _content(head: bytes) -> bytes:
+    """Its content headers. Ours stand last, so that the pattern has little to go through."""
+    first = max(0, head.lower().find(b"\r\ncontent-"))
+    if first and head[:8].lower() == b"content-":
+        first = 0
+    return b"".join(_CONTENT.findall(head + b"\r\n", first))
 
 
 @lru_cache(maxsize=512)

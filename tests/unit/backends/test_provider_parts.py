@@ -22,6 +22,8 @@ MESSAGES = {
     "folded headers": letter(subject="word " * 60, more={"X-A": "ü" * 200, "X-B": "a b " * 50}),
 }
 
+SHORT = b"Content-Type: multipart/mixed; %b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--\r\n"
+
 
 def told(part: Message) -> tuple:
     octets = part.get_payload(decode=True)
@@ -38,3 +40,18 @@ def test_it_reads_what_the_standard_library_reads(message):
     assert [name for name, _ in found.lines()] == known.keys()
     values = [str(value).replace("\r\n", "") for _, value in known.raw_items()]
     assert [value for _, value in found.lines()] == values
+
+
+@pytest.mark.parametrize(
+    "boundary", [b'boundary="b"', b"BOUNDARY=b", b'Boundary="b"; x=y', b"\r\n\tboundary=b"]
+)
+@pytest.mark.parametrize("before", [b"", b"Subject: x\r\n", b"From: a@b.example\r\nX-A: b\r\n"])
+def test_a_boundary_is_found_however_it_is_written(boundary, before):
+    """Short heads, too: those of others' messages are not as long as ours."""
+    (part,) = read(before + SHORT % boundary).leaves()
+    assert (part.says.kind, part.text()) == ("text/plain", "x")
+
+
+def test_line_ends_of_a_text_become_one_kind_and_single_returns_stay():
+    part = read(b"Content-Transfer-Encoding: quoted-printable\r\n\r\na=0Db\r\nc\r\n=\r\nd\r\n")
+    assert part.text() == "a\rb\nc\nd\n"
