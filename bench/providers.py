@@ -40,7 +40,7 @@ class Run:
 
 
 def measure(count: int = 10_000) -> list[Run]:
-    """Single messages and batches, each alone and as a campaign; ten times as many show that memory is flat."""
+    """Single messages and batches, each alone and as a campaign; ten times as many for the memory."""
     many = 10 * count
     with api() as base:
         runs = [_alone(url, base, count) for url in SINGLE]
