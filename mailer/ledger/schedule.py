@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, literal_column, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from mailer.errors import StateConflict
 from mailer.ledger.backends import follow_backend
@@ -36,8 +36,15 @@ _lanes = _lanes.union_all(
         _lanes.c.lane.is_not(None)
     )
 )
-#: One step in the index per lane; DISTINCT would walk over every waiting row.
-_LANES = select(_lanes.c.lane).where(exists().where(_OWN, WAITING, _PAST, message.c.lane == _lanes.c.lane))
+_DUE_IN_LANE = (
+    select(literal_column("1"))
+    .where(_OWN, WAITING, _PAST, message.c.lane == _lanes.c.lane)
+    .limit(1)
+    .correlate(_lanes)
+)
+#: One step in the index per lane; DISTINCT would walk over every waiting row, and so would PostgreSQL for an
+#: EXISTS, of which it makes a join.
+_LANES = select(_lanes.c.lane).where(_DUE_IN_LANE.scalar_subquery().is_not(None))
 
 #: Rows given back or deferred come before fresh ones: they are few, and their time has come.
 _LATER = select(message.c.id).where(_OWN, LATER, _PAST).order_by(message.c.due_at).limit(bindparam("limit"))
