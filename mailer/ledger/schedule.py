@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Integer, bindparam, delete, func, literal_column, select, update
 
 from mailer.errors import StateConflict
 from mailer.ledger.backends import follow_backend
@@ -37,7 +37,7 @@ _lanes = _lanes.union_all(
     )
 )
 _DUE_IN_LANE = (
-    select(literal_column("1"))
+    select(literal_column("1", Integer))
     .where(_OWN, WAITING, _PAST, message.c.lane == _lanes.c.lane)
     .limit(1)
     .correlate(_lanes)
