@@ -107,7 +107,9 @@ def _elsewhere() -> None:
 
 def run() -> None:
     """Run one command and exit. A user's mistake never shows a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)  # commands that end in good order take it over
+    signal.signal(signal.SIGTERM, _interrupt)  # commands that end in good order take these over
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is after nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     sys.exit(_exit_code(build(wanted)))
 

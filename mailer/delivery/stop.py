@@ -30,9 +30,9 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM call ``set`` while this is entered. Main thread only."""
+        """Ctrl-C, SIGTERM and a terminal that is closed call ``set`` meanwhile. Main thread only."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = endings()
         for number in signals:
             loop.add_signal_handler(number, self.set)
         try:
@@ -40,3 +40,10 @@ class Stop:
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+
+
+def endings() -> tuple[signal.Signals, ...]:
+    """The signals that ask a command to end; after ``nohup`` a closed terminal does not."""
+    asked = (signal.SIGINT, signal.SIGTERM)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return asked if ignored else (*asked, signal.SIGHUP)

@@ -105,7 +105,7 @@ def test_a_server_that_refuses_the_sender(folder, mailer_sink):
     assert sink.count() == 0
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_before_anything_was_sent(folder, sign):
     folder.people([f"p{n}@example.com,{n}" for n in range(100_000)])
     process = folder.start("send", "campaign.toml", "--yes", "--backend", "memory://x")

@@ -285,7 +285,7 @@ def wait_for(true, what):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_goes_on(folder, mailer_sink, sign):
     people = [f"p{n}@example.com,P" for n in range(400)]
     folder.people(people)
