@@ -34,9 +34,9 @@ def measure(rows: int = 40_000, writers: int = 2) -> list[tuple[str, str]]:
 def _one(name: str, url: str, rows: int, writers: int) -> Iterator[tuple[str, str]]:
     opened = open_ledger(url)
     began = time.perf_counter()
-    campaign = _campaign(opened, rows * (writers + 1))
+    made = campaign(opened, rows * (writers + 1))
     yield f"{name}: open rows", f"{rows * (writers + 1) / (time.perf_counter() - began):,.0f} rows/s"
-    ids = opened.schedule.due(campaign, None, rows * (writers + 1))
+    ids = opened.schedule.due(made, None, rows * (writers + 1))
     opened.close()
     seconds, claims = _work(url, ids[:rows])
     yield f"{name}: claim {SLICE}, one by one", f"{claims * 1000:.1f} ms"
@@ -46,7 +46,7 @@ def _one(name: str, url: str, rows: int, writers: int) -> Iterator[tuple[str, st
     yield f"{name}: claim, mark, settle, {writers} processes", f"{writers * rows / slowest:,.0f} messages/s"
 
 
-def _campaign(ledger: Ledger, rows: int) -> int:
+def campaign(ledger: Ledger, rows: int) -> int:
     campaign = ledger.campaigns.create(NewCampaign("bench", "bench", "bench", {}))
     cells = json.dumps({"email": "person@example.com", "first_name": "Ann", "city": "London", "plan": "pro"})
     ledger.campaigns.add_rows(

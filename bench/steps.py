@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import ledgers, limits, payload, scale
+from bench import hints, ledgers, limits, payload, scale
 from bench.processes import mailer, run
 
 
@@ -26,6 +26,7 @@ def measure() -> list[tuple[str, str]]:
         ),
         ("open a campaign, rows only (target ≥ 100,000 rows/s)", f"{scale.opening(200_000):,.0f} rows/s"),
         *ledgers.measure(),
+        *hints.measure(),
     ]
 
 

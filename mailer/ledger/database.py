@@ -57,13 +57,15 @@ DIALECTS: dict[str, Callable[[URL], Dialect]] = {
 class Transaction:
     """One transaction under way. ``now`` is the database's time at its start."""
 
-    def __init__(self, database: Database, connection: Connection, cursor: Any, now: float) -> None:
+    def __init__(
+        self, database: Database, connection: Connection, cursor: Any, now: float, shared: Iterable[int] = ()
+    ) -> None:
         self.connection = connection
         self.cursor = cursor
         self.dialect = database.dialect
         self.now = now
         self._prepared = database.prepared
-        self._shared: set[int] = set()
+        self._shared: set[int] = set(shared)
         self._moves: defaultdict[tuple[int, str], int] = defaultdict(int)
 
     def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
@@ -93,6 +95,11 @@ class Transaction:
     def array(self, values: Collection[Any]) -> Any:
         return self.dialect.array(values)
 
+    def only_write(self) -> None:
+        """From now on nothing is read, no row is written twice, and nobody asks how many rows it were: then
+        what is written may go to the database at once."""
+        self.cursor = self.dialect.gathering(self.cursor)
+
     def share(self, campaigns: Iterable[int]) -> None:
         """To be said before rows of these campaigns are changed, of all of them at once: until this
         transaction ends, nobody has one of them alone. What was read before this may be stale."""
@@ -120,10 +127,8 @@ class Transaction:
         # Always in the same order: two transactions that wait for each other's row would never end.
         slot = self.dialect.slot()
         changes = [(n, id_, str(state), slot) for (id_, state), n in sorted(self._moves.items()) if n]
-        if len(changes) == 1:  # most often: the driver makes more of a list than of one
-            self.cursor.execute(self._prepared(_ADD_TO_TALLY).sql, changes[0])
-        elif changes:
-            self.many(_ADD_TO_TALLY, changes)
+        if changes:
+            self.dialect.add_up(self.cursor, self._prepared(_ADD_TO_TALLY).sql, changes)
 
 
 @dataclass(slots=True)
@@ -137,18 +142,18 @@ class _Opened:
     #: It has answered before, so it is worth waiting for.
     known: bool = False
 
-    def begin(self) -> tuple[Connection, Began]:
+    def begin(self, share: Sequence[int]) -> tuple[Connection, Began]:
         """A connection that broke while nobody used it is replaced."""
-        return self.patiently(self._begin)
+        return self.patiently(lambda: self._begin(share))
 
-    def _begin(self) -> tuple[Connection, Began]:
+    def _begin(self, share: Sequence[int]) -> tuple[Connection, Began]:
         if self.connection is None:
             self.dialect.create()
             self.connection = self.writer.connect()
             driver: Any = self.connection.connection.driver_connection
             self.cursor = driver.cursor()
         try:
-            return self.connection, self.dialect.begin(self.cursor)
+            return self.connection, self.dialect.begin(self.cursor, share)
         except BaseException:
             self.end()
             raise
@@ -248,20 +253,21 @@ class Database:
         return self._clock() if self._clock else self.dialect.now(connection)
 
     @contextmanager
-    def write(self, *alone: int) -> Iterator[Transaction]:
+    def write(self, *alone: int, share: Collection[int] = ()) -> Iterator[Transaction]:
         """All or nothing. Not re-entrant. Nobody else changes the campaigns ``alone``, or their rows,
-        meanwhile. Raises LedgerBusy when no turn to write came."""
+        meanwhile; those in ``share`` are shared from the beginning. Raises LedgerBusy when no turn to write
+        came."""
         opened = self._open()
         with opened.dialect.translated(), opened.dialect.turn():
-            connection, began = opened.begin()
+            connection, began = opened.begin(sorted(share))
             try:
                 now = self._clock() if self._clock else began.now
-                transaction = Transaction(self, connection, opened.cursor, now)
+                transaction = Transaction(self, connection, opened.cursor, now, share)
                 if alone:
                     transaction.steer(alone)
                 yield transaction
                 transaction.write_tally()
-                opened.dialect.commit(opened.cursor, began)
+                opened.dialect.commit(transaction.cursor, began)
             finally:
                 opened.end()
 

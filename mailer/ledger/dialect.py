@@ -58,7 +58,11 @@ class Dialect(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """The right to write, for one thread. Raises LedgerBusy when it does not come."""
 
-    def begin(self, cursor: Any) -> Began: ...
+    def begin(self, cursor: Any, share: Sequence[int]) -> Began:
+        """The campaigns ``share``, sorted, are locked as ``lock`` would."""
+
+    def gathering(self, cursor: Any) -> Any:
+        """In place of the cursor, when until ``commit`` nothing is read and no row is written twice."""
 
     def commit(self, cursor: Any, began: Began) -> None:
         """Returns when the transaction is durable, and raises when it is not."""
@@ -94,6 +98,9 @@ class Dialect(Protocol):
 
     def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """``sql`` does it for one row."""
+
+    def add_up(self, cursor: Any, sql: str, changes: Sequence[tuple[int, int, str, int]]) -> None:
+        """Change rows of the tally, in this order; ``sql`` does it for one."""
 
     def lock(self, cursor: Any, room: Room, numbers: Sequence[int], *, shared: bool) -> None:
         """Until the transaction ends. ``numbers`` are sorted."""

@@ -2,62 +2,51 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, literal, select, update
+from sqlalchemy import bindparam, func, literal, update
 
-from mailer.ledger.contract import CampaignState, campaign_of
+from mailer.ledger.contract import campaign_of
 from mailer.ledger.database import Transaction
-from mailer.ledger.schema import campaign, lease, message
+from mailer.ledger.held import Held, held
+from mailer.ledger.schema import message
 from mailer.ledger.statements import one_of
 from mailer.message import State
 
 _CLAIMED, _SENDING = State.CLAIMED.value, State.SENDING.value
 
-#: Leases that last, of campaigns that run: a pause is exact because it is looked at with every mark (I5).
-_LIVE = (
-    select(lease.c.id, lease.c.campaign_id)
-    .join(campaign, campaign.c.id == lease.c.campaign_id)
-    .where(
-        one_of(lease.c.id, "fences"),
-        lease.c.until > bindparam("now"),
-        campaign.c.state == literal(CampaignState.RUNNING.value),
-    )
-)
-
 _MARK = (
     update(message)
-    .where(
-        one_of(message.c.id, "ids"),
-        message.c.fence == bindparam("of_fence"),
-        message.c.state == literal(_CLAIMED),
-    )
+    .where(one_of(message.c.id, "ids"))
     .values(
         state=literal(_SENDING),
         first_tried_at=func.coalesce(message.c.first_tried_at, bindparam("now")),
     )
-    .returning(message.c.id)
 )
 
 
-def mark(tx: Transaction, marks: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each (id, fence): it is now SENDING, durably once this transaction is; or it must not be sent."""
-    tx.share(campaign_of(id_) for id_, _ in marks)
-    by_fence: dict[int, list[int]] = defaultdict(list)
-    for id_, fence in marks:
-        by_fence[fence].append(id_)
-    marked: set[tuple[int, int]] = set()
-    for fence, campaign_id in tx.rows(_LIVE, fences=tx.array(list(by_fence)), now=tx.now):
-        ids = tx.rows(_MARK, ids=tx.array(by_fence[fence]), of_fence=fence, now=tx.now)
-        tx.moved(campaign_id, _CLAIMED, _SENDING, len(ids))
-        marked.update((id_, fence) for (id_,) in ids)
-    # Asked twice in one commit, a row is marked once: the second asker must not send it too.
-    return [_taken(marked, one) for one in marks]
+def mark(
+    tx: Transaction, marks: Sequence[tuple[int, int]], rows: dict[int, Held] | None = None
+) -> list[bool]:
+    """For each (id, fence): it is now SENDING, durably once this transaction is; or it must not be sent.
+
+    ``rows`` are those that are ``held`` already, and are kept true.
+    """
+    if rows is None:
+        tx.share(campaign_of(id_) for id_, _ in marks)
+        rows = held(tx, [id_ for id_, _ in marks], {fence for _, fence in marks})
+    answers = [_taken(tx, rows, *one) for one in marks]
+    ids = [id_ for (id_, _), taken in zip(marks, answers, strict=True) if taken]
+    if ids:
+        tx.run(_MARK, ids=tx.array(ids), now=tx.now)
+    return answers
 
 
-def _taken(marked: set[tuple[int, int]], one: tuple[int, int]) -> bool:
-    if one not in marked:
+def _taken(tx: Transaction, rows: dict[int, Held], id_: int, fence: int) -> bool:
+    """Asked twice in one commit, a row is marked once: the second asker must not send it too."""
+    row = rows.get(id_)
+    if row is None or row.fence != fence or row.state != _CLAIMED or not row.live:
         return False
-    marked.remove(one)
+    rows[id_] = row._replace(state=_SENDING)
+    tx.moved(row.campaign_id, _CLAIMED, _SENDING)
     return True

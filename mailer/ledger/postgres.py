@@ -20,22 +20,22 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from mailer.errors import ConfigError, LedgerBusy
 from mailer.ledger.dialect import Began, Room
 from mailer.ledger.postgres_errors import translate
+from mailer.ledger.postgres_writes import ADD_UP, Gathering, copy, update_all
 from mailer.ledger.statements import RowUpdate
 
 SCHEMA = "mailer"
@@ -81,6 +81,9 @@ _ENROL = "INSERT INTO meta (key, value) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, k) FROM unnest(%s::int4[]) AS k"
 _SHARE = "SELECT pg_advisory_xact_lock_shared(%s, k) FROM unnest(%s::int4[]) AS k"
+_SHARE_ONE = "SELECT pg_advisory_xact_lock_shared({room}, {number}::int4)"
+#: Else the server plans each statement anew each time, because an array might be long: a third of its CPU.
+_KEEP_PLANS = "SET LOCAL plan_cache_mode = force_generic_plan"
 _TRY = "SELECT pg_try_advisory_lock(%s::int4, %s::int4)"
 _HOLDER = """
 SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -208,21 +211,29 @@ class Postgres:
 
     # Transactions.
 
-    def begin(self, cursor: Any) -> Began:
+    def begin(self, cursor: Any, share: Sequence[int]) -> Began:
         """The time is the database's: clocks of machines differ, and leases are compared (I8)."""
         if self._number is None:
             witness, statement = 0, _BEGIN
         else:
             witness = random.getrandbits(62)
             statement = _BEGIN_WITNESSED.format(witness=witness, number=self._number)
-        cursor.execute(statement, prepare=False)
+        # For what every commit runs; other statements may have plans that depend on their values.
+        more = [_KEEP_PLANS] if share else []
+        more += [_SHARE_ONE.format(room=Room.CAMPAIGN.value, number=number) for number in share]
+        cursor.execute("; ".join([statement, *more]), prepare=False)
         cursor.nextset()
         return Began(cursor.fetchone()[0], witness)
+
+    def gathering(self, cursor: Any) -> Any:
+        return Gathering(cursor)
 
     def commit(self, cursor: Any, began: Began) -> None:
         """Without an answer, the witness is asked (F29). When it cannot be asked for a minute, this raises,
         and nobody knows: a row marked by such a transaction is either still claimed, and given back when its
         lease ends, or SENDING, and then becomes UNKNOWN. Its mark was not confirmed, so it is not sent."""
+        if isinstance(cursor, Gathering):
+            cursor = cursor.write()
         try:
             cursor.execute("COMMIT")
         except psycopg.OperationalError:
@@ -302,7 +313,7 @@ class Postgres:
         among = f"SELECT id FROM {table} WHERE id BETWEEN %s AND %s"  # noqa: S608 - names from schema.py
         for (id_,) in cursor.execute(among, (min(fresh), max(fresh))).fetchall():
             fresh.pop(id_, None)
-        _copy(cursor, table, columns, [fresh[id_] for id_ in sorted(fresh)])
+        copy(cursor, table, columns, [fresh[id_] for id_ in sorted(fresh)])
         return len(fresh)
 
     def append(
@@ -311,7 +322,7 @@ class Postgres:
         if len(rows) < _WORTH_A_COPY:
             return self.insert_new(cursor, table, columns, rows) == len(rows)
         try:
-            _copy(cursor, table, columns, rows)
+            copy(cursor, table, columns, rows)
         except psycopg.errors.UniqueViolation:
             return False
         return True
@@ -320,9 +331,13 @@ class Postgres:
         """All in one statement: a third of the cost of one each, pipelined."""
         latest = {row[-1]: row for row in rows}
         cursor.execute(
-            _update_all(update, self._dialect),
+            update_all(update, self._dialect),
             [list(values) for values in zip(*latest.values(), strict=True)],
         )
+
+    def add_up(self, cursor: Any, sql: str, changes: Sequence[tuple[int, int, str, int]]) -> None:
+        """In one statement: parts of one that has several would be done in an order of their own."""
+        cursor.execute(ADD_UP, [list(values) for values in zip(*changes, strict=True)])
 
     # What goes wrong.
 
@@ -341,23 +356,6 @@ class Postgres:
             raise translate(exc.orig, self._place) from None
         except psycopg.Error as exc:
             raise translate(exc, self._place) from None
-
-
-def _copy(cursor: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-@cache
-def _update_all(update: RowUpdate, dialect: Dialect) -> str:
-    columns = [*update.columns, "id"]
-    arrays = ", ".join(f"%s::{update.table.c[name].type.compile(dialect)}[]" for name in columns)
-    sets = ", ".join(f"{name} = v.{name}" for name in update.columns)
-    return (
-        f"UPDATE {update.table.name} AS t SET {sets}"  # noqa: S608 - names from schema.py
-        f" FROM unnest({arrays}) AS v({', '.join(columns)}) WHERE t.id = v.id"
-    )
 
 
 def _me() -> str:

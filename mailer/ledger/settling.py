@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 
 from mailer.ledger.contract import CampaignState, Settlement, campaign_of
 from mailer.ledger.database import Transaction
+from mailer.ledger.held import Held, held
 from mailer.ledger.schema import attempt, campaign, message, recipient
 from mailer.ledger.statements import RowUpdate, one_of
 from mailer.ledger.suppressions import suppress_rows
@@ -22,26 +23,6 @@ _IN_FLIGHT = frozenset(state.value for state in IN_FLIGHT)
 _UNKNOWN = State.UNKNOWN.value
 _ANSWER = Phase.ANSWER.value
 
-
-class Held(NamedTuple):
-    """What the ledger knows of a row before it is settled."""
-
-    id: int
-    campaign_id: int
-    state: str
-    fence: int
-    attempts: int
-    first_tried_at: float | None
-    phase: str | None
-
-
-#: Only rows whose fence one of these settlements has: those of others stay unlocked.
-_HELD = (
-    select(*(message.c[name] for name in Held._fields))
-    .where(one_of(message.c.id, "ids"), one_of(message.c.fence, "fences"))
-    .order_by(message.c.id)
-    .with_for_update()
-)
 
 _CANCELLED = select(campaign.c.id).where(
     one_of(campaign.c.id, "ids"), campaign.c.state == CampaignState.CANCELLED.value
@@ -73,12 +54,16 @@ class _Work:
     erase: list[tuple[int, str]]
 
 
-def settle(tx: Transaction, settlements: Sequence[Settlement]) -> list[bool]:
-    """For each: it counted. It does not when the fence is an older one, or the row was settled already."""
-    tx.share(campaign_of(one.id) for one in settlements)
-    fences = {one.fence for one in settlements}
-    found = tx.rows(_HELD, ids=tx.array([one.id for one in settlements]), fences=tx.array(fences))
-    rows = {row[0]: Held(*row) for row in found}
+def settle(
+    tx: Transaction, settlements: Sequence[Settlement], rows: dict[int, Held] | None = None
+) -> list[bool]:
+    """For each: it counted. It does not when the fence is an older one, or the row was settled already.
+
+    ``rows`` are those that are ``held`` already, and are kept true.
+    """
+    if rows is None:
+        tx.share(campaign_of(one.id) for one in settlements)
+        rows = held(tx, [one.id for one in settlements], {one.fence for one in settlements})
     cancelled = _cancelled(tx, settlements, rows)
     work = _Work([], [], [], [], [])
     answers = []
@@ -135,6 +120,11 @@ def _decide(
         work.given_back.append((state, due_at, first_tried_at, settlement.reason, row.id))
     phase = settlement.phase if settlement.spent else row.phase
     return Held(row.id, row.campaign_id, state, row.fence, attempts, first_tried_at, phase)
+
+
+def is_plain(settlement: Settlement) -> bool:
+    """Nothing but the row itself has to be read or written for it."""
+    return not (settlement.suppress or settlement.cells is not None or settlement.state.value in _WAITING)
 
 
 def _cancelled(

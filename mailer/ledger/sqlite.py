@@ -118,9 +118,12 @@ class SQLite:
     def slot(self) -> int:
         return 0
 
-    def begin(self, cursor: Any) -> Began:
+    def begin(self, cursor: Any, share: Sequence[int]) -> Began:
         cursor.execute("BEGIN IMMEDIATE")
         return Began(time.time())
+
+    def gathering(self, cursor: Any) -> Any:
+        return cursor
 
     def commit(self, cursor: Any, began: Began) -> None:
         cursor.execute("COMMIT")
@@ -175,6 +178,9 @@ class SQLite:
 
     def update_rows(self, cursor: Any, update: RowUpdate, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         cursor.executemany(sql, rows)
+
+    def add_up(self, cursor: Any, sql: str, changes: Sequence[tuple[int, int, str, int]]) -> None:
+        cursor.executemany(sql, changes)
 
     @contextmanager
     def translated(self) -> Iterator[None]:

@@ -18,9 +18,10 @@ from mailer.errors import LedgerBusy, LedgerError, LedgerInterrupted
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Settlement, Slice, campaign_of
 from mailer.ledger.database import Transaction
+from mailer.ledger.held import Held, held
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.marking import mark
-from mailer.ledger.settling import settle
+from mailer.ledger.settling import is_plain, settle
 
 T = TypeVar("T")
 
@@ -139,7 +140,8 @@ class GroupCommit:
                     return
 
     def _together(self, asks: Sequence[_Ask]) -> None:
-        with self._ledger.database.write() as tx:
+        shared = {campaign_of(_first(ask)) for ask in asks}
+        with self._ledger.database.write(share=shared) as tx:
             _carry_out(tx, asks)
 
     def _run(self, ask: _Ask) -> None:
@@ -165,24 +167,30 @@ class GroupCommit:
 
 def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
     """Settlements first: what they give back may be claimed in the same commit."""
-    tx.share({campaign_id for ask in asks for campaign_id in _campaigns(ask)})
     settlements = [ask for ask in asks if ask.kind == "settle"]
     marks = [ask for ask in asks if ask.kind == "mark"]
+    claims = [ask for ask in asks if ask.kind == "claim"]
+    rows = _held(tx, settlements, marks) if settlements or marks else {}
+    if not claims and all(is_plain(ask.what) for ask in settlements):
+        tx.only_write()
     if settlements:
-        _note(settlements, settle(tx, [ask.what for ask in settlements]))
+        _note(settlements, settle(tx, [ask.what for ask in settlements], rows))
     if marks:
-        _note(marks, mark(tx, [ask.what for ask in marks]))
-    for ask in asks:
-        if ask.kind == "claim":
-            ask.answer = claim(tx, *ask.what)
+        _note(marks, mark(tx, [ask.what for ask in marks], rows))
+    for ask in claims:
+        ask.answer = claim(tx, *ask.what)
 
 
-def _campaigns(ask: _Ask) -> tuple[int, ...]:
-    """Whose rows it changes."""
+def _held(tx: Transaction, settlements: Sequence[_Ask], marks: Sequence[_Ask]) -> dict[int, Held]:
+    pairs = [(ask.what.id, ask.what.fence) for ask in settlements] + [ask.what for ask in marks]
+    return held(tx, [id_ for id_, _ in pairs], {fence for _, fence in pairs})
+
+
+def _first(ask: _Ask) -> int:
+    """A row of the campaign that it changes."""
     if ask.kind == "settle":
-        return (campaign_of(ask.what.id),)
-    ids = ask.what[:1] if ask.kind == "mark" else ask.what[0][:1]
-    return tuple(map(campaign_of, ids))
+        return cast("int", ask.what.id)
+    return cast("int", ask.what[0] if ask.kind == "mark" else (*ask.what[0], 0)[0])
 
 
 def _note(asks: Sequence[_Ask], answers: Sequence[Any]) -> None:

@@ -36,8 +36,8 @@ def commits(book, monkeypatch):
     write = book.ledger.database.write
 
     @contextmanager
-    def counted(*alone):
-        with write(*alone) as tx:
+    def counted(*alone, **more):
+        with write(*alone, **more) as tx:
             yield tx
         seen.append(tx.now)
 

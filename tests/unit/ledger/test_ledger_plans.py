@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.ledger import claiming, marking, recovering, results, schedule, settling, slices
+from mailer.ledger import claiming, held, marking, recovering, results, schedule, settling, slices
 from mailer.ledger.schema import message
 from tests.ledgers import sqlite
 
@@ -17,10 +17,7 @@ BY_LANE = "SEARCH message USING INDEX message_due (campaign_id=? AND lane=? AND 
     ("statement", "way"),
     [
         *((statement, BY_ID) for statement in (claiming._DUE, claiming._TAKE, marking._MARK)),
-        *(
-            (statement, BY_ID)
-            for statement in (settling._HELD, settling._SETTLE.one, settling._GIVE_BACK.one)
-        ),
+        *((statement, BY_ID) for statement in (held._HELD, settling._SETTLE.one, settling._GIVE_BACK.one)),
         *((statement, BY_ID) for statement in (recovering._LEFT, recovering._LOSE, slices._HELD)),
         *((statement, BY_ID) for statement in (schedule._FRESH, schedule._WAITING_FOR, results._PAGE)),
         *((statement, BY_TIME) for statement in (schedule._LATER, schedule._NEXT_DUE)),

@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from mailer.errors import ConfigError, LedgerBusy, LedgerError, StateConflict
-from mailer.ledger import claiming, marking, migrate, open_ledger, results, revision, schedule, settling
+from mailer.ledger import claiming, held, marking, migrate, open_ledger, results, revision, schedule, settling
 from mailer.ledger.contract import CampaignState, NewCampaign, Settlement
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.postgres import Postgres
@@ -331,7 +331,7 @@ def proxied(url: str) -> Iterator[tuple[TcpProxy, Ledger]]:
 @pytest.mark.parametrize(
     "statement",
     [
-        *(claiming._DUE, claiming._TAKE, marking._MARK, settling._HELD, settling._SETTLE.one),
+        *(claiming._DUE, claiming._TAKE, marking._MARK, held._HELD, settling._SETTLE.one),
         *(schedule._FRESH, schedule._LATER, schedule._NEXT_DUE, schedule._FRESH_IN_LANE, results._PAGE),
     ],
 )
