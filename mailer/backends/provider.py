@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Protocol
 
 import orjson
@@ -145,6 +146,17 @@ class Provider(Protocol):
     def checked(self, answer: Answer) -> str | None:
         """What a good answer to ``check`` tells, in a few words; None: it is an error after all."""
         ...
+
+
+def joint_key(letters: Sequence[Letter]) -> str:
+    """The idempotency key of one request; empty unless every letter has one.
+
+    The octets of a request are a function of its rows, and so is this: a repeated request is a known one.
+    """
+    keys = [letter.message.idempotency_key for letter in letters]
+    if not all(keys):
+        return ""
+    return keys[0] if len(keys) == 1 else sha256("\n".join(keys).encode()).hexdigest()
 
 
 def as_json(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 from mailer.backends.account import Account, account
@@ -13,7 +12,7 @@ from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
-from mailer.backends.provider import Facts, Letter, Request, as_json, verdict
+from mailer.backends.provider import Facts, Letter, Request, as_json, joint_key, verdict
 from mailer.message import Outcome
 
 _DOC = "resend.com/docs/api-reference/errors"
@@ -63,8 +62,7 @@ class Resend:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": f"Bearer {own.key}"}
-        pairs = (tag.partition("=") for tag in own.tags)
-        self._tags = [{"name": name, "value": value or "yes"} for name, _, value in pairs]
+        self._tags = own.tags
         self._fixed = {"scheduled_at": own.send_at.isoformat()} if own.send_at else {}
         self._template, self._single = own.template, own.batch == 1
         self._sandbox = bool(own.flag("sandbox"))
@@ -74,14 +72,13 @@ class Resend:
         return letter if self._single or letter.fields.files else None
 
     def request(self, letters: Sequence[Letter]) -> Request:
-        # The octets are a function of the rows, so the key is too: a repeated request is a known one.
-        keys = [letter.message.idempotency_key for letter in letters]
-        headers = {**self._headers, **({"Idempotency-Key": _joint(keys)} if all(keys) else {})}
+        key = joint_key(letters)
+        headers = {**self._headers, **({"Idempotency-Key": key} if key else {})}
         bodies = [self._message(letter) for letter in letters]
         if len(letters) == 1:
-            return as_json("/emails", bodies[0], headers, repeatable=all(keys))
+            return as_json("/emails", bodies[0], headers, repeatable=bool(key))
         headers["x-batch-validation"] = "permissive"
-        return as_json("/emails/batch", bodies, headers, repeatable=all(keys))
+        return as_json("/emails/batch", bodies, headers, repeatable=bool(key))
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         if not answer.ok:
@@ -109,13 +106,16 @@ class Resend:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
+        everybody: tuple[Sequence[object], ...] = (mail.to, mail.cc, mail.bcc)
+        if self._sandbox:
+            everybody = (["delivered@resend.dev"], [], [])
         message = {
             "from": str(mail.sender),
-            **self._people(letter),
+            **{field: list(map(str, who)) for field, who in zip(("to", "cc", "bcc"), everybody, strict=True)},
             "reply_to": list(map(str, mail.reply_to)),
             **self._content(letter),
             "headers": mail.headers,
-            "tags": [*_labels(letter.message.tags), *self._tags],
+            "tags": [_label(tag) for tag in letter.tags(self._tags)],
             **self._fixed,
             "attachments": [
                 {"content": file.data, "filename": file.name, "content_type": file.kind}
@@ -131,20 +131,11 @@ class Resend:
         mail = letter.fields  # without "text" Resend would make one of the HTML
         return {"subject": mail.subject, "html": mail.html, "text": mail.text or ""}
 
-    def _people(self, letter: Letter) -> dict[str, list[str]]:
-        mail = letter.fields
-        if self._sandbox:
-            return {"to": ["delivered@resend.dev"]}
-        return {"to": [*map(str, mail.to)], "cc": [*map(str, mail.cc)], "bcc": [*map(str, mail.bcc)]}
 
-
-def _labels(tags: Sequence[str]) -> list[dict[str, str]]:
+def _label(tag: str) -> dict[str, str]:
     """Resend's tags are pairs, of letters, digits, ``_`` and ``-``; it refuses a mail with any other."""
-    return [{"name": _NOT_IN_A_LABEL.sub("_", tag)[:256], "value": "yes"} for tag in tags]
-
-
-def _joint(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else sha256("\n".join(keys).encode()).hexdigest()
+    name, _, value = (_NOT_IN_A_LABEL.sub("_", part)[:256] for part in tag.partition("="))
+    return {"name": name, "value": value or "yes"}
 
 
 def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:
