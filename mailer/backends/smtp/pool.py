@@ -205,7 +205,9 @@ class Pool:
             self._ordered &= not session.disordered
             told = session in self._leaving
             self._leaving.discard(session)
-            if courier.begun == 0 and session.wire.lost and not self._closing and not told:
+            if _cancelled():
+                pass  # the event loop ends, and would find a connection that was opened now
+            elif courier.begun == 0 and session.wire.lost and not self._closing and not told:
                 self._not_opened(BackendUnusable(self._options.name, "the server closed a fresh connection"))
             else:
                 self._hand_out()
