@@ -149,4 +149,4 @@ async def test_f15_tasks_run_longer_than_the_visibility_timeout(works, redis_ser
         works.copies(),
         rows=ROWS,
     )
-    assert again > 10
+    assert again > 0
