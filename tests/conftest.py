@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from mailer.sink.certificate import Certificate, self_signed
 from tests import servers
 from tests.proxy import TcpProxy
+
+# Whoever runs the tests behind ``nohup`` ignores it, and so would all that they start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Deadlines and slowness measure the machine, not the code; in CI the same examples are tried every time.
 slow = [HealthCheck.too_slow]

@@ -28,6 +28,9 @@ from mailer.ledger.contract import Row, Settlement, campaign_of
 from mailer.ledger.writer import GroupCommit
 from mailer.message import State
 
+#: For backends to begin closing, when nothing is waited for.
+ABORT_SECONDS = 0.1
+
 
 def not_set_up(name: str) -> Backend:
     """For engines that have only the backends they were given."""
@@ -145,6 +148,12 @@ class Engine:
         for carrier in self._carriers.values():
             carrier.abort()
         await self._keeper.close()
+        closing = [asyncio.create_task(carrier.backend.close()) for carrier in self._carriers.values()]
+        if closing:  # begun, so that nothing is opened any more; what is on the wire is not waited for
+            _, late = await asyncio.wait(closing, timeout=ABORT_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def _composition(self, campaign_id: int) -> Composition | None:
         """None when the campaign cannot be sent from here; it is paused then, and says why."""
