@@ -2,10 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests run in more processes than there are cores, for half of their time they wait; one that has nothing left
-# takes from the others. They start hundreds of processes, which should not compile everything anew, whatever
-# the environment says.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)')
+# Tests run in as many processes as there are cores; one that has nothing left takes from the others. They
+# start hundreds of processes, which should not compile everything anew, whatever the environment says.
+WORKERS ?= auto
 
 .PHONY: demo test check format lint types layers bench faults soak servers clean
 

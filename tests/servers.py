@@ -181,7 +181,11 @@ class SmtpSink:
 
     def messages(self) -> list[SinkMessage]:
         """Everything received, lines ending in LF."""
-        return [_parse_dump(path.read_bytes()) for path in self._complete()]
+        found = []
+        for path in self._complete():
+            with suppress(FileNotFoundError):  # a dot that never came, noticed just now
+                found.append(_parse_dump(path.read_bytes()))
+        return found
 
     def recipients(self) -> list[str]:
         """Envelope recipients of everything received, once per copy."""
