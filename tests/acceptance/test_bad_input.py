@@ -112,7 +112,7 @@ def interrupted(process, sign):
     while True:
         process.send_signal(sign)
         with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=20)[1]
+            return process.communicate(timeout=2)[1]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
