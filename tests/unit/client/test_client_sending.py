@@ -191,10 +191,12 @@ def test_after_a_fork_the_child_sends_by_itself(site, mailer):
     mailer.send("receipt", to="parent@example.org", data=DATA)
 
     script = f"""
-import os
+import os, time
 from mailer import Mailer
 mailer = Mailer()
-mailer.send("receipt", to="before@example.org", data={DATA!r})
+before = mailer.send("receipt", to="before@example.org", data={DATA!r})
+while mailer.status(before.id).state != "accepted":  # a lock that a thread holds at the fork stays held
+    time.sleep(0.01)
 child = os.fork()
 mailer.send("receipt", to="child@example.org" if not child else "after@example.org", data={DATA!r})
 mailer.close()
