@@ -17,8 +17,9 @@ from mailer.sink.certificate import Certificate, self_signed
 from tests import servers
 from tests.proxy import TcpProxy
 
-# Whoever runs the tests behind ``nohup`` ignores it, and so would all that they start.
+# Behind ``nohup``, or in the background of a script, these are ignored, and all that tests start inherits it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines and slowness measure the machine, not the code; in CI the same examples are tried every time.
 slow = [HealthCheck.too_slow]
