@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from mailer.backends import connect, default_connections, default_rates, known, presets, urls
+from mailer.backends import connect, default_connections, default_rates, known, presets, sandboxed, urls
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
 from mailer.campaigns.durations import seconds
@@ -21,7 +22,7 @@ from mailer.delivery.oversight import Care
 from mailer.delivery.routes import Route
 from mailer.delivery.safety import Safety
 from mailer.errors import ConfigError
-from mailer.settings import BackendSettings, Settings, WarmupSettings, as_rates
+from mailer.settings import BackendSettings, Settings, WarmupSettings, as_rates, tested
 
 #: Of limits per hour or longer bulk mail leaves this share, where applications may need it.
 RATE_RESERVE = 0.1
@@ -68,6 +69,20 @@ def backends_of(settings: Settings, wish: str | None) -> list[BackendConfig]:
     route = settings.routes.get(name)
     configs = backend_configs(settings, chosen_backend(settings, wish))
     return [configs[one] for one in (route.backends if route else (name,))]
+
+
+def with_test_modes(settings: Settings) -> Settings:
+    """Settings that know each backend and route in its test mode, too, where it has one.
+
+    For workers: only the ledger tells them that a campaign goes there.
+    """
+    for name in (*settings.backends, *settings.routes):
+        twins, twin = tested(settings, name)
+        with suppress(ConfigError):
+            for config in backends_of(twins, twin):
+                connect(sandboxed(config))
+            settings = twins
+    return settings
 
 
 def backend_rates(settings: Settings, *, serving: bool = False) -> dict[str, BackendRates]:

@@ -99,15 +99,16 @@ class Rooms:
         ledger.schedule.resign(self.pump.name, self._worker)
 
     def _config(self) -> StationConfig:
+        settings = wiring.with_test_modes(self._settings)
         return StationConfig(
             ledger_url=self._settings.ledger_url,
             worker=self._worker,
-            backends=wiring.backend_configs(self._settings),
-            rates=wiring.backend_rates(self._settings),
-            senders=wiring.sender_rates(self._settings),
-            limits_url=wiring.limits_url(self._settings),
-            routes=wiring.routes(self._settings),
-            lots=wiring.connection_lots(self._settings),
+            backends=wiring.backend_configs(settings),
+            rates=wiring.backend_rates(settings),
+            senders=wiring.sender_rates(settings),
+            limits_url=wiring.limits_url(settings),
+            routes=wiring.routes(settings),
+            lots=wiring.connection_lots(settings),
             stream=self._stream,
             safety=wiring.safety(self._settings),
             lease_seconds=self._settings.lease_seconds,

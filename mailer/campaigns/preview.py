@@ -8,7 +8,7 @@ import email.policy
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from mailer.campaigns import recipients
 from mailer.campaigns.prepared import Prepared
 from mailer.campaigns.recipients import Invalid, Recipient
 from mailer.content import compile  # noqa: A004 - what it is called there
+from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Composer, MailSpec
 from mailer.content.identity import identities
 from mailer.content.manifest import manifest
@@ -33,12 +34,21 @@ _CID = re.compile(r"cid:([^\"')\s>]+)")
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One rendered message. ``row`` and ``line`` tell where its data came from; None: sample data."""
+    """One rendered message. ``row`` and ``line`` tell where its data came from; None: sample data.
+
+    ``cells`` are that data.
+    """
 
     composed: Composed
     address: str
     row: int | None = None
     line: int | None = None
+    cells: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The cells under the names that templates call them by."""
+        return {identifier(header): value for header, value in self.cells.items()}
 
     @property
     def eml(self) -> bytes:
@@ -76,7 +86,7 @@ def of_row(prepared: Prepared, *, row: int | None = None, address: str | None = 
     identity = identities(digest="preview", slug="preview", date=time.time(), sender=sender).of(found.ordinal)
     composer: Composer = compile(prepared.package, prepared.mail, files_root=prepared.files_root)
     composed = composer.compose(found.cells, found.address.addr, identity)
-    return Preview(composed, found.address.addr, found.ordinal, found.line)
+    return Preview(composed, found.address.addr, found.ordinal, found.line, found.cells)
 
 
 def of_template(

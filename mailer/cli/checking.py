@@ -292,6 +292,7 @@ def _send_one(
         message_id=str(shown.message["Message-ID"]),
         eight_bit=shown.composed.eight_bit,
         smtputf8=shown.composed.smtputf8,
+        variables=shown.variables,
     )
 
     async def yes(_: Outgoing) -> bool:

@@ -46,6 +46,9 @@ Limit = Annotated[
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, max=64, help="Processes that send; default 1.")
 ]
+Sandbox = Annotated[
+    bool, typer.Option("--sandbox", help="To the provider's test mode, which delivers nothing.")
+]
 AcceptEpoch = Annotated[
     bool, typer.Option("--accept-epoch", help="The ledger was restored from a backup, and I have looked.")
 ]
@@ -58,9 +61,7 @@ def send(
     again: Annotated[
         bool, typer.Option("--again", help="Send although this very campaign was sent before.")
     ] = False,
-    sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="To the provider's test mode, which delivers nothing.")
-    ] = False,
+    sandbox: Sandbox = False,
     wait: Wait = "10m",
     processes: Processes = None,
     accept_epoch: AcceptEpoch = False,
@@ -139,6 +140,7 @@ def enqueue(
     again: Annotated[
         bool, typer.Option("--again", help="Send although this very campaign was sent before.")
     ] = False,
+    sandbox: Sandbox = False,
     ledger: Ledger = None,
     backend: Backend = None,
     yes: Yes = False,
@@ -149,7 +151,8 @@ def enqueue(
     """Hand a campaign to the workers.
 
     Checks every row first, says what will happen, and asks. Needs a broker; `mailer worker` does the work.
-    With --at it starts then; a start that no worker was there for waits for `mailer resume`.
+    With --at it starts then; a start that no worker was there for waits for `mailer resume`. With --sandbox
+    it is a campaign of its own, as with `mailer send`.
 
     Example: mailer enqueue campaign.toml --at "2026-12-01 09:00 Europe/Berlin"
     """
@@ -164,9 +167,19 @@ def enqueue(
         raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
     _refuse_login(backend or spec.backend)
     ping(settings.broker_url)
+    if sandbox:
+        spec = spec.model_copy(update={"sandbox": True})
+        settings, backend = in_test_mode(settings, backend or spec.backend)
     with open_ledger(settings) as rooms:
         opened = open_or_go_on(
-            rooms, spec, settings, backend, again=again, yes=yes, quiet=as_json, runner=Runner.WORKERS
+            rooms,
+            spec,
+            settings,
+            backend,
+            again=again or sandbox,
+            yes=yes,
+            quiet=as_json,
+            runner=Runner.WORKERS,
         )
         status = watched(rooms, opened, quiet=as_json) if watch else control.status(rooms, opened)
     show(status, as_json=as_json)

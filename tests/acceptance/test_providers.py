@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from contextlib import ExitStack
 
 from mailer import Mailer
 from mailer.settings import Settings
 from tests.contract.providers.fake import DROP, Response, serving
 from tests.contract.providers.registry import ROLES
+from tests.working import worker
 
 
 def test_what_the_provider_cannot_express_is_refused_by_check_and_send(folder, stack: ExitStack):
@@ -124,6 +126,31 @@ def test_a_whole_campaign_in_a_test_mode_is_not_the_campaign(folder, stack: Exit
     assert fake.sends
 
 
+def test_workers_too_send_a_campaign_in_a_test_mode(folder, stack: ExitStack, redis_server):
+    role = ROLES["sendgrid"]
+    fake = stack.enter_context(serving(role.play))
+    folder.write(
+        "mailer.toml",
+        f'backend = "all"\nbroker = "{redis_server.url}"\n'
+        f'[backends.main]\nurl = "{role.address(fake.base)}"\n'
+        # Without the number of its inbox this one has no test mode, and nobody asks for it.
+        '[backends.other]\nurl = "mailtrap://key0123456789@"\n[routes.all]\nbackends = ["main"]\n',
+    )
+    stack.enter_context(worker(folder.path))
+
+    done = folder.mailer("enqueue", "campaign.toml", "--sandbox", "--yes", "--watch", "--json")
+    status = json.loads(done.out.splitlines()[-1])
+    again = folder.mailer("enqueue", "campaign.toml", "--sandbox", "--yes", "--json")
+    missing = folder.mailer("enqueue", "campaign.toml", "--sandbox", "--yes", "--backend", "other")
+
+    assert (done.code, again.code, missing.code) == (0, 0, 2), done.err + again.err
+    assert status["name"] == "November news (sandbox)"
+    assert status["counts"]["accepted"] == 5
+    assert "the sandbox needs the number of its inbox" in missing.err
+    assert fake.sends
+    assert all(role.is_sandboxed(request) for request in fake.sends)
+
+
 def test_a_backend_without_test_mode_is_refused_before_anything_is_opened(folder):
     done = folder.mailer("send", "campaign.toml", "--sandbox", "--yes", "--backend", "smtp://127.0.0.1:9")
 
@@ -148,12 +175,16 @@ def test_a_template_at_the_provider_is_filled_with_the_columns_of_the_row(folder
     done = folder.mailer("send", "campaign.toml", "--yes", "--json", "--backend", url)
 
     assert done.code == 0, done.err
-    (message,) = fake.sends[0].json["Messages"]
-    assert message["TemplateAlias"] == "welcome"
-    assert message["TemplateModel"] == {
-        "email": "ada@example.com", "first_name": "Ada", "ort": "Loughborough, UK",
-    }  # fmt: skip
-    assert "TextBody" not in message
+    tried = folder.mailer("test", "campaign.toml", "--to", "me@example.com", "--backend", url)
+    assert tried.code == 0, tried.err
+    assert [one.json["Messages"][0]["To"] for one in fake.sends] == ["ada@example.com", "me@example.com"]
+    for one in fake.sends:
+        (message,) = one.json["Messages"]
+        assert message["TemplateAlias"] == "welcome"
+        assert message["TemplateModel"] == {
+            "email": "ada@example.com", "first_name": "Ada", "ort": "Loughborough, UK",
+        }  # fmt: skip
+        assert "TextBody" not in message
 
     refused = folder.mailer("check", "campaign.toml", "--backend", "resend://key0123456789abcdefX@?pool=news")
     assert refused.code == 2
