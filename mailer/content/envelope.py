@@ -18,13 +18,17 @@ from mailer.errors import ContentError
 Compile = Callable[[str, str], Piece]
 
 #: Written by this room, by the transport or by the receiving side: no campaign may set them.
-_OURS = frozenset({"date", "from", "to", "cc", "bcc", "reply-to", "subject", "message-id", "mime-version"})
-_OURS_TOO = frozenset(
-    {"list-unsubscribe", "list-unsubscribe-post", "list-id", "auto-submitted", "return-path"}
+_OURS = frozenset(
+    ["date", "from", "to", "cc", "bcc", "reply-to", "subject", "message-id", "mime-version", "return-path"]
 )
+#: A campaign has settings for these; a message that comes by itself brings them along as headers.
+_SET = frozenset({"list-unsubscribe", "list-unsubscribe-post", "list-id", "auto-submitted"})
 _OUR_FAMILIES = ("content-", "resent-", "arc-", "received", "dkim-")
 _MAILBOXES = frozenset({"sender", "disposition-notification-to"})
 _TOKENS = re.compile(r"in-reply-to|references|list-.*|precedence|feedback-id", re.IGNORECASE)
+_URIS = re.compile(
+    r"<(?:https?://|mailto:)[^\s<>,]+>(?: *, *<(?:https?://|mailto:)[^\s<>,]+>)*", re.IGNORECASE
+)
 _URI = re.compile(r"(?:https?://|mailto:)[!-;=?-~]+", re.IGNORECASE)
 _LIST_ID = re.compile(r"(?:(?P<name>[^<>]*)<)?(?P<id>[A-Za-z0-9._-]+)>?")
 
@@ -149,8 +153,10 @@ def mailboxes(lines: Sequence[Line], context: Context) -> list[Address]:
 
 
 def custom_line(name: str, value: str) -> bytes:
-    """A header that is neither the mailer's nor the transport's. Raises ContentError."""
-    return _custom(_free(name), value)
+    """A header of one message, neither the mailer's nor the transport's. Raises ContentError."""
+    if name.lower() == "list-unsubscribe" and not _URIS.fullmatch(value.strip()):
+        raise ContentError("must be written as <https://…>, <mailto:…>", column=name)
+    return _custom(name if name.lower() in _SET else _free(name), value)
 
 
 def _custom(name: str, value: str) -> bytes:
@@ -161,7 +167,7 @@ def _custom(name: str, value: str) -> bytes:
 
 def _free(name: str) -> str:
     headers.field_name(name)
-    if name.lower() in _OURS | _OURS_TOO or name.lower().startswith(_OUR_FAMILIES):
+    if name.lower() in _OURS | _SET or name.lower().startswith(_OUR_FAMILIES):
         raise ContentError("this header has its own setting or is written by the mailer", column=name)
     return name
 

@@ -21,6 +21,7 @@ MEANINGS = {
     "authentication-results": "What a receiver found out about SPF, DKIM and DMARC.",
     "auto-submitted": "Sent by a program: vacation replies stay silent (RFC 3834).",
     "bcc": "Must never be seen here: copies go by the envelope alone.",
+    "cc": "Who else it says it is for.",
     "content-type": "The outermost MIME part.",
     "date": "When it was sent; the same on every attempt.",
     "dkim-signature": "The sending domain vouches for the message (RFC 6376).",

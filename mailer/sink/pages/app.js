@@ -23,7 +23,8 @@ async function refresh(older = false) {
   const page = await (await get(`/messages?${query}`)).json();
   state.list = older ? [...state.list, ...page] : page;
   $("more").hidden = page.length < 200;
-  $("count").textContent = state.list.length ? `${state.list.length}${$("more").hidden ? "" : "+"} messages` : "";
+  const count = `${state.list.length}${$("more").hidden ? "" : "+"}`;
+  $("count").textContent = state.list.length ? `${count} message${count === "1" ? "" : "s"}` : "";
   $("empty").hidden = state.list.length > 0;
   $("empty").textContent = $("search").value ? "Nothing like that." : "Nothing has arrived yet.";
   $("list").replaceChildren(...state.list.map(line));

@@ -16,6 +16,8 @@ if not settings.configured:
     )
     django.setup()
 
+from django.utils.functional import lazystr
+
 from mailer.errors import InputError
 from mailer.testing import outbox
 from tests.unit.client.conftest import DATA
@@ -77,7 +79,7 @@ def test_anymails_attributes(box):
     message.from_email = None
     message.template_id = "receipt"
     message.merge_global_data = DATA
-    message.merge_data = {"ada@example.org": {"name": "Ada"}, "bob@example.org": {"total": "3"}}
+    message.merge_data = {"ada@example.org": {"name": "Ada"}, "bob@example.org": {"total": 3}}
     message.metadata = {"shop": 7}
     message.merge_metadata = {"bob@example.org": {"vip": "yes"}}
     message.tags = ["receipt"]
@@ -92,6 +94,90 @@ def test_anymails_attributes(box):
     assert (ada.wish.metadata, bob.wish.metadata) == ({"shop": "7"}, {"shop": "7", "vip": "yes"})
     assert ada.wish.tags == ["receipt"]
     assert ada.wish.send_at.astimezone(UTC) == datetime(2030, 1, 1, 11, 0, tzinfo=UTC)
+    assert bob.data["total"] == 3, "what is merged stays what it is: a template may count it, or loop over it"
+
+
+def test_anymails_status(box):
+    message = mail.EmailMessage("S", "T", "a@acme.example", ["Ada <ada@example.org>"], cc=["c@example.org"])
+    message.send()
+    together = message.anymail_status
+    message.merge_metadata, message.to = {}, ["ada@example.org", "bob@example.org"]
+    message.send()
+    apart = message.anymail_status
+
+    first, ada, bob = (sent.id for sent in box.messages)
+    assert (together.message_id, together.status, together.esp_response) == (first, {"queued"}, None)
+    assert {to: one.message_id for to, one in together.recipients.items()} == {
+        "ada@example.org": first,
+        "c@example.org": first,
+    }
+    assert apart.message_id == {ada, bob}
+    assert (apart.recipients["bob@example.org"].message_id, apart.recipients["bob@example.org"].status) == (
+        bob,
+        "queued",
+    )
+
+
+@pytest.mark.parametrize(("attribute", "messages"), [("merge_data", 2), ("merge_global_data", 1)])
+def test_only_merging_makes_a_message_for_each(box, attribute, messages):
+    message = mail.EmailMessage("S", "T", "a@acme.example", ["ada@example.org", "bob@example.org"])
+    setattr(message, attribute, {})
+    message.track_opens = False
+    message.send()
+
+    assert len(box.messages) == messages
+
+
+def test_nobody_sees_a_blind_copy(box):
+    mail.EmailMessage("S", "T", "a@acme.example", bcc=["ada@example.org", "bob@example.org"]).send()
+    mail.EmailMessage("S", "T", "a@acme.example", cc=["ada@example.org"], bcc=["bob@example.org"]).send()
+
+    assert [(sent.to, sent.message["To"]) for sent in box.messages] == [
+        (("ada@example.org",), "ada@example.org"),
+        (("bob@example.org",), "bob@example.org"),
+        (("ada@example.org", "bob@example.org"), "ada@example.org"),
+    ]
+    assert all("bob" not in sent.outgoing.data.decode() for sent in box.messages[::2])
+
+
+def test_headers_as_products_set_them(box):
+    message = mail.EmailMessage("S", "T", "a@acme.example", ["ada@example.org"], reply_to=["no@acme.example"])
+    message.extra_headers = {
+        "Reply-To": '"Help, please" <help@acme.example>, b@acme.example',
+        "Auto-Submitted": "auto-generated",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+    message.merge_headers = {"ada@example.org": {"List-Unsubscribe": "<https://acme.example/u/ada>"}}
+    message.send()
+
+    sent = box.messages[0].message
+    assert [one.addr_spec for one in sent["Reply-To"].addresses] == ["help@acme.example", "b@acme.example"]
+    assert [one.display_name for one in sent["Reply-To"].addresses] == ["Help, please", ""]
+    assert sent["List-Unsubscribe"] == "<https://acme.example/u/ada>"
+    assert sent["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert sent["Auto-Submitted"] == "auto-generated"
+    message.merge_headers = {"ada@example.org": {"List-Unsubscribe": "acme.example/u"}}
+    with pytest.raises(InputError, match="<https://"):
+        message.send()
+
+
+def test_lazy_translations_are_read(box):
+    message = mail.EmailMessage(lazystr("S"), None, None, ["ada@example.org"])
+    message.from_email, message.template_id = None, "receipt"
+    message.merge_global_data = DATA | {"total": lazystr("7"), "more": [lazystr("x")]}
+    message.send()
+
+    assert box.messages[0].subject == "S"
+    assert box.messages[0].data == DATA | {"total": "7", "more": ["x"]}
+
+
+def test_a_body_beside_a_template_is_refused(box):
+    message = mail.EmailMessage("S", "This would be lost.", "a@acme.example", ["ada@example.org"])
+    message.template_id, message.merge_global_data = "receipt", DATA
+
+    with pytest.raises(InputError, match="beside a template_id"):
+        message.send()
+    assert box.messages == []
 
 
 @pytest.mark.parametrize("name", ["esp_extra", "track_opens", "envelope_sender"])
