@@ -4,8 +4,9 @@ What is lost before the request was written is unsent; what is lost after it is 
 request carries an idempotency key: then it is sent once more first, the same octets under the same key.
 
 httpx's own pool asks every connection about every request, which costs 6.7 ms of CPU a request at 64 of them.
-So each connection is a transport of its own, and the pool is a list of those that are free. There is nothing
-here for a client to do: no redirects, cookies or hooks.
+So each connection is a transport of its own, and the pool is a list of those that are free: httpx's own where
+there is a proxy, httpcore's for HTTP/2, ours for HTTP/1.1. There is nothing here for a client to do: no
+redirects, cookies or hooks.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import httpx
 
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer
+from mailer.backends.http1 import ANSWER_LIMIT, Http1
 from mailer.backends.provider import Request
-from mailer.backends.wire import ANSWER_LIMIT, Wire
+from mailer.backends.wire import Wire
 from mailer.errors import BackendUnusable
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,9 @@ class Channel:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._proxy = _proxy(account)
-        self._context: ssl.SSLContext | None = None
+        # HTTP/2 has to be asked for while TLS begins; who turns out not to speak it is not asked again.
+        self._http2 = account.http2 and account.base.startswith("https:")
+        self._contexts: dict[bool, ssl.SSLContext] = {}
         self._free: list[httpx.AsyncBaseTransport] = []
         seconds = account.timeout
         self._timeouts = {"connect": 10.0, "read": seconds, "write": seconds, "pool": seconds}
@@ -131,6 +135,8 @@ class Channel:
                     break
         finally:
             await response.aclose()
+        if response.extensions.get("http_version") == b"HTTP/1.1":
+            self._http2 = False
         headers = {name.lower(): value for name, value in response.headers.items()}
         text = self._account.without_secrets(body.decode("utf-8", "replace"))
         return Answer(response.status_code, headers, text)
@@ -148,17 +154,22 @@ class Channel:
                 except BaseException:
                     await connection.aclose()  # whatever it was in the middle of
                     raise
-                if self._closed or self._used + len(self._free) > self._most:
+                if self._closed or self._used + len(self._free) > self._most or self._clumsy(connection):
                     await connection.aclose()
                 else:
                     self._free.append(connection)
             finally:
                 self._used -= 1
 
+    def _clumsy(self, connection: httpx.AsyncBaseTransport) -> bool:
+        """It was made for HTTP/2 and speaks HTTP/1.1, for which there is something better."""
+        return isinstance(connection, Wire) and not self._http2
+
     async def _opened(self) -> httpx.AsyncBaseTransport:
-        context = await self._tls()
+        http2 = self._http2
+        context = await self._tls(http2)
         if self._proxy is None:
-            return Wire(context, http2=self._account.http2)
+            return Wire(context) if http2 else Http1(context)
         return httpx.AsyncHTTPTransport(
             verify=context or False,
             http2=self._account.http2,
@@ -167,12 +178,17 @@ class Channel:
             trust_env=False,
         )
 
-    async def _tls(self) -> ssl.SSLContext | None:
-        """Made once; reading the system's certificates takes tens of milliseconds, so off the loop."""
+    async def _tls(self, http2: bool) -> ssl.SSLContext | None:
+        """Made once; reading the system's certificates takes tens of milliseconds, so off the loop.
+
+        httpcore writes into the context what it speaks, so whoever speaks less has one of its own.
+        """
+        if not self._account.base.startswith("https:"):
+            return None
         async with self._opening:
-            if self._context is None and self._account.base.startswith("https:"):
-                self._context = await asyncio.to_thread(_tls, self._account.ca_file)
-            return self._context
+            if http2 not in self._contexts:
+                self._contexts[http2] = await asyncio.to_thread(_tls, self._account.ca_file)
+            return self._contexts[http2]
 
 
 def _proxy(account: Account) -> str | None:
@@ -191,7 +207,9 @@ def _url(text: str) -> httpx.URL:
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _fault(error: Exception, base: str) -> str:

@@ -1,4 +1,4 @@
-"""One kept connection as a transport for httpx: httpcore's connection, without the pool around it.
+"""One kept connection for HTTP/2 as a transport for httpx: httpcore's connection, without the pool around it.
 
 httpx's own transport brings a pool, which costs 0.9 ms of CPU a request even when it holds one connection
 (docs/performance.md).
@@ -11,25 +11,17 @@ import ssl
 import httpcore
 import httpx
 
-#: Octets of an answer that are read; no provider says more about its largest batch.
-ANSWER_LIMIT = 8_000_000
-#: After so many seconds of idling a connection is not used again: the other side may close it just now.
-_KEPT_SECONDS = 15.0
+from mailer.backends.http1 import ANSWER_LIMIT, KEPT_SECONDS
+
 #: What httpcore raises has the names of what httpx promises.
 _ERRORS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """One request at a time, each with the ``timeout`` extension that httpx's own transports take.
+    """Promises what ``Http1`` does. The server chooses; the answer's ``http_version`` says what it chose."""
 
-    What is raised before the first octet was written is a ConnectError, ConnectTimeout or LocalProtocolError;
-    everything else may come after the last. Opened by the first request, and again when it was closed since.
-    The answer is read up to ``ANSWER_LIMIT``; of one that is longer the rest is lost.
-    """
-
-    def __init__(self, context: ssl.SSLContext | None, *, http2: bool = False) -> None:
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._http2 = http2
         self._connection: httpcore.AsyncHTTPConnection | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -65,14 +57,17 @@ class Wire(httpx.AsyncBaseTransport):
         if answer.status < 200:  # 101: of the others httpcore waits for the end
             await self.aclose()
             raise httpx.RemoteProtocolError("the server wants another protocol")
-        return httpx.Response(answer.status, headers=answer.headers, content=await _read(answer))
+        said = {"http_version": answer.extensions["http_version"]}
+        return httpx.Response(
+            answer.status, headers=answer.headers, content=await _read(answer), extensions=said
+        )
 
     async def _usable(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
         connection = self._connection
         if connection is None or connection.is_closed() or connection.has_expired():
             await self.aclose()
             self._connection = connection = httpcore.AsyncHTTPConnection(
-                origin, ssl_context=self._context, keepalive_expiry=_KEPT_SECONDS, http2=self._http2
+                origin, ssl_context=self._context, keepalive_expiry=KEPT_SECONDS, http2=True
             )
         return connection
 

@@ -1,19 +1,27 @@
-"""A connection for httpx, before servers that say what HTTP/1.1 allows, and more."""
+"""Connections for httpx, before servers that say what HTTP/1.1 allows, and more."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
-from mailer.backends.wire import ANSWER_LIMIT, Wire
+from mailer.backends.http1 import ANSWER_LIMIT, Http1
+from mailer.backends.wire import Wire
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n"
+
+
+#: Both promise the same.
+made = pytest.mark.parametrize("kind", [Http1, Wire])
 
 
 class Server:
@@ -47,12 +55,14 @@ class Server:
 
 
 @asynccontextmanager
-async def talking(*script: bytes | None) -> AsyncIterator[tuple[Server, Callable[..., object]]]:
+async def talking(
+    kind: type[Http1 | Wire], *script: bytes | None
+) -> AsyncIterator[tuple[Server, Callable[..., object]]]:
     """A server, and what asks it over one connection."""
     told = Server(list(script))
     server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
     told.port = server.sockets[0].getsockname()[1]
-    wire = Wire(None)
+    wire = kind(None)
 
     async def ask(body: bytes = b"x", seconds: float = 20.0, **headers: str) -> tuple[int, bytes]:
         times = {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
@@ -74,14 +84,16 @@ async def talking(*script: bytes | None) -> AsyncIterator[tuple[Server, Callable
         await server.wait_closed()
 
 
-async def test_one_connection_carries_request_after_request():
-    async with talking(PLAIN, PLAIN) as (server, ask):
+@made
+async def test_one_connection_carries_request_after_request(kind):
+    async with talking(kind, PLAIN, PLAIN) as (server, ask):
         assert [await ask(b"one"), await ask(b"")] == [(200, b"ok")] * 2
     assert server.opened == 1
     assert server.asked[0].startswith(b"POST /v1/send?a=b HTTP/1.1\r\nHost: 127.0.0.1:")
     assert server.asked[0].endswith(b"\r\n\r\none")
 
 
+@made
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -93,13 +105,14 @@ async def test_one_connection_carries_request_after_request():
     ],
     ids=["chunked", "1xx", "204", "until it closes", "connection: close"],
 )  # fmt: skip
-async def test_answers_of_every_form_are_read_and_the_next_one_is_its_own(said, expected):
-    async with talking(said, PLAIN) as (server, ask):
+async def test_answers_of_every_form_are_read_and_the_next_one_is_its_own(said, expected, kind):
+    async with talking(kind, said, PLAIN) as (server, ask):
         assert await ask() == expected
         assert await ask() == (200, b"ok")
     assert server.opened == (2 if b"close" in said else 1)
 
 
+@made
 @pytest.mark.parametrize(
     ("said", "error"),
     [
@@ -114,31 +127,34 @@ async def test_answers_of_every_form_are_read_and_the_next_one_is_its_own(said, 
     ],
     ids=["closed", "silent", "stuck", "cut off", "SMTP", "upgrade", "endless headers", "two lengths"],
 )
-async def test_what_is_no_answer_is_an_error_and_the_connection_is_not_used_again(said, error):
-    async with talking(said, PLAIN) as (server, ask):
+async def test_what_is_no_answer_is_an_error_and_the_connection_is_not_used_again(said, error, kind):
+    async with talking(kind, said, PLAIN) as (server, ask):
         with pytest.raises(error):
             await ask(seconds=0.3 if error is httpx.ReadTimeout else 20.0)
         assert await ask() == (200, b"ok")
     assert server.opened == 2
 
 
-async def test_an_endless_answer_is_cut_off():
+@made
+async def test_an_endless_answer_is_cut_off(kind):
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * (ANSWER_LIMIT + 1)
-    async with talking(endless, PLAIN) as (server, ask):
+    async with talking(kind, endless, PLAIN) as (server, ask):
         status, body = await ask()
         assert await ask() == (200, b"ok")
     assert (status, server.opened) == (200, 2)
     assert ANSWER_LIMIT - 1000 < len(body) <= ANSWER_LIMIT + 1
 
 
-async def test_a_header_cannot_begin_another_one():
-    async with talking(PLAIN) as (server, ask):
+@made
+async def test_a_header_cannot_begin_another_one(kind):
+    async with talking(kind, PLAIN) as (server, ask):
         with pytest.raises(httpx.LocalProtocolError):
             await ask(Key="x\r\nBcc: everybody")
     assert server.asked == []
 
 
-async def test_a_long_request_is_not_late_while_it_is_being_written():
+@made
+async def test_a_long_request_is_not_late_while_it_is_being_written(kind):
     """The server begins to read when twice the patience for an answer has passed."""
     read = asyncio.Event()
 
@@ -155,13 +171,80 @@ async def test_a_long_request_is_not_late_while_it_is_being_written():
 
     server = await asyncio.start_server(slow, "127.0.0.1", 0, limit=1_000_000)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    wire = Wire(None)
+    wire = kind(None)
     times = {"connect": 9.0, "read": 0.5}
     request = httpx.Request("POST", url, content=b"x" * 30_000_000, extensions={"timeout": times})
     try:
         assert (await wire.handle_async_request(request)).status_code == 200
     finally:
         read.set()
+        await wire.aclose()
+        server.close()
+        await server.wait_closed()
+
+
+@made
+async def test_what_was_closed_while_it_rested_is_opened_again_and_nothing_is_lost(kind):
+    """The end of the first connection has not been looked at when the second request is written."""
+    closed = PLAIN + b"HTTP/1.1 408 Too late\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with talking(kind, closed, PLAIN) as (server, ask):
+        assert await ask(b"one") == (200, b"ok")
+        time.sleep(0.2)  # as in a process that has something to compute
+        assert await ask(b"two") == (200, b"ok")
+    assert server.opened == 2
+    assert [request[-3:] for request in server.asked] == [b"one", b"two"]
+
+
+@made
+async def test_nothing_was_written_where_nobody_listens_or_nobody_speaks_tls(kind):
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{probe.getsockname()[1]}/"
+    with pytest.raises(httpx.ConnectError):
+        await kind(None).handle_async_request(httpx.Request("POST", url, content=b"x"))
+    probe.close()
+
+    async with talking(kind, PLAIN) as (server, _):
+        wire = kind(ssl.create_default_context())
+        request = httpx.Request(
+            "POST",
+            f"https://127.0.0.1:{server.port}/",
+            content=b"x",
+            extensions={"timeout": {"connect": 0.5}},
+        )
+        with pytest.raises((httpx.ConnectError, httpx.ConnectTimeout)):
+            await wire.handle_async_request(request)
+        await wire.aclose()
+    assert server.asked == []
+
+
+async def test_a_request_that_is_not_taken_is_late_and_one_that_is_refused_at_once_is_answered():
+    """No other library here reads an answer while it writes."""
+    refusal = b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"
+    said = [b"", refusal]
+    over = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said.pop(0))
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=10_000)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    wire = Http1(None)
+
+    def request(seconds: float) -> httpx.Request:
+        times = {"connect": 20.0, "read": 0.01, "write": seconds}
+        return httpx.Request("POST", url, content=b"x" * 30_000_000, extensions={"timeout": times})
+
+    try:
+        with pytest.raises(httpx.WriteTimeout):
+            await wire.handle_async_request(request(0.2))
+        assert (await wire.handle_async_request(request(20.0))).status_code == 413
+        assert not wire._line.quiet  # half a request is on its way there
+    finally:
+        over.set()
         await wire.aclose()
         server.close()
         await server.wait_closed()
