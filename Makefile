@@ -2,9 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests run in as many processes as there are cores; one that has nothing left takes from the others. They
-# start hundreds of processes, which should not compile everything anew, whatever the environment says.
-WORKERS ?= auto
+# Tests run in three processes for every two cores: half of their time they wait for servers, for processes that
+# start, for a lease to end, and with one per core half of the machine would wait with them. More would share out
+# the machine so thinly that what starts within a second takes many. Python counts, because nproc is not
+# everywhere. One that has nothing left takes from the others. They start hundreds of processes, which should
+# not compile everything anew, whatever the environment says.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
 
 .PHONY: demo test check format lint types layers bench faults soak servers clean
 
