@@ -41,7 +41,8 @@ def serve(
     with open_ledger(settings) as rooms:
         if not rooms.keys.list():
             note("there are no keys yet, so nobody can come in: mailer keys create --name shop")
-    with _listener(host, port) as listener:
+    # Told to end, it ends with 0, also before the server is loaded; uvicorn repeats the signal that ended it.
+    with _listener(host, port) as listener, suppress(KeyboardInterrupt):
         note(f"http://{_shown(host)}:{listener.getsockname()[1]}; Ctrl-C stops it")
         _run(listener, processes)
 
@@ -66,8 +67,7 @@ def _run(listener: socket.socket, processes: int) -> None:
     if processes > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:
-        with suppress(KeyboardInterrupt):  # uvicorn repeats the signal that ended it, after all is done
-            uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:
