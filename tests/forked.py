@@ -6,6 +6,7 @@ its own folder, environment, output and process id like any other, and is killed
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ import mailer.__main__
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tests.preloaded"])
 
+#: linux/prctl.h
+PR_SET_PDEATHSIG = 1
 #: How long anything that a test waits for may take. Generous: it decides nothing but a hang.
 PATIENCE = 120.0
 
@@ -42,7 +46,8 @@ class Forked:
     ) -> None:
         files = (str(stdin), str(out), str(err))
         self._process = FORKED.Process(
-            target=_become, args=(work, arguments, str(folder), dict(environment), files)
+            target=orphan_ends,
+            args=(_become, work, arguments, str(folder), dict(environment), files),
         )
         self.log = err
         self._process.start()
@@ -105,6 +110,20 @@ def celery(*arguments: str) -> None:
 
     sys.argv = ["celery", *arguments]
     main()
+
+
+def orphan_ends(work: Callable[..., None], *arguments: Any) -> None:
+    """Do the work; it is over when the test run is, however that ended. Linux alone can do it.
+
+    The server of forks lives as long as anybody holds the other end of its pipe, which it hands to all that
+    it starts: a worker that nobody waits for any more would keep it, and itself.
+    """
+    alive = forkserver._forkserver  # type: ignore[attr-defined]
+    os.close(alive._forkserver_alive_fd)
+    alive._forkserver_alive_fd = None
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    work(*arguments)
 
 
 def _become(

@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,15 +99,39 @@ def answers(port: int) -> bool:
     return True
 
 
-class Process:
-    """One server process. Every signal goes to its id, never to a name."""
+def tied(orphaned: signal.Signals) -> list[str]:
+    """What stands before a command that gets this signal when its test run is gone, however that ended.
 
-    def __init__(self, command: Sequence[object], log: Path, **popen: Any) -> None:
+    It becomes the command, under the same process id. Linux alone can do it.
+    """
+    program = shutil.which("setpriv", path="/usr/bin:/bin") if sys.platform == "linux" else None
+    return [program, "--pdeathsig", orphaned.name.removeprefix("SIG"), "--"] if program else []
+
+
+class Process:
+    """One server process, in a session of its own: no signal to a group, such as those of Ctrl-C, ``timeout``
+    and ``kill 0``, reaches the servers of a run that goes on. Every signal goes to its id, never to a name.
+
+    Start it on the main thread: it ends with the thread that started it. ``orphaned``: SIGTERM for what has
+    processes of its own to end.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[object],
+        log: Path,
+        *,
+        orphaned: signal.Signals = signal.SIGKILL,
+        **popen: Any,
+    ) -> None:
         self.command = [str(part) for part in command]
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stderr=output, **({"stdout": output} | popen)
+                [*tied(orphaned), *self.command],
+                stdin=subprocess.DEVNULL,
+                stderr=output,
+                **({"stdout": output, "start_new_session": True} | popen),
             )
         self.pid = self._process.pid
         self.stdout = self._process.stdout

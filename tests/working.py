@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,7 +47,9 @@ def environment() -> dict[str, str]:
 def supervised(folder: Path, *options: str) -> Iterator[Process]:
     """``mailer worker`` in this folder; its log is ``supervisor.log`` there."""
     command = [sys.executable, "-m", "mailer", "worker", *options]
-    process = Process(command, folder / "supervisor.log", cwd=folder, env=environment())
+    process = Process(
+        command, folder / "supervisor.log", orphaned=signal.SIGTERM, cwd=folder, env=environment()
+    )
     try:
         yield process
     finally:

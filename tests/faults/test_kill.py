@@ -15,7 +15,7 @@ from mailer.message import State
 from tests.delivering import World
 from tests.faults import embedded_run
 from tests.faults.judging import WHOLE
-from tests.forked import FORKED
+from tests.forked import FORKED, orphan_ends
 from tests.servers import SmtpSink
 
 CONNECTIONS = 4
@@ -49,7 +49,7 @@ class Killer:
             str(CONNECTIONS),
             str(self.processes),
         )
-        run = FORKED.Process(target=embedded_run.main, args=arguments)
+        run = FORKED.Process(target=orphan_ends, args=(embedded_run.main, *arguments))
         run.start()
         while run.is_alive() and self.sink.count() <= count:
             time.sleep(0.002)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -108,7 +109,7 @@ def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_serve
             tmp_path / f"{name}.log",
             cwd=site,
             env=environment() | given | here,
-            start_new_session=True,
+            orphaned=signal.SIGTERM,
         )
         stack.callback(process.stop)
         return process
