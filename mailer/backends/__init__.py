@@ -86,11 +86,12 @@ def known(scheme: str) -> bool:
 def default_rates(config: BackendConfig) -> tuple[str, ...]:
     """What the provider itself allows, in messages; empty where it says nothing or is no provider."""
     facts = _facts(config)
-    if facts is None or facts.requests is None:
+    if facts is None:
         return ()
-    number, _, unit = facts.requests.partition("/")
-    batch = config.options.get("batch", "")
-    return (f"{int(number) * (int(batch) if batch.isdigit() else facts.batch)}/{unit}",)
+    wish = config.options.get("batch", "")
+    batch = int(wish) if wish.isdigit() else facts.batch
+    rates = (rate.partition("/") for rate in facts.requests)
+    return tuple(f"{int(number) * batch}/{unit}" for number, _, unit in rates)
 
 
 def default_connections(config: BackendConfig) -> int | None:

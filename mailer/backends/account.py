@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mailer.backends import options
 from mailer.backends.contract import BackendConfig
+from mailer.backends.expressible import misfits
 from mailer.backends.provider import Facts
 from mailer.backends.smtp.options import is_loopback
 from mailer.errors import ConfigError
@@ -19,7 +20,7 @@ _REGION = re.compile(r"[a-z0-9-]{2,40}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
 
 #: Options that every provider takes.
-COMMON = ("base", "batch", "ca_file", "http2", "size", "timeout")
+COMMON = ("base", "batch", "ca_file", "http2", "labels", "size", "timeout")
 #: Options that mean the same wherever there is such a thing, and what somebody without it is told to lack.
 WISHES = {
     "template": "templates that could be filled in from here",
@@ -49,6 +50,7 @@ class Account:
     timeout: float = 60.0  # seconds for writing, and between two octets of the answer
     ca_file: str | None = None
     http2: bool = True  # where the provider speaks it
+    labels: bool = True  # tags and metadata of a message that have no place there make it refused
     send_at: datetime | None = None  # in UTC: when the provider shall send what it was given before
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +117,7 @@ def account(
     host = _host(config, domain)
     region = _region(config, facts, choice)
     base = facts.bases.get(region, facts.bases.get("*", "")).format(host=host, region=region)
-    return Account(
+    own = Account(
         name=config.name,
         base=_base(config, base),
         domain=host,
@@ -128,9 +130,15 @@ def account(
         timeout=options.seconds(config, "timeout", 60.0),
         ca_file=config.options.get("ca_file"),
         http2=options.flag(config, "http2", True),
+        labels=options.choice(config, "labels", ("refuse", "drop"), "refuse") == "refuse",
         send_at=options.moment(config, "send_at"),
         options=config.options,
     )
+    # Whether there is a place for an account's metadata is whether the option is known.
+    wrong = misfits(replace(facts.features, metadata=True), own.tags, own.metadata)
+    if wrong:
+        raise _wrong(config, f"{facts.title} cannot send {wrong[0]}: see options 'tags' and 'metadata'")
+    return own
 
 
 def _check(config: BackendConfig, facts: Facts, known: set[str]) -> None:

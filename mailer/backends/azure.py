@@ -34,7 +34,7 @@ FACTS = Facts(
     features=Features(sender_name=False),
     size=7_500_000,  # 10 MB for a request, after base64
     recipients=50,
-    requests="30/min",
+    requests=("30/min", "100/h"),
 )
 _VERSION = "api-version=2025-09-01"
 _NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 
 from mailer import crash
 from mailer.backends.account import Account
@@ -11,14 +12,13 @@ from mailer.backends.answers import Answer, Said, now
 from mailer.backends.batch import too_large, unmarked, unsent
 from mailer.backends.channel import Channel, Lost
 from mailer.backends.contract import BackendLimits, Use
+from mailer.backends.expressible import complaints
 from mailer.backends.meanings import Verdict
-from mailer.backends.provider import Letter, Provider, complaints
+from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
 from mailer.backends.slots import Slots
 from mailer.backends.structured import Unreadable
 from mailer.errors import BackendUnusable
 from mailer.message import Blocked, Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
-
-_NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
 
 
 class HttpBackend:
@@ -110,9 +110,10 @@ class HttpBackend:
         return Rejected(Reply("; ".join(found)[:500], phase=Phase.REQUEST, reason="It cannot be expressed."))
 
     def _inexpressible(self, letter: Letter) -> list[str]:
-        title = self.provider.facts.title
+        facts, title = self.provider.facts, self.provider.facts.title
         try:
-            return [f"{title} cannot send {one}" for one in complaints(self.provider.facts, letter)]
+            found = complaints(facts, letter, labels=self._account.labels)
+            return [f"{title} cannot send {one}" for one in found]
         except Unreadable as error:
             return [f"{title} cannot send this message: {error}"]
 
@@ -174,13 +175,13 @@ class HttpBackend:
                 letter.outcome = outcome
             return
         whole = self._judged(answer)
-        if isinstance(whole, Rejected) and len(letters) > 1 and self.provider.facts.all_or_nothing:
+        if isinstance(whole, Rejected) and len(letters) > 1:
             await self._halves(letters)
         else:
-            _settle(letters, whole)
+            _settle(letters, self._spared(letters, whole))
 
     async def _halves(self, letters: list[Letter]) -> None:
-        """One of them is bad and nothing was sent: the others shall not suffer for it."""
+        """The request was refused and nothing sent: for one bad message the others shall not suffer."""
         middle = len(letters) // 2
         for half in (letters[:middle], letters[middle:]):
             try:
@@ -190,11 +191,18 @@ class HttpBackend:
 
     # From answers to outcomes.
 
+    def _spared(self, letters: Sequence[Letter], whole: Verdict) -> Verdict:
+        """Where one list holds everybody, nobody knows whose address is bad: it may be that of a copy."""
+        alone = len(letters[0].message.recipients) == 1
+        if isinstance(whole, Rejected) and self.provider.facts.raw and not alone:
+            return replace(whole, suppress=False)
+        return whole
+
     def _read(self, answer: Answer, letters: Sequence[Letter]) -> Sequence[Outcome] | None:
         """None: the answer is about the request as a whole, or cannot be understood."""
         try:
             outcomes = self.provider.read(answer, letters)
-        except _NOT_UNDERSTOOD:
+        except NOT_UNDERSTOOD:
             return None
         if outcomes is not None and len(outcomes) != len(letters):
             text = f"{len(outcomes)} results for {len(letters)} messages"
@@ -204,7 +212,7 @@ class HttpBackend:
     def _judged(self, answer: Answer) -> Verdict:
         try:
             said = self.provider.said(answer)
-        except _NOT_UNDERSTOOD:
+        except NOT_UNDERSTOOD:
             said = Said(answer.status, "", answer.text)
         wait = said.wait if said.wait is not None else answer.wait(self.provider.facts.reset, now())
         return Said(said.status, said.code, said.text, wait).verdict(self.provider.facts.rules)
@@ -212,7 +220,7 @@ class HttpBackend:
     def _checked(self, answer: Answer) -> str | None:
         try:
             return self.provider.checked(answer)
-        except _NOT_UNDERSTOOD:
+        except NOT_UNDERSTOOD:
             return "but its answer cannot be understood"
 
 

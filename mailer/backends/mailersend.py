@@ -23,7 +23,8 @@ RULES = (
     Rule("202", "suppressed", "", bad_address, "The address is on MailerSend's suppression list.", _DOC),
     Rule("4..", "MS42207", "", our_fault, "The sender's domain is not verified.", _DOC),
     Rule("4..", "MS422(04|22|25)|MS42901", "", our_fault, "The account's quota is used up.", _DOC),
-    Rule("4..", "MS42208", "to|recipient", bad_address, "The address is not written correctly.", _DOC),
+    Rule("4..", "MS42208", r"\bfrom\b", our_fault, "MailerSend does not accept the sender.", _DOC),
+    Rule("4..", "MS42208", r"\b(to|recipient)\b", bad_address, "The address is not written correctly.", _DOC),
     Rule("4..", "MS403.*", "", our_fault, "The account is suspended, or this machine may not use it.", _DOC),
     Rule("400|413|422", "", "", refused, "MailerSend refused this message.", _DOC),
     Rule("421", "", "", later, "MailerSend is under maintenance.", _DOC),
@@ -34,14 +35,14 @@ FACTS = Facts(
     title="MailerSend",
     bases={"": "https://api.mailersend.com/v1"},
     rules=RULES,
-    features=Features(headers=None, reply_to=1),
+    features=Features(headers=None, reply_to=1, copies=10, tags=5),
     size=25_000_000,
     recipients=50,
-    requests="120/min",
+    requests=("120/min",),
     reset=("x-ratelimit-reset", "unix"),
 )
 #: Custom headers need a plan that has them, and nobody can ask which plan it is.
-WITH_HEADERS = replace(FACTS, features=Features(reply_to=1))
+WITH_HEADERS = replace(FACTS, features=replace(FACTS.features, headers=frozenset()))
 _CODE = re.compile(r"#(MS\d+)")
 
 
@@ -80,7 +81,7 @@ class MailerSend:
             **self._content(letters[0]),
             "headers": [{"name": name, "value": value} for name, value in mail.headers.items()],
             "attachments": [_attachment(file) for file in mail.files],
-            "tags": letters[0].tags(self._tags)[:5],
+            "tags": letters[0].tags(self._tags, FACTS.features.tags),
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/email", filled, self._headers)

@@ -12,7 +12,7 @@ from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
-from mailer.backends.provider import Facts, Letter, Request, as_form
+from mailer.backends.provider import Facts, Features, Letter, Request, as_form
 from mailer.message import Outcome
 
 _DOC = "documentation.mailgun.com/docs/mailgun/api-reference/mg-errors"
@@ -33,6 +33,7 @@ FACTS = Facts(
     title="Mailgun",
     bases={"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"},
     rules=RULES,
+    features=Features(tags=100, tag_length=128, metadata=True, metadata_octets=16_000),
     raw=True,
     size=25_000_000,
     recipients=1000,

@@ -13,7 +13,7 @@ from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, verdict
 from mailer.backends.structured import File, Mailbox
 from mailer.message import Outcome
 
@@ -41,7 +41,9 @@ FACTS = Facts(
     title="Mailjet",
     bases={"": "https://api.mailjet.com"},
     rules=RULES,
-    features=Features(headers=frozenset(_FORBIDDEN.split()), reply_to=1, utf8_local=True),
+    features=Features(
+        headers=frozenset(_FORBIDDEN.split()), reply_to=1, utf8_local=True, tags=1, metadata=True
+    ),
     batch=50,
     request_octets=15_000_000,
     size=15_000_000,
@@ -86,7 +88,7 @@ class Mailjet:
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         """A 4xx may hold messages that were sent, so the items decide, not the status."""
         body = answer.json()
-        return [_item(item) for item in body["Messages"]] if "Messages" in body else None
+        return each(body["Messages"], _item) if "Messages" in body else None
 
     def said(self, answer: Answer) -> Said:
         body = answer.record()

@@ -13,18 +13,18 @@ from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
-from mailer.backends.structured import File
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, verdict
 from mailer.errors import ConfigError
 from mailer.message import Outcome
 
 _DOC = "docs.mailtrap.io, mailtrap-openapi specs/email-sending-transactional"
+_SPEED = r"too many (emails|requests)|(rate|sending|hourly|daily|monthly|emails?)\b.{0,20}\blimit"
 # fmt: off
 #: An item of a batch has no code, only a text.
 RULES = (
     Rule("400|403|422", "", r"not verified|unverified|unauthorized|not allowed to send|demo domain",
          our_fault, "The sender's domain is not verified, or the token may not send for it.", _DOC),
-    Rule("400|403|422", "", r"too many emails|limit", slower, "Mailtrap asks us to send more slowly.", _DOC),
+    Rule("400|403|422", "", _SPEED, slower, "Mailtrap asks us to send more slowly.", _DOC),
     Rule("400|422", "", r"'?from'?\b.{0,40}(invalid|missing|not)", our_fault,
          "Mailtrap does not accept the sender's address.", _DOC),
     Rule("400|422", "", r"'?(to|recipient)s?'?\b.{0,40}(invalid|not)|invalid.{0,20}recipient", bad_address,
@@ -40,13 +40,14 @@ FACTS = Facts(
         "sandbox": "https://sandbox.api.mailtrap.io",
     },
     rules=RULES,
-    features=Features(),
+    features=Features(tags=1, tag_length=255, metadata=True, metadata_octets=1000),
     batch=500,
     request_octets=50_000_000,
     size=10_000_000,
     recipients=1000,
-    requests="15/s",
+    requests=("15/s",),
 )
+TEMPLATED = replace(FACTS, features=replace(FACTS.features, tags=0))
 
 
 def connect(config: BackendConfig) -> HttpBackend:
@@ -58,16 +59,15 @@ def connect(config: BackendConfig) -> HttpBackend:
     if (inbox and not inbox.isdigit()) or (own.region == "sandbox" and not inbox):
         raise ConfigError(f"backend {own.name!r}: the sandbox needs the number of its inbox: &inbox=123")
     if own.template and own.tags:
-        raise ConfigError(f"backend {own.name!r}: Mailtrap takes no tags with a template")
+        raise ConfigError(f"backend {own.name!r}: Mailtrap cannot send tags with a template")
     return HttpBackend(own, Mailtrap(own, f"/{inbox}" if own.region == "sandbox" else ""))
 
 
 class Mailtrap:
     """Implements ``mailer.backends.provider.Provider``."""
 
-    facts = FACTS
-
     def __init__(self, own: Account, place: str) -> None:
+        self.facts = TEMPLATED if own.template else FACTS
         self._headers = {"Api-Token": own.key}
         self._metadata, self._tags = own.metadata, own.tags
         self._place = place
@@ -86,7 +86,7 @@ class Mailtrap:
         body = answer.json()
         if not answer.ok or "responses" not in body:
             return None
-        return [_item(item) for item in body["responses"]]
+        return each(zip(body["responses"], letters, strict=True), lambda pair: _item(*pair))
 
     def said(self, answer: Answer) -> Said:
         body = answer.record()
@@ -114,8 +114,8 @@ class Mailtrap:
             "reply_to": mail.reply_to[0].pair() if len(mail.reply_to) == 1 else None,
             **self._content(letter),
             "headers": headers,
-            "attachments": [_attachment(file) for file in mail.files],
-            "category": next(iter(letter.tags(self._tags)), None),
+            "attachments": [file.disposed() for file in mail.files],
+            "category": next(iter(letter.tags(self._tags, self.facts.features.tags)), None),
             "custom_variables": {**letter.metadata(self._metadata), "message_id": letter.identity},
         }
         return {name: value for name, value in message.items() if value}
@@ -127,14 +127,10 @@ class Mailtrap:
         return {"subject": mail.subject, "text": mail.text, "html": mail.html}
 
 
-def _item(item: dict[str, Any]) -> Outcome:
+def _item(item: dict[str, Any], letter: Letter) -> Outcome:
     if not item["success"]:
         return verdict(FACTS, 400, "", described(item.get("errors")))
-    return accepted(200, item["message_ids"][0])  # one per recipient, the row's own is the first
-
-
-def _attachment(file: File) -> dict[str, str]:
-    part = {"content": file.data, "filename": file.name, "type": file.kind}
-    if file.content_id:
-        return {**part, "disposition": "inline", "content_id": file.content_id}
-    return {**part, "disposition": "attachment"}
+    ids = item["message_ids"]  # one per recipient, the row's own is the first; one for all in the sandbox
+    if len(ids) not in {1, len(letter.message.recipients)}:
+        raise ValueError
+    return accepted(200, ids[0])

@@ -34,10 +34,10 @@ FACTS = Facts(
         "pepipost": "https://api.pepipost.com",
     },
     rules=RULES,
-    features=Features(reply_to=1, inline=False, text_only=False, both_bodies=False),
+    features=Features(reply_to=1, inline=False, text_only=False, both_bodies=False, tags=100, metadata=True),
     calls=64,
 )
-V6 = replace(FACTS, features=Features(inline=False))
+V6 = replace(FACTS, features=Features(inline=False, tags=100, metadata=True))
 AUTHS = ("api_key", "bearer", "x-api-key")
 
 

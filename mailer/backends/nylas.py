@@ -22,6 +22,8 @@ RULES = (
     Rule("400", "", "", refused, "Nylas refused this message.", _DOC),
     Rule("404", "", "", our_fault, "Nylas does not know this grant, or it has expired.", _DOC),
     Rule("429", "", "", slower, "Nylas or the mailbox's provider asks us to send more slowly.", _DOC),
+    Rule("50[013]|7..", "", r"(recipient|address).{0,40}(invalid|not found|not exist|rejected)",
+         refused, "The mailbox's provider refused the recipient or the message.", _DOC),
     # 502 and 504 are left to the general table: the mailbox's provider did not answer, so nobody knows.
     Rule("50[013]|7..", "", "", after(3600),
          "Nylas has a fault of its own, and gives the same answer again for an hour.", _DOC),
@@ -34,7 +36,7 @@ FACTS = Facts(
     features=Features(bcc=False),
     raw=True,
     size=25_000_000,
-    requests="10/s",
+    requests=("10/s",),
     key_seconds=3600.0,
 )
 _ADDRESSED = re.compile(rb"^(?:To|Cc): .*\r\n(?:[ \t].*\r\n)*", re.MULTILINE)

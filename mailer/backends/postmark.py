@@ -11,7 +11,7 @@ from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, verdict
 from mailer.backends.structured import File
 from mailer.message import Outcome
 
@@ -28,6 +28,7 @@ RULES = (
     Rule("...", "406", "", bad_address, "The address is on Postmark's suppression list.", _DOC),
     Rule("...", "411", "", refused, "Postmark does not take attachments of this type.", _DOC),
     Rule("...", "41[23]", "", our_fault, "The account waits for approval, or may not send.", _DOC),
+    Rule("...", "1101", "", our_fault, "Postmark does not know this template.", _DOC),
     Rule("...", "12(26|35|36)", "", our_fault, "There is no such message stream, or it cannot send.", _DOC),
     Rule("...", "[1-9]\\d*", "", refused, "Postmark refused this message.", _DOC),
 )
@@ -36,7 +37,7 @@ FACTS = Facts(
     title="Postmark",
     bases={"": "https://api.postmarkapp.com"},
     rules=RULES,
-    features=Features(headers=frozenset()),
+    features=Features(tags=1, tag_length=1000, metadata=True),
     batch=500,
     request_octets=50_000_000,
     size=10_000_000,
@@ -88,7 +89,7 @@ class Postmark:
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         if not answer.ok:
             return None
-        return [self._item(item, letter) for item, letter in zip(answer.json(), letters, strict=True)]
+        return each(zip(answer.json(), letters, strict=True), lambda pair: self._item(*pair))
 
     def said(self, answer: Answer) -> Said:
         body = answer.record()
@@ -127,6 +128,8 @@ class Postmark:
         return {"Subject": mail.subject, "TextBody": mail.text, "HtmlBody": mail.html}
 
     def _item(self, item: dict[str, Any], letter: Letter) -> Outcome:
+        if item.get("ErrorCode") == 11 and item.get("Errors"):  # several at once: the first decides
+            item = item["Errors"][0]
         code, text = item.get("ErrorCode", 0), str(item.get("Message", ""))
         if code:
             return verdict(FACTS, 422, code, text)

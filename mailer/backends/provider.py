@@ -6,18 +6,20 @@ nothing and knows nothing of the ledger. docs/adding-a-provider.md is the proced
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from mailer.backends.answers import Answer, Rule, Said
+from mailer.backends.answers import Answer, Rule, Said, one_line
 from mailer.backends.meanings import Verdict
 from mailer.backends.structured import Fields, Mailbox, fields
-from mailer.message import Outcome, Outgoing
+from mailer.message import Outcome, Outgoing, Phase, Reply, Unknown
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class Features:
     ascii_headers: bool = False  # custom headers hold ASCII only
     eight_bit: bool = True  # MIME may hold octets over 127
     sender_name: bool = True  # a display name in From
+    copies: int | None = None  # Cc, and again Bcc
+    tags: int = 0  # of one message
+    tag_length: int | None = None
+    metadata: bool = False
+    metadata_octets: int | None = None  # as JSON, what is added here for matching included
+    label: str = ""  # the pattern of a tag, and of names and values of metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +67,10 @@ class Facts:
     request_octets: int | None = None
     size: int | None = None  # octets of one message
     recipients: int | None = None  # To, Cc and Bcc of one message together
-    requests: str | None = None
+    requests: tuple[str, ...] = ()
     calls: int = 10  # requests under way at once, unless ``connections`` says otherwise
     key_seconds: float = 0.0
     reset: tuple[str, str] | None = None
-    all_or_nothing: bool = False  # one bad message makes it refuse the whole request
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,9 @@ class Letter:
         """The Message-ID without its brackets: what webhooks are matched by where there is no other id."""
         return self.message.message_id.strip("<>")
 
-    def tags(self, fixed: Sequence[str]) -> list[str]:
+    def tags(self, fixed: Sequence[str], most: int | None = None) -> list[str]:
         """Its own before those of the account: where a provider takes one, it is the message's."""
-        return list(dict.fromkeys([*self.message.tags, *fixed]))
+        return list(dict.fromkeys([*self.message.tags, *fixed]))[:most]
 
     def metadata(self, fixed: Mapping[str, str]) -> dict[str, str]:
         """Those of the account and its own."""
@@ -193,57 +200,24 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
+#: What reading an answer raises that has another form than it should.
+NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
+
+
+def each(items: Iterable[Item], one: Callable[[Item], Outcome]) -> list[Outcome]:
+    """The outcome of each result of a batch: one that cannot be understood is Unknown, the others count."""
+    return [_read(item, one) for item in items]
+
+
+def _read(item: Item, one: Callable[[Item], Outcome]) -> Outcome:
+    try:
+        return one(item)
+    except NOT_UNDERSTOOD:
+        text = orjson.dumps(item, default=str).decode()[:200]
+        reason = "The result of this message cannot be understood; it may have been sent."
+        return Unknown(Reply(one_line(text), phase=Phase.REQUEST, reason=reason))
+
+
 def verdict(facts: Facts, status: int, code: object = "", text: str = "") -> Verdict:
     """What a provider says of one item of a batch."""
     return Said(status, "" if code is None else str(code), text).verdict(facts.rules)
-
-
-def complaints(facts: Facts, letter: Letter) -> list[str]:
-    """What this message needs and this provider cannot do; empty when it can be sent.
-
-    Raises ``structured.Unreadable``.
-    """
-    recipients = letter.message.recipients
-    found = []
-    if facts.recipients is not None and len(recipients) > facts.recipients:
-        found.append(f"{len(recipients)} recipients, the limit is {facts.recipients}")
-    beyond_ascii = letter.message.smtputf8 or not "".join(recipients).isascii()
-    if beyond_ascii and not facts.features.utf8_local:
-        found.append("characters beyond ASCII before the @-sign")
-    elif facts.raw and not facts.features.eight_bit and not letter.message.data.isascii():
-        found.append("octets over 127")
-    if not facts.features.return_path and not from_its_sender(letter.message):
-        found.append("an envelope sender other than From")
-    if not facts.features.bcc and letter.fields.bcc:
-        found.append("Bcc copies")
-    return found if facts.raw else found + _inexpressible(facts.features, letter)
-
-
-def from_its_sender(message: Outgoing) -> bool:
-    """Whether bounces go to From, as far as can be told without taking the message apart."""
-    head = message.data.partition(b"\r\n\r\n")[0]
-    return bool(message.sender) and message.sender.lower().encode() in head.lower()
-
-
-def _inexpressible(features: Features, letter: Letter) -> list[str]:
-    content = letter.fields
-    refused = features.headers
-    headers = [name for name in content.headers if refused is None or name.lower() in refused]
-    tests = (
-        (bool(headers), f"the header {', '.join(headers)}"),
-        (len(content.reply_to) > features.reply_to, f"more than {features.reply_to} Reply-To address"),
-        (bool(content.images) and not features.inline, "inline images"),
-        (bool(content.attachments) and not features.attachments, "attachments"),
-        (content.html is None and not features.text_only, "text without HTML"),
-        (bool(content.text and content.html) and not features.both_bodies, "a text part beside the HTML"),
-        (
-            features.ascii_headers and not "".join(content.headers.values()).isascii(),
-            "a custom header beyond ASCII",
-        ),
-        (bool(content.sender.name) and not features.sender_name, "a name beside the sender's address"),
-        (
-            not content.sender.addr.isascii() and not features.utf8_local,
-            "characters beyond ASCII in the sender's address",
-        ),
-    )
-    return [text for wrong, text in tests if wrong]

@@ -12,7 +12,7 @@ from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
-from mailer.backends.provider import Facts, Letter, Request, as_json, joint_key, verdict
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, joint_key, verdict
 from mailer.message import Outcome
 
 _DOC = "resend.com/docs/api-reference/errors"
@@ -37,15 +37,15 @@ FACTS = Facts(
     title="Resend",
     bases={"": "https://api.resend.com"},
     rules=RULES,
+    features=Features(tags=50, tag_length=256),
     batch=100,
     request_octets=40_000_000,
     size=40_000_000,
     recipients=50,
-    requests="10/s",
+    requests=("10/s",),
     key_seconds=86_400.0,
     reset=("ratelimit-reset", "seconds"),
 )
-
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -62,9 +62,8 @@ class Resend:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": f"Bearer {own.key}"}
-        self._tags = own.tags
         self._fixed = {"scheduled_at": own.send_at.isoformat()} if own.send_at else {}
-        self._template, self._single = own.template, own.batch == 1
+        self._tags, self._template, self._single = own.tags, own.template, own.batch == 1
         self._sandbox = bool(own.flag("sandbox"))
 
     def group(self, letter: Letter) -> Hashable:
@@ -140,10 +139,12 @@ def _label(tag: str) -> dict[str, str]:
 
 def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:
     """``data`` may keep holes for what was refused, or close them; both are told apart by its length."""
-    closed = iter(data) if len(data) == count - len(wrong) else None
-    return [
-        verdict(FACTS, 422, "validation_error", wrong[index])
-        if index in wrong
-        else accepted(200, (next(closed) if closed else data[index])["id"])
-        for index in range(count)
-    ]
+    good = range(count) if len(data) == count else [index for index in range(count) if index not in wrong]
+    found = dict(zip(good, data, strict=True))
+
+    def one(index: int) -> Outcome:
+        if index in wrong:
+            return verdict(FACTS, 422, "validation_error", wrong[index])
+        return accepted(200, found[index]["id"])
+
+    return each(range(count), one)

@@ -31,6 +31,7 @@ FACTS = Facts(
     rules=RULES,
     features=Features(inline=False),
     size=2_000_000,
+    requests=("50/h",),
 )
 
 

@@ -11,7 +11,6 @@ from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
-from mailer.backends.structured import File
 from mailer.message import Outcome
 
 _DOC = "twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/errors"
@@ -30,13 +29,18 @@ FACTS = Facts(
     title="SendGrid",
     bases={"global": "https://api.sendgrid.com", "eu": "https://api.eu.sendgrid.com"},
     rules=RULES,
-    features=Features(headers=frozenset([*_OURS.split(), "reply-to", "cc", "bcc"])),
+    features=Features(
+        headers=frozenset([*_OURS.split(), "reply-to", "cc", "bcc"]),
+        tags=10,
+        tag_length=255,
+        metadata=True,
+        metadata_octets=10_000,
+    ),
     batch=1000,
     request_octets=30_000_000,
     size=30_000_000,
     recipients=1000,
     reset=("x-ratelimit-reset", "unix"),
-    all_or_nothing=True,
     calls=64,
 )
 
@@ -97,12 +101,12 @@ class SendGrid:
             body["template_id"] = self._template
         else:
             body["content"] = [part for part in content if part["value"]]
-        if tags := letters[0].tags(self._tags):
-            body["categories"] = tags[:10]
+        if tags := letters[0].tags(self._tags, FACTS.features.tags):
+            body["categories"] = tags
         if mail.reply_to:
             body["reply_to_list"] = [one.pair() for one in mail.reply_to]
         if mail.files:
-            body["attachments"] = [_attachment(file) for file in mail.files]
+            body["attachments"] = [file.disposed() for file in mail.files]
         return as_json("/v3/mail/send", body, self._headers)
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
@@ -141,10 +145,3 @@ class SendGrid:
             "custom_args": {**letter.metadata(self._metadata), "mailer_message_id": letter.identity},
         }
         return {name: value for name, value in whole.items() if value}
-
-
-def _attachment(file: File) -> dict[str, str]:
-    part = {"content": file.data, "filename": file.name, "type": file.kind}
-    if file.content_id:
-        return {**part, "disposition": "inline", "content_id": file.content_id}
-    return {**part, "disposition": "attachment"}

@@ -11,9 +11,10 @@ from typing import Any
 from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
+from mailer.backends.expressible import from_its_sender
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import our_fault, refused, slower
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json, from_its_sender
+from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.backends.signatures import aws
 from mailer.message import Outcome
 
@@ -39,7 +40,7 @@ FACTS = Facts(
     title="Amazon SES",
     bases={"*": "https://email.{region}.amazonaws.com"},
     rules=RULES,
-    features=Features(return_path=True),
+    features=Features(return_path=True, tags=50, metadata=True, label=r"[A-Za-z0-9_-]{1,256}"),
     raw=True,
     size=30_000_000,  # 40 MB are allowed, after base64
     recipients=50,
@@ -49,14 +50,14 @@ _PATH = "/v2/email/outbound-emails"
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``configuration_set``, ``metadata`` (as tags), ``track_opens``, ``track_clicks``, ``sandbox``.
+    """Options: ``configuration_set``, ``tags``, ``metadata``, ``track_opens``, ``track_clicks``, ``sandbox``.
 
     Without region ``AWS_REGION`` counts; ``AWS_SESSION_TOKEN`` is used with keys that are temporary (ASIA…).
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region and "region" not in config.options:
         config = replace(config, options={**config.options, "region": region})
-    more = ("configuration_set", "metadata", "track_opens", "track_clicks", "sandbox")
+    more = ("configuration_set", "tags", "metadata", "track_opens", "track_clicks", "sandbox")
     own = account(config, FACTS, more, pair=True)
     token = os.environ.get("AWS_SESSION_TOKEN") if own.key.startswith("ASIA") else None
     return HttpBackend(own, Ses(own, token))
@@ -71,7 +72,6 @@ class Ses:
         self._own = own
         self._token = token
         self._clock = clock
-        self._tags = [{"Name": name, "Value": value} for name, value in own.metadata.items()]
         switches = {"OpenTracking": own.flag("track_opens"), "ClickTracking": own.flag("track_clicks")}
         words = {True: "ENABLED", False: "DISABLED"}
         self._tracking = {f"{name}Enabled": words[on] for name, on in switches.items() if on is not None}
@@ -92,11 +92,16 @@ class Ses:
             body["FeedbackForwardingEmailAddress"] = message.sender
         if self._tracking:
             body["ConfigurationOverrides"] = {"Tracking": self._tracking}
-        if self._tags:
-            body["EmailTags"] = self._tags
+        if tags := self._labels(letters[0]):
+            body["EmailTags"] = tags
         if "configuration_set" in self._own.options:
             body["ConfigurationSetName"] = self._own.options["configuration_set"]
         return self._signed(as_json(_PATH, body, {}))
+
+    def _labels(self, letter: Letter) -> list[dict[str, str]]:
+        """SES knows pairs alone: a tag is one whose value says nothing."""
+        pairs = dict.fromkeys(letter.tags(self._own.tags), "yes") | letter.metadata(self._own.metadata)
+        return [{"Name": name, "Value": value} for name, value in pairs.items()]
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         return [accepted(answer.status, answer.json()["MessageId"])] if answer.ok else None

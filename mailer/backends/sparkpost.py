@@ -32,7 +32,9 @@ FACTS = Facts(
     title="SparkPost",
     bases={"us": "https://api.sparkpost.com/api/v1", "eu": "https://api.eu.sparkpost.com/api/v1"},
     rules=RULES,
-    features=Features(return_path=True, eight_bit=False),
+    features=Features(
+        return_path=True, eight_bit=False, tags=10, tag_length=64, metadata=True, metadata_octets=10_000
+    ),
     raw=True,
     size=20_000_000,
     key_seconds=86_400.0,
@@ -41,8 +43,8 @@ FACTS = Facts(
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``tags`` (one: the campaign), ``metadata``, ``track_opens``, ``track_clicks``, ``pool``,
-    ``template``, ``send_at``, ``sandbox``."""
+    """Options: ``tags`` (the first is the campaign, too), ``metadata``, ``track_opens``, ``track_clicks``,
+    ``pool``, ``template``, ``send_at``, ``sandbox``."""
     more = ("tags", "metadata", "track_opens", "track_clicks", "pool", "template", "send_at", "sandbox")
     own = account(config, FACTS, more)
     return HttpBackend(own, SparkPost(own))
@@ -74,14 +76,16 @@ class SparkPost:
     def request(self, letters: Sequence[Letter]) -> Request:
         letter = letters[0]
         message, key = letter.message, letter.message.idempotency_key
+        tags = letter.tags(self._tags, FACTS.features.tags)
+        tagged = {"tags": tags} if tags else {}
         body: dict[str, Any] = {
-            "recipients": [{"address": {"email": one}} for one in message.recipients],
+            "recipients": [{"address": {"email": one}, **tagged} for one in message.recipients],
             **self._content(letter),
             "options": self._options,
             "metadata": {**letter.metadata(self._metadata), "message_id": letter.identity},
         }
-        for tag in letter.tags(self._tags)[:1]:
-            body["campaign_id"] = tag
+        if tags:  # what its reports are grouped by
+            body["campaign_id"] = tags[0]
         if message.sender:
             body["return_path"] = message.sender
         headers = {**self._headers, "Idempotency-Key": key} if key else self._headers

@@ -53,6 +53,13 @@ class File:
     data: str
     content_id: str = ""
 
+    def disposed(self) -> dict[str, str]:
+        """As more than one provider wants it."""
+        told = {"content": self.data, "filename": self.name, "type": self.kind}
+        if self.content_id:
+            return {**told, "disposition": "inline", "content_id": self.content_id}
+        return {**told, "disposition": "attachment"}
+
 
 @dataclass(slots=True)
 class Fields:

@@ -166,6 +166,22 @@ async def test_fewer_results_than_messages_leave_all_of_them_unknown(role, fake)
     assert len(fake.sends) == 1
 
 
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in WITH_RESULTS], ids=WITH_RESULTS)
+async def test_a_result_that_makes_no_sense_leaves_the_others_alone(role, fake):
+    def one_is_odd(request: Recorded) -> Response:
+        answer = role.play(request)
+        body = answer.body if isinstance(answer.body, list) else next(filter(_is_list, answer.body.values()))
+        body[1] = {"message": "what?"}
+        return answer
+
+    fake.play = one_is_odd
+    outcomes = await send(role, fake, *(plain(role, number) for number in (1, 2, 3)))
+
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Unknown, Accepted]
+    assert "what?" not in repr(outcomes[0])
+    assert len(fake.sends) == 1
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, list)
 
@@ -211,18 +227,38 @@ async def test_a_batch_is_cut_at_the_providers_limit(role, fake):
         assert len({outcome.reference for outcome in outcomes}) == len(batch)
 
 
-#: Those that refuse a whole request for one bad message.
-ALL_OR_NOTHING = ("sendgrid",)
+BATCHED = ("sendgrid", *WITH_RESULTS)
 
 
-@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in ALL_OR_NOTHING], ids=ALL_OR_NOTHING)
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in BATCHED], ids=BATCHED)
 async def test_one_bad_message_does_not_hurt_the_others(role, fake):
     """A provider that refuses a whole request for one message is asked again without it."""
-    assert backend_of(role, fake.base).provider.facts.all_or_nothing
+
+    def strict(request: Recorded) -> Response:
+        return Response(400, {"message": "no"}) if b"bad@example.org" in request.body else role.play(request)
+
+    fake.play = strict
     batch = [plain(role, number, to="bad@example.org" if number == 5 else "") for number in range(9)]
     outcomes = await send(role, fake, *batch)
     assert [type(outcome) for outcome in outcomes] == [Rejected if n == 5 else Accepted for n in range(9)]
     assert sorted(one.subject for one in fake.taken) == [f"number {n}" for n in range(9) if n != 5]
+
+
+#: What they say of an address, where one list holds the row's own recipient and all copies.
+OF_SOMEBODY = {
+    "mailgun": Response(400, {"message": "to parameter is not a valid address. please check"}),
+    "sparkpost": Response(422, {"errors": [{"message": "invalid recipient address", "code": "1300"}]}),
+}
+
+
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in OF_SOMEBODY], ids=OF_SOMEBODY)
+async def test_an_address_is_not_suppressed_for_what_may_be_a_copys(role, fake):
+    fake.script = [OF_SOMEBODY[role.scheme]] * 2
+    alone, copied = (
+        await send(role, fake, plain(role)),
+        await send(role, fake, plain(role, cc=["c@example.net"])),
+    )
+    assert [alone[0].suppress, copied[0].suppress] == [True, False]
 
 
 async def test_a_fenced_message_is_in_no_request(role, fake):

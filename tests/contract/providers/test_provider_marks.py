@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from mailer.backends import connect, urls
 from mailer.backends.provider import Letter
+from mailer.errors import ConfigError
 from tests.contract.providers.fake import Recorded
 from tests.contract.providers.letters import letter
 from tests.contract.providers.registry import ROLES
@@ -92,3 +94,80 @@ def test_messages_of_other_tags_do_not_share_a_request_of_one_content():
     same, alike, other = (Letter(one) for one in (letter(1), letter(2), replace(letter(3), tags=("x",))))
 
     assert provider.group(same) == provider.group(alike) != provider.group(other)
+
+
+#: Provider, tags, metadata, and what it is refused for.
+REFUSED = [
+    ("postmark", ("a", "b"), {}, "Postmark cannot send 2 tags, the limit is 1"),
+    ("postmark", ("a" * 1001,), {}, "Postmark cannot send a tag over 1000 characters"),
+    ("mailtrap", ("a", "b"), {}, "Mailtrap cannot send 2 tags, the limit is 1"),
+    ("mailtrap", ("a" * 256,), {}, "Mailtrap cannot send a tag over 255 characters"),
+    ("mailtrap", (), {"order": "7" * 900}, "Mailtrap cannot send metadata over 1000 octets"),
+    ("sendgrid", tuple("abcdefghijk"), {}, "SendGrid cannot send 11 tags, the limit is 10"),
+    ("sendgrid", ("a" * 256,), {}, "SendGrid cannot send a tag over 255 characters"),
+    ("sendgrid", (), {"order": "7" * 10_000}, "SendGrid cannot send metadata over 10000 octets"),
+    ("mailgun", ("a" * 129,), {}, "Mailgun cannot send a tag over 128 characters"),
+    ("mailgun", (), {"order": "7" * 16_000}, "Mailgun cannot send metadata over 16000 octets"),
+    ("mailjet", ("a", "b"), {}, "Mailjet cannot send 2 tags, the limit is 1"),
+    ("mailersend", tuple("abcdef"), {}, "MailerSend cannot send 6 tags, the limit is 5"),
+    ("mailersend", (), {"order": "7"}, "MailerSend cannot send metadata"),
+    ("sparkpost", tuple("abcdefghijk"), {}, "SparkPost cannot send 11 tags, the limit is 10"),
+    ("sparkpost", ("a" * 65,), {}, "SparkPost cannot send a tag over 64 characters"),
+    ("sparkpost", (), {"order": "7" * 10_000}, "SparkPost cannot send metadata over 10000 octets"),
+    ("resend", ("a" * 257,), {}, "Resend cannot send a tag over 256 characters"),
+    ("resend", (), {"order": "7"}, "Resend cannot send metadata"),
+    ("ses", ("receipt 7",), {}, "Amazon SES cannot send the label 'receipt 7'"),
+    ("ses", (), {"order": "ü"}, "Amazon SES cannot send the label 'ü'"),
+    ("brevo", (), {"order": "7"}, "Brevo cannot send metadata"),
+    *(
+        (name, ("a",), {}, "cannot send tags")
+        for name in ("nylas", "mandrill", "scaleway", "azure", "postal")
+    ),
+    *((name, (), {"a": "b"}, "cannot send metadata") for name in ("nylas", "mandrill", "scaleway", "azure")),
+]
+
+
+@pytest.mark.parametrize(("name", "tags", "metadata", "words"), REFUSED)
+def test_more_of_them_than_a_provider_takes_are_refused_by_name_unless_they_may_be_dropped(
+    name, tags, metadata, words
+):
+    plain = {**ROLES[name].plain, "more": {}}
+    message = replace(letter(1, **plain), tags=tags, metadata=tuple(metadata.items()))
+    for more, expected in (("", 1), ("labels=drop", 0)):
+        backend = connect(urls.parse("main", ROLES[name].address("http://127.0.0.1:1", more)))
+        found = backend.complaints(message)
+        assert len(found) == expected
+        assert all(words in one for one in found)
+
+
+def test_what_is_dropped_is_what_has_no_place():
+    body = asked("mailersend", "labels=drop", replace(letter(1), tags=tuple("abcdef"))).json
+    assert body["tags"] == [*"abcde"]
+    body = asked("mailtrap", "template=t-1&labels=drop", replace(letter(1), tags=("a",))).json
+    assert "category" not in first(body)
+
+
+def test_a_template_at_mailtrap_has_no_category():
+    backend = connect(urls.parse("main", ROLES["mailtrap"].address("http://127.0.0.1:1", "template=t-1")))
+    assert backend.complaints(replace(letter(1), tags=("a",))) == ["Mailtrap cannot send tags"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("postmark", "tags=a,b", "Postmark cannot send 2 tags, the limit is 1: see options 'tags'"),
+        ("ses", "metadata=a=b c", "Amazon SES cannot send the label 'b c'"),
+        ("mailtrap", "template=t-1&tags=a", "Mailtrap cannot send tags with a template"),
+    ],
+)
+def test_those_of_an_account_are_checked_with_the_settings(name, more, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        connect(urls.parse("main", ROLES[name].address("http://127.0.0.1:1", more.replace(" ", "%20"))))
+
+
+def test_pairs_of_ses_hold_both():
+    body = asked("ses", "tags=all&metadata=team=crm", replace(letter(1), tags=("a",), metadata=(("b", "c"),)))
+    assert body.json["EmailTags"] == [
+        {"Name": name, "Value": value}
+        for name, value in (("a", "yes"), ("all", "yes"), ("team", "crm"), ("b", "c"))
+    ]

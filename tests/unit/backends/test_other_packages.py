@@ -15,7 +15,7 @@ from mailer.backends.account import account
 from mailer.backends.http import HttpBackend
 from mailer.backends.provider import Facts
 
-FACTS = Facts("Acme Mail", {"": "https://api.acme.example"}, rules=(), requests="5/s", calls=7, batch=20)
+FACTS = Facts("Acme Mail", {"": "https://api.acme.example"}, rules=(), requests=("5/s",), calls=7, batch=20)
 
 
 def connect(config):

@@ -30,6 +30,8 @@ def play(request: Recorded) -> Response:
         return Response(422, said("name", "MS42209"))
     if not 1 <= len(body["to"]) <= 50 or not (body.get("text") or body.get("html")):
         return Response(422, said("to", "MS42208", "to"))
+    if max(len(body.get("cc", ())), len(body.get("bcc", ()))) > 10 or len(body.get("tags", ())) > 5:
+        return Response(422, said("too many", "MS42209"))
     people = tuple(one["email"] for name in ("to", "cc", "bcc") for one in body.get(name, ()))
     return Response(
         202, "", {"X-Message-Id": body["subject"].encode().hex()}, (Taken(body["subject"], people),)
@@ -62,10 +64,22 @@ ROWS = (
     Row("quota", 422, said("quota", "MS42222"), Blocked),
     Row("trial", 422, said("trial", "MS42225"), Blocked),
     Row("to", 422, said("The to.0.email must be valid", "MS42208", "to.0.email"), Rejected, suppress=True),
+    Row("from", 422, said("The from.email has to be valid", "MS42208", "from.email"), Blocked),
+    Row("reply-to", 422, said("The reply_to.email is custom", "MS42208", "reply_to.email"), Rejected),
     Row("twice", 422, said("duplicate recipient", "MS42201"), Rejected),
     Row("size", 422, said("size", "MS42206"), Rejected),
     Row("type", 422, said("file type", "MS42210"), Rejected),
     Row("empty", 422, "", Rejected),
+    Row(
+        "reset",
+        429,
+        said("rate", "MS42903"),
+        Deferred,
+        {"x-ratelimit-reset": "now+3000"},
+        False,
+        True,
+        2900.0,
+    ),
     Row("rate", 429, said("rate", "MS42903"), Deferred, {"Retry-After": "11"}, slow_down=True, wait=11.0),
     Row("day", 429, said("daily quota", "MS42901"), Blocked),
     Row("fault", 500, said("server error"), Deferred),

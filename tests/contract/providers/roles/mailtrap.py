@@ -49,16 +49,20 @@ def whole(text: str) -> dict[str, Any]:
     return {"success": False, "errors": [text]}
 
 
-DONE = {"success": True, "responses": [{"success": True, "message_ids": ["mt-1", "mt-2"]}]}
+DONE = {"success": True, "responses": [{"success": True, "message_ids": ["mt-1"]}]}
 COUNT = {"success": True, "responses": []}
+IDS = {"success": True, "responses": [{"success": True, "message_ids": ["mt-1", "mt-2"]}]}
 ROWS = (
     Row("taken", 200, DONE, Accepted, reference="mt-1"),
     Row("wrong-count", 200, COUNT, type(None)),
+    Row("other-ids", 200, IDS, type(None)),
     Row("failed-with-200", 200, whole("'subject' is too long"), Rejected),
     Row("item-refused", 200, item("'subject' is too long"), Rejected),
     Row("item-to", 200, item("'to' address is invalid"), Rejected, suppress=True),
     Row("item-from", 200, item("'from' is invalid"), Blocked),
     Row("item-domain", 200, item("Domain is not verified"), Blocked),
+    Row("item-day", 200, item("Daily sending limit reached"), Deferred, slow_down=True),
+    Row("item-size", 200, item("'custom_variables' exceed the limit of 1000 bytes"), Rejected),
     Row("item-limit", 200, item("Too many emails per second"), Deferred, slow_down=True),
     Row("bad", 400, whole("bad"), Rejected),
     Row("key", 401, {"error": "Unauthorized"}, Blocked),
