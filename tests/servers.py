@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -102,9 +103,11 @@ def answers(port: int) -> bool:
 def tied(orphaned: signal.Signals) -> list[str]:
     """What stands before a command that gets this signal when its test run is gone, however that ended.
 
-    It becomes the command, under the same process id. Linux alone can do it.
+    It becomes the command, under the same process id. Linux alone can do it; and to Linux a parent is a
+    thread, so what another thread than the main one starts is left as it is.
     """
-    program = shutil.which("setpriv", path="/usr/bin:/bin") if sys.platform == "linux" else None
+    linux = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    program = shutil.which("setpriv", path="/usr/bin:/bin") if linux else None
     return [program, "--pdeathsig", orphaned.name.removeprefix("SIG"), "--"] if program else []
 
 
@@ -112,8 +115,7 @@ class Process:
     """One server process, in a session of its own: no signal to a group, such as those of Ctrl-C, ``timeout``
     and ``kill 0``, reaches the servers of a run that goes on. Every signal goes to its id, never to a name.
 
-    Start it on the main thread: it ends with the thread that started it. ``orphaned``: SIGTERM for what has
-    processes of its own to end.
+    ``orphaned``: what it gets when its run is gone. SIGTERM for what has processes of its own to end.
     """
 
     def __init__(
