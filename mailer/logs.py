@@ -13,6 +13,8 @@ _ADDRESS = re.compile(r"[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+")
 _LOGIN = re.compile(r"(\w+://)[^\s/@]*@")
 #: "campaign 7: paused": what a line is about stands in front.
 _ABOUT = re.compile(r"^(campaign|message) (\d+): ")
+#: They write down URLs and header fields, and some of those are keys.
+_TALKATIVE = ("httpx", "httpcore", "hpack")
 _KEYS = re.compile(r"\b(Bearer|Basic|PLAIN|LOGIN)\s+[A-Za-z0-9+/=._-]{8,}")
 
 
@@ -34,13 +36,15 @@ class Plain(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One JSON object per line: time, level, logger, action, and campaign or message where there is one."""
+    """One JSON object per line: time, level, process, logger, action, and campaign or message where there
+    is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = redacted(record.getMessage())
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "process": record.process,
             "logger": record.name,
             "action": text,
         }
@@ -62,3 +66,5 @@ def set_up(kind: str, level: str) -> None:
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)

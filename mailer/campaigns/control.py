@@ -41,8 +41,8 @@ class Change:
 
 
 def find(ledger: Ledger, reference: str) -> Campaign:
-    """By id, by a unique beginning of it, or by the path of its file: then the latest one opened from it,
-    and one in test mode only where there is no other.
+    """By id, by a unique beginning of it, by the number that logs give, or by the path of its file: then the
+    latest one opened from it, and one in test mode only where there is no other.
 
     Raises InputError that names the candidates.
     """
@@ -71,11 +71,12 @@ def resume(ledger: Ledger, campaign: Campaign) -> Change:
 
 
 def cancel(ledger: Ledger, campaign: Campaign) -> Change:
-    """Waiting rows are never sent; ``rows`` says how many those are. Raises StateConflict."""
-    before = ledger.campaigns.counts(campaign.id).states.get(State.CANCELLED, 0)
+    """What is not on its way is never sent; ``rows`` says how many those are. Raises StateConflict."""
+    before = ledger.campaigns.counts(campaign.id).states[State.CANCELLED]
     ledger.campaigns.cancel(campaign.id)
-    after = ledger.campaigns.counts(campaign.id).states.get(State.CANCELLED, 0)
-    return _changed(ledger, campaign, after - before)
+    after = ledger.campaigns.counts(campaign.id).states
+    # What a worker holds and has not marked is cancelled as well, when it is given back.
+    return _changed(ledger, campaign, after[State.CANCELLED] - before + after[State.CLAIMED])
 
 
 def retry(ledger: Ledger, campaign: Campaign, states: Collection[State]) -> Change:
@@ -134,4 +135,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _changed(ledger: Ledger, campaign: Campaign, rows: int = 0) -> Change:
-    return Change(ledger.campaigns.by_id(campaign.id), ledger.campaigns.in_flight(campaign.id), rows)
+    flying = ledger.campaigns.counts(campaign.id).states[State.SENDING]
+    return Change(ledger.campaigns.by_id(campaign.id), flying, rows)

@@ -83,7 +83,7 @@ def open_campaign(
     if found.complete and found.campaign is not None:
         return found.campaign
     if report is not None and not report.valid:
-        raise CampaignError(f"no row can be sent; {report.invalid} are in {report.invalid_file}")
+        raise CampaignError(_nobody(report))
     campaign = found.campaign
     if campaign is None:
         spec = stored_spec(ledger, prepared, found, backend=backend, recipients_per_task=recipients_per_task)
@@ -205,3 +205,14 @@ def _already(campaign: Campaign) -> str:
         f"{campaign.name!r} was already {what} on {when} as {campaign.slug}, with the same recipients and "
         "templates; use --again to send it to everybody once more"
     )
+
+
+def _nobody(report: Report) -> str:
+    """Where all of them are."""
+    tally = report.tally
+    reasons = (
+        (report.invalid, f"are in {report.invalid_file}"),
+        (tally.filtered, "do not match `where`"),
+        (tally.excluded, "are on an exclude list"),
+    )
+    return f"no row can be sent; {', '.join(f'{number} {why}' for number, why in reasons if number)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 from mailer.cli.options import Ledger
 from mailer.cli.output import note
 from mailer.errors import ConfigError, InputError
+from mailer.logs import set_up
 from mailer.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,16 +63,25 @@ def worker(
 def _supervisor(commands: dict[str, list[str]], settings: Settings) -> Supervisor:
     from mailer.cli.supervisor import Supervisor
 
+    tell = _tell(settings)
     if settings.metrics_port is None:
-        return Supervisor(commands)
+        return Supervisor(commands, tell=tell)
     from mailer.cli.metrics import Collector, Reports, serve
 
     reports = Reports()
-    supervisor = Supervisor(commands, hear=reports.hear, ended=reports.ended)
+    supervisor = Supervisor(commands, hear=reports.hear, ended=reports.ended, tell=tell)
     collector = Collector(reports, supervisor.alive, settings.ledger_url)
     port = serve(settings.metrics_port, settings.metrics_host, collector, supervisor.alive)
-    note(f"metrics: http://{settings.metrics_host}:{port}/metrics")
+    tell(f"metrics: http://{settings.metrics_host}:{port}/metrics")
     return supervisor
+
+
+def _tell(settings: Settings) -> Callable[[str], object]:
+    """Whoever reads JSON lines gets nothing else on standard error."""
+    if settings.log_format != "json":
+        return note
+    set_up(settings.log_format, settings.log_level)
+    return logging.getLogger("mailer.worker").warning
 
 
 def _queues(text: str) -> list[str]:

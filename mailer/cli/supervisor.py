@@ -105,7 +105,8 @@ class Child:
 
 
 class Supervisor:
-    """``run`` once, on the main thread; ``hear`` gets what the workers report, ``ended`` who died."""
+    """``run`` once, on the main thread; ``hear`` gets what the workers report, ``ended`` who died, ``tell``
+    what a person should know."""
 
     def __init__(
         self,
@@ -113,10 +114,12 @@ class Supervisor:
         *,
         hear: Hear = lambda name, pid, report: None,
         ended: Callable[[str, int], None] = lambda name, pid: None,
+        tell: Callable[[str], object] = note,
     ) -> None:
         self._children = [Child(name, command) for name, command in commands.items()]
         self._hear = hear
         self._ended = ended
+        self._tell = tell
         self._signals = 0
         self._killed = False
 
@@ -143,7 +146,7 @@ class Supervisor:
         self._signals += 1
 
     def _keep_running(self) -> int:
-        note(f"{len(self._children)} worker processes; Ctrl-C stops them")
+        self._tell(f"{len(self._children)} worker processes; Ctrl-C stops them")
         while not self._signals:
             for child in self._children:
                 if not child.running and time.monotonic() >= child.start_at:
@@ -152,7 +155,7 @@ class Supervisor:
                 if child.code == REFUSED:
                     return REFUSED
                 wait = child.start_at - time.monotonic()
-                note(f"worker {child.name} {_how(child.code)}; started again in {wait:.0f} s")
+                self._tell(f"worker {child.name} {_how(child.code)}; started again in {wait:.0f} s")
             self._wake_the_silent()
         return 0
 
@@ -176,18 +179,18 @@ class Supervisor:
     def _wake_the_silent(self) -> None:
         for child in self._children:
             if child.running and child.silent():
-                note(f"worker {child.name} has been silent for {SILENT_SECONDS:.0f} s: killed")
+                self._tell(f"worker {child.name} has been silent for {SILENT_SECONDS:.0f} s: killed")
                 child.signal(signal.SIGKILL)
 
     def _end(self) -> None:
         """SIGTERM; after a second signal to us SIGUSR2, which abandons; in the end SIGKILL."""
-        note("stopping: what is in flight finishes, a second signal abandons it")
+        self._tell("stopping: what is in flight finishes, a second signal abandons it")
         self._signal_all(signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while any(child.running for child in self._children):
             self._look()
             if self._signals > 1 and not self._killed:
-                note("abandoning what is in flight")
+                self._tell("abandoning what is in flight")
                 self._killed, until = True, time.monotonic() + ABANDON_SECONDS
                 self._signal_all(signal.SIGUSR2)
             if time.monotonic() > until:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from mailer.errors import InputError, StateConflict
 from mailer.ledger import rows, steering
@@ -117,10 +117,12 @@ class Campaigns:
     # Finding and counting.
 
     def get(self, ref: str) -> Campaign:
-        """By slug, or a unique beginning of it. Raises InputError that names the candidates."""
+        """By slug, a unique beginning of it, or its number. Raises InputError that names the candidates."""
         with self._database.read() as connection:
-            found = campaigns_where(connection, campaign.c.slug == ref) or campaigns_where(
-                connection, campaign.c.slug.startswith(ref, autoescape=True)
+            found = (
+                campaigns_where(connection, campaign.c.slug == ref)
+                or campaigns_where(connection, campaign.c.slug.startswith(ref, autoescape=True))
+                or _numbered(connection, ref)
             )
             if len(found) == 1 and ref:
                 return found[0]
@@ -173,7 +175,7 @@ class Campaigns:
             return int(connection.execute(select(func.count()).where(*these)).scalar_one())
 
     def in_flight(self, campaign_id: int) -> int:
-        """Rows that a worker holds and may still send."""
+        """Rows that a worker holds: on their way, or about to be."""
         states = self.counts(campaign_id).states
         return sum(states[state] for state in IN_FLIGHT)
 
@@ -208,3 +210,8 @@ class Campaigns:
         ValueError for a state that must not be sent again."""
         with self._database.write(campaign_id) as tx:
             return steering.retry(tx, campaign_id, states)
+
+
+def _numbered(connection: Connection, ref: str) -> list[Campaign]:
+    """Logs know no slug."""
+    return campaigns_where(connection, campaign.c.id == int(ref)) if ref.isascii() and ref.isdigit() else []

@@ -115,6 +115,13 @@ class TestFinding:
         ):
             book.ledger.campaigns.get("news")
 
+    def test_by_the_number_that_logs_give_unless_a_slug_begins_so(self, book):
+        one = book.campaign(1)
+
+        assert book.ledger.campaigns.get(str(one.id)).id == one.id
+        other = book.campaign(1, slug=f"{one.id}-years")
+        assert book.ledger.campaigns.get(str(one.id)).id == other.id
+
     @pytest.mark.parametrize("ref", ["", "%", "news_1", "other"])
     def test_names_what_there_is_when_nothing_fits(self, book, ref):
         book.campaign(1, slug="news-1")

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from mailer.campaigns import control
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from tests.faults.works import CONNECTIONS, Works
@@ -94,9 +95,10 @@ async def test_f34_paused_or_cancelled_in_mid_flight(works, judge, act, after):
     campaign = works.world.campaign(ROWS)
     works.start(2)
     works.wait_for_some(campaign, 100)
-    getattr(works.world.ledger.campaigns, act)(campaign.id, *(["test"] if act == "pause" else []))
+    said = getattr(control, act)(works.world.ledger, works.world.now(campaign))
     states = works.states(campaign)
     most = states.get(State.ACCEPTED, 0) + states.get(State.SENDING, 0)
+    assert said.in_flight <= CONNECTIONS
     wait_until(lambda: not _held(works, campaign), "nothing in flight")
 
     done = works.states(campaign)

@@ -1,6 +1,8 @@
 """What operators see of running workers: metrics, health, logs; and that the pages about them are true."""
 
 import json
+import logging
+import os
 import re
 import urllib.error
 import urllib.request
@@ -12,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mailer.cli.metrics import COUNTED, Collector, Reports
 from mailer.ledger.contract import CampaignState
-from mailer.logs import redacted
+from mailer.logs import redacted, set_up
 from mailer.message import State
 from tests.delivering import World
 from tests.servers import PATIENCE, free_port, wait_until
@@ -70,12 +72,19 @@ def test_metrics_health_and_logs_of_a_run_with_failures(tmp_path, world, redis_s
     assert seen["mailer_hints_total", "published"] >= 1
     assert seen["mailer_worker_up", "bulk-1"] == 1
     assert seen["mailer_ledger_up",] == 1
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in log.splitlines() if line not in without_uid(log)]
+    assert any(line["action"].startswith("stopping") for line in lines)
+    assert len({line["process"] for line in lines}) == 2  # the supervisor and its worker
     assert any(line["level"] == "warning" and "dead" in line["action"] for line in lines)
     assert any(line.get("campaign") == str(fine.id) for line in lines)
     everything = "\n".join(path.read_text() for path in tmp_path.glob("*.log")) + get_text(seen)
     assert PASSWORD not in everything
     assert "private.example" not in everything
+
+
+def without_uid(log):
+    """What Celery says to root, before it asks how to log."""
+    return [line for line in log.splitlines() if not line.startswith("{")] if os.geteuid() == 0 else []
 
 
 def get_text(seen):
@@ -118,6 +127,22 @@ def test_counters_do_not_go_back_when_a_worker_ends():
 )
 def test_addresses_and_secrets_are_taken_out_of_every_line(text, shown):
     assert redacted(text) == shown
+
+
+def test_what_writes_down_urls_and_header_fields_is_kept_quiet(capfd):
+    """httpx logs each URL, and that of a webhook is a key; hpack logs each header field."""
+    root = logging.getLogger()
+    former = root.handlers[:], root.level
+    try:
+        set_up("json", "debug")
+        for name in ("httpx", "httpcore.http2", "hpack.hpack", "mailer.delivery"):
+            logging.getLogger(name).debug("%s says %s", name, PASSWORD)
+    finally:
+        root.handlers[:], root.level = former
+    (line,) = capfd.readouterr().err.splitlines()
+
+    assert json.loads(line)["logger"] == "mailer.delivery"
+    assert json.loads(line)["process"] == os.getpid()
 
 
 # The pages.

@@ -101,18 +101,21 @@ def test_pause_resume_and_cancel_are_exact(desk, ledger):
     desk.people(10)
     campaign = opened(desk, ledger)
     held = ledger.slices.claim(ledger.schedule.due(campaign.id, None, 4), "test", 60)
+    ledger.slices.mark([(row.id, held.fence) for row in held.rows[:3]])
 
     paused = control.pause(ledger, campaign)
-    assert (paused.campaign.state, paused.in_flight) == (CampaignState.PAUSED, 4)
+    assert (paused.campaign.state, paused.in_flight) == (CampaignState.PAUSED, 3)
+    assert ledger.slices.mark([(held.rows[3].id, held.fence)]) == [False]  # it is held, and cannot go
     assert paused.campaign.reason == "paused by a person"
     resumed = control.resume(ledger, campaign)
     assert resumed.campaign.state is CampaignState.RUNNING
     cancelled = control.cancel(ledger, campaign)
-    assert (cancelled.campaign.state, cancelled.rows, cancelled.in_flight) == (CampaignState.CANCELLED, 6, 4)
+    assert (cancelled.campaign.state, cancelled.rows, cancelled.in_flight) == (CampaignState.CANCELLED, 7, 3)
 
-    ledger.slices.settle([Settlement(row.id, held.fence, State.ACCEPTED) for row in held.rows])
+    ledger.slices.settle([Settlement(row.id, held.fence, State.ACCEPTED) for row in held.rows[:3]])
+    ledger.slices.settle([Settlement(held.rows[3].id, held.fence, State.PENDING, spent=False)])
     counts = control.status(ledger, campaign)["counts"]
-    assert (counts["accepted"], counts["cancelled"]) == (4, 6)
+    assert (counts["accepted"], counts["cancelled"]) == (3, 7)
 
 
 def test_retry_brings_back_the_rows_in_that_state(desk, ledger):

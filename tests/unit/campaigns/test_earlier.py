@@ -74,6 +74,11 @@ def test_are_left_out(desk, ledger, ledger_url, first):
     assert campaign.spec["recipients"]["exclude"] == [f"campaign:{first.slug}?state=accepted"]
 
 
+def test_when_all_of_them_are_it_says_so(desk, ledger, ledger_url, first):
+    with pytest.raises(CampaignError, match=r"no row can be sent; 5 are on an exclude list$"):
+        sent_to(desk, ledger, ledger_url, exclude=[f"campaign:{first.slug}"])
+
+
 def test_by_what_became_of_them_later(desk, ledger, ledger_url, first):
     with pytest.raises(RecipientsError, match="there are no recipients"):
         sent_to(desk, ledger, ledger_url, recipients=f"campaign:{first.slug}?outcome=bounced")
