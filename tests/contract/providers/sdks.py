@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,9 +26,15 @@ def need(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def same_message(*, image: bool = True, name: str = "Acme ") -> Outgoing:
-    """With everything, or without the ``image`` or the sender's ``name``, which some cannot express."""
-    return letter(
+#: What an application gave the message, as the providers' libraries are given it.
+TAG, METADATA = "receipt-7", {"order": "7"}
+
+
+def same_message(
+    *, image: bool = True, name: str = "Acme ", tags: bool = True, metadata: bool = True
+) -> Outgoing:
+    """With everything, or without what some cannot express: the ``image``, the sender's ``name``, labels."""
+    message = letter(
         1,
         to="Ada Lövelace <ada@example.org>",
         cc=["Charles <c@example.net>"],
@@ -41,3 +48,13 @@ def same_message(*, image: bool = True, name: str = "Acme ") -> Outgoing:
         file=True,
         sender=f"{name}<news@acme.example>",
     )
+    return replace(message, tags=(TAG,) if tags else (), metadata=tuple(METADATA.items()) if metadata else ())
+
+
+def plain_message() -> Outgoing:
+    """The least that there is: from one to one, a subject, one body."""
+    message = letter(1, to="ada@example.org", subject="Hello", text=None, html=PLAIN, sender=PLAIN_SENDER)
+    return replace(message, idempotency_key="")
+
+
+PLAIN, PLAIN_SENDER = "<p>Hello</p>\n", "news@acme.example"

@@ -1,7 +1,7 @@
 """The providers' own libraries send the same message as we do, and the two requests mean the same.
 
-What differs is listed where it is compared; all of it is ours on purpose: the Message-ID as metadata, and
-in batches what the libraries have no parameter for.
+What differs is listed where it is compared; all of it is ours on purpose: in batches what
+the libraries have no parameter for.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from mailer.message import Accepted, Outgoing
 from tests.contract.providers.fake import Fake, Recorded, serving
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY
-from tests.contract.providers.sdks import BILL, HTML, LOGO, SUBJECT, TEXT, need, same_message
+from tests.contract.providers.sdks import BILL, HTML, LOGO, METADATA, SUBJECT, TAG, TEXT, need, same_message
+
+IDENTITY = f"{1:024x}@acme.example"
 
 
-async def both(scheme: str, theirs: Callable[[Fake], None], more: str = "") -> tuple[Recorded, Recorded]:
+async def both(scheme: str, theirs: Callable[[Fake], None], message: Outgoing) -> tuple[Recorded, Recorded]:
     """The request of the provider's library, and ours."""
     with serving(ROLES[scheme].play) as fake:
         theirs(fake)
-        backend = connect(urls.parse("main", ROLES[scheme].address(fake.base, more)))
+        backend = connect(urls.parse("main", ROLES[scheme].address(fake.base)))
 
         async def yes(message: Outgoing) -> bool:
             return True
 
-        (outcome,) = await backend.send([same_message()], yes)
+        (outcome,) = await backend.send([message], yes)
         await backend.close()
         assert isinstance(outcome, Accepted), outcome
         sdk, own = fake.sends
@@ -50,7 +52,10 @@ def sendgrid(fake: Fake) -> None:
     person.add_cc(m.Cc("c@example.net", "Charles"))
     person.add_bcc(m.Bcc("hidden@example.net"))
     person.add_header(m.Header("X-Entity", "7"))
+    person.add_custom_arg(m.CustomArg("order", METADATA["order"]))
+    person.add_custom_arg(m.CustomArg("mailer_message_id", IDENTITY))
     mail.add_personalization(person)
+    mail.add_category(m.Category(TAG))
     mail.reply_to_list = [m.ReplyTo("help@acme.example", "Help")]
     mail.add_content(m.Content("text/plain", TEXT))
     mail.add_content(m.Content("text/html", HTML))
@@ -62,11 +67,10 @@ def sendgrid(fake: Fake) -> None:
 
 
 async def test_sendgrid():
-    sdk, own = await both("sendgrid", sendgrid)
+    sdk, own = await both("sendgrid", sendgrid, same_message())
 
     ours, theirs = own.json, sdk.json
     assert theirs.pop("subject") == SUBJECT
-    assert ours["personalizations"][0].pop("custom_args") == {"mailer_message_id": f"{1:024x}@acme.example"}
     assert _by_name(ours) == _by_name(theirs)
     assert own.headers["authorization"] == sdk.headers["authorization"]
 
@@ -93,6 +97,7 @@ async def test_resend(monkeypatch):
                 "text": TEXT,
                 "html": HTML,
                 "headers": {"X-Entity": "7"},
+                "tags": [{"name": TAG, "value": "yes"}],
                 "attachments": [
                     {"content": LOGO, "filename": "logo.png", "content_type": "image/png"}
                     | {"content_id": "logo@mailer"},
@@ -102,7 +107,7 @@ async def test_resend(monkeypatch):
             {"idempotency_key": f"{1:024x}.1"},
         )
 
-    sdk, own = await both("resend", send)
+    sdk, own = await both("resend", send, same_message(metadata=False))
 
     assert own.json == sdk.json
     for header in ("authorization", "idempotency-key"):
@@ -136,12 +141,13 @@ async def test_postmark():
                     ("rechnung für ada.pdf", BILL, "application/pdf"),
                 ],
                 "MessageStream": "outbound",
-                "Metadata": {"message_id": f"{1:024x}@acme.example"},
+                "Tag": TAG,
+                "Metadata": {**METADATA, "message_id": IDENTITY},
             }
         )
         client.session.close()
 
-    sdk, own = await both("postmark", send)
+    sdk, own = await both("postmark", send, same_message())
 
     theirs = [{name: value for name, value in one.items() if value is not None} for one in sdk.json]
     assert own.json == theirs
@@ -171,7 +177,9 @@ async def test_mailjet():
             {"ContentType": "image/png", "Filename": "logo.png", "Base64Content": LOGO}
             | {"ContentID": "logo@mailer"}
         ],
-        "CustomID": f"{1:024x}@acme.example",
+        "CustomID": IDENTITY,
+        "CustomCampaign": TAG,
+        "EventPayload": '{"order": "7"}',
     }
 
     def send(fake: Fake) -> None:
@@ -179,7 +187,7 @@ async def test_mailjet():
         with mailjet.Client(auth=(KEY, "secret-0123456789"), config=config) as client:
             assert client.send.create(data={"Messages": [message]}).status_code == 200
 
-    sdk, own = await both("mailjet", send)
+    sdk, own = await both("mailjet", send, same_message())
 
     assert own.json == sdk.json
     assert own.headers["authorization"] == sdk.headers["authorization"]
@@ -212,7 +220,8 @@ async def test_mailtrap(tls):
             text=TEXT,
             html=HTML,
             headers={"X-Entity": "7"},
-            custom_variables={"message_id": f"{1:024x}@acme.example"},
+            category=TAG,
+            custom_variables={**METADATA, "message_id": IDENTITY},
             attachments=[
                 mt.Attachment(LOGO.encode(), "logo.png", mt.Disposition.INLINE, "image/png", "logo@mailer"),
                 mt.Attachment(
@@ -255,10 +264,11 @@ async def test_ses():
         client.send_email(
             Destination={"ToAddresses": ["ada@example.org"], "BccAddresses": [*message.recipients[1:]]},
             Content={"Raw": {"Data": message.data}},
+            EmailTags=[{"Name": TAG, "Value": "yes"}, {"Name": "order", "Value": "7"}],
         )
         client.close()
 
-    sdk, own = await both("ses", send)
+    sdk, own = await both("ses", send, message)
 
     assert own.json == sdk.json
     assert b64decode(own.json["Content"]["Raw"]["Data"]) == message.data

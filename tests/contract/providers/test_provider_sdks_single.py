@@ -20,7 +20,7 @@ from tests.contract.providers.fake import Recorded, Response, serving
 from tests.contract.providers.role import KEY
 from tests.contract.providers.roles.azure import is_signed
 from tests.contract.providers.roles.mailgun import form
-from tests.contract.providers.sdks import BILL, HTML, LOGO, SUBJECT, TEXT, need, same_message
+from tests.contract.providers.sdks import BILL, HTML, LOGO, METADATA, SUBJECT, TAG, TEXT, need, same_message
 
 ADA, CHARLES = ("ada@example.org", "Ada Lövelace"), ("c@example.net", "Charles")
 HIDDEN = "hidden@example.net"
@@ -62,6 +62,7 @@ def brevo(base: str, message: Outgoing) -> None:
                 "idempotencyKey": str(uuid5(NAMESPACE_URL, message.idempotency_key)),
             },
             attachment=[mail.SendTransacEmailRequestAttachmentItem(name=BILL_NAME, content=BILL)],
+            tags=[TAG],
         )
 
 
@@ -79,6 +80,7 @@ def mailersend(base: str, message: Outgoing) -> None:
             text=TEXT,
             html=HTML,
             headers=[sdk.EmailHeader(name="X-Entity", value="7")],
+            tags=[TAG],
             attachments=[
                 sdk.EmailAttachment(
                     content=LOGO, filename="logo.png", disposition="inline", id="logo@mailer"
@@ -94,9 +96,10 @@ def sparkpost(base: str, message: Outgoing) -> None:
     transmissions = need("sparkpost").SparkPost(KEY).transmissions
     transmissions.base_uri = f"{base}/api/v1"  # the library knows no other than https:
     transmissions.send(
-        recipients=list(message.recipients),
+        recipients=[{"address": {"email": one}, "tags": [TAG]} for one in message.recipients],
+        campaign=TAG,
         email_rfc822=message.data.decode(),
-        metadata={"message_id": message.message_id.strip("<>")},
+        metadata={**METADATA, "message_id": message.message_id.strip("<>")},
         return_path=message.sender,
         perform_substitutions=False,
     )
@@ -175,20 +178,23 @@ def multipart(request: Recorded) -> Any:
     return form(request), request.headers["content-type"].split(";")[0]
 
 
-WITHOUT_IMAGE = same_message(image=False)
+#: Mandrill takes no labels with finished MIME, MailerSend no metadata.
+UNLABELLED, TAGGED = same_message(tags=False, metadata=False), same_message(metadata=False)
+WITHOUT_IMAGE = same_message(image=False, tags=False, metadata=False)
 #: The grant's mailbox is addressed by the headers alone, so there are no hidden recipients.
-SHOWN = same_message()
+SHOWN = same_message(tags=False, metadata=False)
 SHOWN.recipients = SHOWN.recipients[:2]
 ALL_THREE = {"total_accepted_recipients": 3, "total_rejected_recipients": 0, "id": "1"}
 DONE_BY_NYLAS = {"request_id": "r", "data": {"id": "1", "grant_id": "g", "object": "message"}}
 CASES = (
     Case(
-        "brevo", "brevo://{key}@?base={base}/v3", brevo, Response(201, {"messageId": "<1@x>"}), WITHOUT_IMAGE,
+        "brevo", "brevo://{key}@?base={base}/v3", brevo, Response(201, {"messageId": "<1@x>"}),
+        same_message(image=False, metadata=False),
         proof=("api-key",),
     ),
     Case(
         "mailersend", "mailersend://{key}@?base={base}/v1&headers=yes", mailersend,
-        Response(202, "", {"X-Message-Id": "1"}), same_message(),
+        Response(202, "", {"X-Message-Id": "1"}), TAGGED,
     ),
     Case(
         "sparkpost", "sparkpost://{key}@?base={base}/api/v1", sparkpost,
@@ -196,7 +202,7 @@ CASES = (
     ),
     Case(
         "mandrill", "mandrill://{key}@?base={base}/api/1.0", mandrill,
-        Response(200, [{"email": ADA[0], "status": "sent", "_id": "1"}]), same_message(), proof=(),
+        Response(200, [{"email": ADA[0], "status": "sent", "_id": "1"}]), UNLABELLED, proof=(),
     ),
     Case(
         "scaleway",
@@ -208,7 +214,8 @@ CASES = (
     # Both are signed, for their own second each: see below.
     Case(
         "azure", "azure://{key}@acme.communication.azure.com?base={base}", azure,
-        Response(202, {"id": "1", "status": "Running"}), same_message(name=""), proof=(),
+        Response(202, {"id": "1", "status": "Running"}),
+        same_message(name="", tags=False, metadata=False), proof=(),
     ),
     Case(
         "nylas", "nylas://{key}@8ab0e9c1-77?base={base}", nylas, Response(200, DONE_BY_NYLAS), SHOWN,
