@@ -58,6 +58,9 @@ def _said(kind: str, message: str, context: Mapping[str, object]) -> str:
         return _WORDS[kind]
     if kind == "literal_error":
         return f"must be {context['expected']}"
+    if kind == "string_too_long":
+        longest = context["max_length"]
+        return "must be one character" if longest == 1 else f"must not be longer than {longest} characters"
     return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
@@ -95,6 +95,18 @@ def _backend(value: str) -> str:
     return value
 
 
+def _at_most_three_days(length: float) -> float:
+    if length > 72 * 3600:
+        raise ValueError('must be at most "72h"')
+    return length
+
+
+def _never_or(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    if "never" in wanted and len(wanted) > 1:  # RFC 3461, 4.1
+        raise ValueError("'never' stands alone")
+    return wanted
+
+
 def _moment(value: Any, info: ValidationInfo) -> Any:
     """A local time is one of the campaign's own time zone, if it has one."""
     if isinstance(value, str | datetime):
@@ -111,7 +123,11 @@ Addresses = Annotated[tuple[MailAddress, ...], _Several]
 Rates = Annotated[tuple[Annotated[str, AfterValidator(_rate)], ...], _Several]
 Moment = Annotated[float, BeforeValidator(_moment)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
+Budget = Annotated[Seconds, AfterValidator(_at_most_three_days)]
 Schedule = Annotated[tuple[Seconds, ...], _Several]
+Reports = Annotated[
+    tuple[Literal["never", "success", "failure", "delay"], ...], _Several, AfterValidator(_never_or)
+]
 Unique = Annotated[tuple[str, ...], BeforeValidator(_unique)]
 Types = Annotated[dict[str, Annotated[str, AfterValidator(_cell_type)]], BeforeValidator(table)]
 Headers = Annotated[dict[str, OneLine], BeforeValidator(table)]

@@ -17,12 +17,14 @@ from mailer.campaigns import complaints
 from mailer.campaigns.fieldtypes import (
     Addresses,
     BackendName,
+    Budget,
     Headers,
     LocaleName,
     MailAddress,
     Moment,
     OneLine,
     Rates,
+    Reports,
     Schedule,
     Seconds,
     Strings,
@@ -30,7 +32,6 @@ from mailer.campaigns.fieldtypes import (
     Types,
     Unique,
     ZoneName,
-    several,
     table,
 )
 from mailer.errors import CampaignError
@@ -125,8 +126,8 @@ class CampaignSpec(BaseModel):
         None,
         description="rows sent and never answered: `hold` them (default) or `retry` (may arrive twice)",
     )
-    retry_budget: Seconds | None = Field(
-        None, le=72 * 3600, description='how long a refused message is tried again: `"24h"`, at most `"72h"`'
+    retry_budget: Budget | None = Field(
+        None, description='how long a refused message is tried again: `"24h"`, at most `"72h"`'
     )
     retry_schedule: Schedule = Field(
         (),
@@ -163,11 +164,8 @@ class CampaignSpec(BaseModel):
     envelope_sender: MailAddress | None = Field(
         None, description="return path, where bounces go; default: the address of `from`; a template"
     )
-    dsn: Annotated[tuple[Literal["never", "success", "failure", "delay"], ...], BeforeValidator(several)] = (
-        Field(
-            (),
-            description="ask for delivery reports (RFC 3461): `never`, or of `success`, `failure`, `delay`",
-        )
+    dsn: Reports = Field(
+        (), description="ask for delivery reports (RFC 3461): `never`, or of `success`, `failure`, `delay`"
     )
     dsn_return: Literal["full", "headers"] | None = Field(
         None, description="how much of the message a delivery report brings back"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,8 +165,12 @@ def preview(
         int | None, typer.Option("--row", min=1, help="Which row, from 1. Default: the first valid.")
     ] = None,
     email: Annotated[str | None, typer.Option("--email", help="The row of this address.")] = None,
-    eml: Annotated[Path | None, typer.Option("--eml", help="Write the whole message to this file.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
+    eml: Annotated[
+        Path | None, typer.Option("--eml", help="Write the whole message to this file; - is standard output.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the page to this file; - is standard output.")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     ledger: Ledger = None,
     *,
@@ -211,6 +216,9 @@ def _print(shown: Preview) -> None:
 
 
 def _write(file: Path, data: bytes) -> None:
+    if str(file) == "-":
+        sys.stdout.buffer.write(data)
+        return
     file.touch(mode=0o600)
     file.write_bytes(data)
     say(f"wrote {file}")

@@ -119,7 +119,7 @@ def _sink(folder: Path) -> Iterator[int]:
         "--json",
     ]
     # Into a file: nobody reads while the campaign runs, and a full pipe would stop the server.
-    with (folder / "sink.log").open("w") as log:
+    with _private(folder / "sink.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log)  # noqa: S603 - our own command line
     try:
         yield _port(folder / "sink.log", server)
@@ -205,6 +205,11 @@ def _samples(folder: Path) -> Iterator[Path]:
         language = languages.get(arrived["recipients"][0])
         if language in wanted:
             wanted.remove(language)
-            yield Path(
-                shutil.copyfile(folder / "arrived" / arrived["file"], kept / f"newsletter.{language}.eml")
-            )
+            sample = _private(kept / f"newsletter.{language}.eml")
+            yield Path(shutil.copyfile(folder / "arrived" / arrived["file"], sample))
+
+
+def _private(file: Path) -> Path:
+    """It holds addresses."""
+    file.touch(mode=0o600)
+    return file

@@ -30,21 +30,22 @@ def show_report(report: Report) -> None:
     for warning in report.warnings[:SHOWN]:
         say(f"  warning: {warning}")
     if report.clipped:
-        say(f"  warning: {count(report.clipped, 'message')} over 102 kB of HTML; Gmail will clip them")
+        them = "it" if report.clipped == 1 else "them"
+        say(f"  warning: {count(report.clipped, 'message')} over 102 kB of HTML; Gmail will clip {them}")
     if report.estimate and report.estimate >= 1:
         say(f"Time         at least {span(report.estimate)} under the limits")
 
 
 def _show_left_out(report: Report) -> None:
     tally = report.tally
-    for number, text in (
-        (tally.filtered, "do not match `where`"),
-        (tally.excluded, "are on an exclude list"),
-        (report.suppressed, "are suppressed and will be skipped"),
-        (report.invalid, f"cannot be sent: {report.invalid_file}"),
+    for number, one, many in (
+        (tally.filtered, "does not match `where`", "do not match `where`"),
+        (tally.excluded, "is on an exclude list", "are on an exclude list"),
+        (report.suppressed, "is suppressed and will be skipped", "are suppressed and will be skipped"),
+        (report.invalid, *(f"cannot be sent: {report.invalid_file}",) * 2),
     ):
         if number:
-            say(f"  left out   {number:,} {text}")
+            say(f"  left out   {number:,} {one if number == 1 else many}")
 
 
 def _show_reasons(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -85,6 +86,10 @@ def _below(root: Path, path: str) -> Path:
 
 
 def _unreadable(root: Path, path: str, error: OSError) -> ContentError:
+    if error.errno == errno.ELOOP:
+        return ContentError(
+            f"attachment {path!r} is a symbolic link", hint="Links are not followed: put the file there."
+        )
     return ContentError(
         f"attachment {path!r} cannot be read: {error.strerror or error}",
         hint=f"Attachments lie below {root} (the setting `files`).",

@@ -155,7 +155,8 @@ class Bodies:
             template = environment.get_template(fast)
             return Piece(name, template, written.get_template(name), frozenset(names), tidy)
         except JinjaError as error:
-            raise in_template(error, name, self.sources.get(name, ""), self.package.files) from None
+            source = self.sources.get(name, "")
+            raise in_template(error, name, source, self.package.files, environment.filters) from None
 
     def _names(self, environment: Sandbox, name: str) -> set[str]:
         """Every name that the template and what it uses take from the row."""

@@ -36,6 +36,11 @@ class Finding:
 _UNQUOTED = re.compile(r"\s([a-z-]+)\s*=\s*(?=[^\s\"'>]*\{\{)(?![\"'])", re.IGNORECASE)
 _IMG_ALT = re.compile(r"\salt\s*=", re.IGNORECASE)
 _SCRIPT_URL = re.compile(r"(?:href|src|action)\s*=\s*[\"']?\s*javascript:", re.IGNORECASE)
+#: A picture on somebody's disk, or below a server that no mail knows.
+_UNREACHABLE = re.compile(
+    r"""<(?:img|mj-image)\b[^>]*?\ssrc\s*=\s*["']?(file:[^"'>\s]*|[a-z]:\\[^"'>]*|/(?!/)[^"'>\s]*)""",
+    re.IGNORECASE,
+)
 _STYLE = re.compile(r"<style\b.*?</style", re.IGNORECASE | re.DOTALL)
 
 
@@ -88,6 +93,11 @@ def _in_tags(name: str, source: str, page: str) -> Iterator[Finding]:
             yield Finding(Severity.WRONG, name, line, message)
         if tag["name"].lower() == "img" and not _IMG_ALT.search(text):
             yield Finding(Severity.ODD, name, line, "this picture has no alt text")
+        if unreachable := _UNREACHABLE.search(text):
+            message = (
+                f"nobody can load the picture {unreachable[1]!r}: it needs https://, or a path below here"
+            )
+            yield Finding(Severity.WRONG, name, line, message)
         if _SCRIPT_URL.search(text):
             yield Finding(
                 Severity.WRONG, name, line, "javascript: does nothing in mail and looks like an attack"
@@ -102,6 +112,9 @@ def _in_mail(package: Package, spec: MailSpec, composer: MailComposer) -> Iterat
         yield Finding(
             Severity.ODD, package.root, None, "there is no body.txt: the text part is made from the HTML"
         )
+    for name in bodies.bodies():
+        if name.endswith(".html") and (mjml := f"{name.removesuffix('html')}mjml") in bodies.bodies():
+            yield Finding(Severity.ODD, name, None, f"{name} is not used: {mjml} comes first")
     headers = {name.lower() for name in spec.headers}
     if spec.stream == "bulk" and not spec.list_unsubscribe and "list-unsubscribe" not in headers:
         message = "bulk mail without list_unsubscribe: Gmail and Yahoo require it from larger senders"

@@ -18,11 +18,19 @@ _CSS_COMMENT = (
 )
 
 
-def in_template(error: Exception, name: str, source: str, known: Iterable[str]) -> TemplateError:
+_CSS_STATEMENT = (
+    "'{%' begins a statement in Jinja, also inside CSS: put a space or a line break between '{' and '%'."
+)
+_NO_FILTER = re.compile(r"No filter named '([^']*)'")
+
+
+def in_template(
+    error: Exception, name: str, source: str, known: Iterable[str], filters: Collection[str] = ()
+) -> TemplateError:
     """A template that cannot be loaded or compiled. ``known`` are the names of the files that exist."""
     if isinstance(error, TemplateSyntaxError):
-        hint = _CSS_COMMENT if "comment" in (error.message or "") and "{#" in source else None
-        return TemplateError(error.message or "syntax error", error.name or name, error.lineno, hint=hint)
+        message = error.message or "syntax error"
+        return TemplateError(message, error.name or name, error.lineno, hint=_hint(message, source, filters))
     if isinstance(error, TemplateNotFound):
         wanted = str(error.name or error)
         return TemplateError(
@@ -32,6 +40,17 @@ def in_template(error: Exception, name: str, source: str, known: Iterable[str]) 
             hint=choice(wanted, known),
         )
     return TemplateError(_words(error), name)
+
+
+def _hint(message: str, source: str, filters: Collection[str]) -> str | None:
+    if "comment" in message and "{#" in source:
+        return _CSS_COMMENT
+    if "unknown tag" in message and re.search(r"<style\b[^<]*\{%", source, re.IGNORECASE):
+        return _CSS_STATEMENT
+    missing = _NO_FILTER.match(message)
+    if missing and (near := get_close_matches(missing[1], filters, n=1)):
+        return f"Did you mean {near[0]!r}?"
+    return None
 
 
 def in_row(error: Exception, name: str, files: Collection[str], known: Iterable[str]) -> InputError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateNotFound
+from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateNotFound, Undefined
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
@@ -54,7 +54,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, sources: Mapping[str, str], autoescape: bool, root: str) -> None:
         super().__init__(
-            loader=PackageLoader(sources), autoescape=autoescape, undefined=StrictUndefined, cache_size=-1
+            loader=PackageLoader(sources),
+            autoescape=autoescape,
+            undefined=StrictUndefined,
+            finalize=_value,
+            cache_size=-1,
         )
         self._root = root
         for name in ("lipsum", "cycler", "joiner", "namespace"):
@@ -94,6 +98,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if safe is not None and _WIDE_BRACES.search(value.__self__):
             raise SecurityError("a format width of 1000 and more is not allowed")
         return safe
+
+
+def _value(value: Any) -> Any:
+    """What is written. A function would be written as its address in memory: its ``()`` were forgotten."""
+    if type(value) is not str and callable(value) and not isinstance(value, Undefined):
+        name = getattr(value, "__name__", "this")
+        raise SecurityError(f"{name!r} is a function: write {name}()")
+    return value
 
 
 #: What templates have besides the row. Part of every context, because Jinja's own merging of globals

@@ -120,6 +120,24 @@ def test_interrupted_before_anything_was_sent(folder, sign):
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--where", "email == 'nobody'"], "5 do not match `where`"),
+        (["--exclude", "people.csv"], "5 are on an exclude list"),
+        (["--required", "town"], "5 are in /"),
+    ],
+)
+def test_nobody_to_send_to(folder, arguments, told):
+    folder.people([f"p{n}@example.com,{n}," for n in range(5)], header="email,First Name,Town")
+
+    done = folder.mailer("send", "campaign.toml", "--yes", "--backend", "memory://x", *arguments)
+
+    assert done.code == 2
+    assert f"no row can be sent; {told}" in done.err
+    assert "None" not in done.err
+
+
 def test_no_backend_at_all(folder):
     done = folder.mailer("send", "campaign.toml", "--yes")
 

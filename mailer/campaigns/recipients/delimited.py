@@ -12,6 +12,7 @@ from mailer.campaigns.recipients import dialect, encodings
 from mailer.campaigns.recipients.contract import Limits
 from mailer.errors import RecipientsError
 
+_NUL_HINT = 'Remove it. Or, if the whole file is UTF-16, say so: encoding = "utf-16-le".'
 _ALIASES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|"}
 
 
@@ -143,7 +144,7 @@ class _Feed:
             if self.record > most:
                 raise _Stop
             if "\0" in text:
-                raise _Stop("there is a NUL byte here", 'If this is UTF-16, say so: encoding = "utf-16-le".')
+                raise _Stop("there is a NUL byte here", _NUL_HINT)
             yield text
 
 

@@ -34,6 +34,10 @@ from mailer.campaigns.recipients.header import Columns, listed
 from mailer.content.celltypes import convert
 from mailer.errors import RecipientsError
 
+_LANGUAGE = (
+    "It knows columns and row[\"…\"], 'text', numbers, == != < <= > >=, in, not in, and, or, not, "
+    f"parentheses, and the functions {', '.join(FUNCTIONS)}."
+)
 _LONGEST = 2_000
 _DEEPEST = 50
 _LINE_ENDS = re.compile(r"[\r\n\f]")
@@ -128,6 +132,8 @@ class _Compiler:
         return Node(every(parts) if isinstance(op, ast.And) else some(parts), "boolean")
 
     def _comparison(self, node: ast.Compare) -> Node:
+        if any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
+            raise self._rejected(node, "there is no 'is': == compares, and an empty cell equals ''")
         sides = [self._node(side) for side in (node.left, *node.comparators)]
         tests = [
             self._test(node, op, left, right)
@@ -217,7 +223,7 @@ class _Compiler:
                 inner = self._literal(node.operand)
                 if inner.kind == "number":
                     return constant(-inner.literal, "number")
-        raise self._rejected(node, "this is not part of the language of where")
+        raise self._rejected(node, f"this is not part of the language of where. {_LANGUAGE}")
 
     def _rejected(self, node: ast.expr, reason: str) -> RecipientsError:
         before = self._text.encode()[: node.col_offset].decode()

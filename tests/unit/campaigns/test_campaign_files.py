@@ -43,9 +43,11 @@ def complaint(folder: Path, text: str, **overrides: object) -> str:
         ("name = 5", "line 4: name: must be text"),
         ("one_click = 7", "line 4: one_click: must be true or false"),
         ('dsn = "sometimes"', "line 4: dsn: must be 'never', 'success', 'failure' or 'delay'"),
+        ('dsn = ["never", "success"]', "line 4: dsn: 'never' stands alone"),
+        ('delimiter = ";;"', "line 4: delimiter: must be one character"),
         ('on_unknown = "drop"', "line 4: on_unknown: must be 'hold' or 'retry'"),
         ('retry_budget = "4 fortnights"', 'line 4: retry_budget: not a length of time; write it like "90s"'),
-        ('retry_budget = "73h"', "line 4: retry_budget: must be less than or equal to 259200"),
+        ('retry_budget = "73h"', 'line 4: retry_budget: must be at most "72h"'),
         ('expires_in = "0s"', "line 4: expires_in: a length of time must be more than nothing"),
         (
             'timezone = "Mars/Base"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 
 import pytest
@@ -30,6 +31,22 @@ def test_init_writes_a_campaign_that_passes_the_check(tmp_path):
     assert german.subject == "Jürgen, Ihr November und 300 Punkte"
     assert "Grüße nach Köln" in german.text
     assert german.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_what_is_commented_out_can_be_uncommented(tmp_path):
+    starter.write(tmp_path)
+    file = tmp_path / "mailer.toml"
+    lines = file.read_text().splitlines()
+    live = [line.removeprefix("# ") if re.match(r"# (\[|\w+ = )", line) else line for line in lines]
+    file.write_text("\n".join(live))
+    (tmp_path / ".env").write_text("SMTP_PASSWORD=sesame\n")
+
+    settings = Settings.load(tmp_path)
+
+    assert settings.backends.keys() == {"outbox", "main"}
+    assert settings.safety.redirect_to == "me@example.com"
+    assert settings.safety.pause_at_errors == pytest.approx(0.05)
+    assert settings.notify.webhook is not None
 
 
 def test_init_overwrites_nothing(tmp_path):

@@ -252,6 +252,8 @@ def test_an_unknown_name_says_where_and_what_there_is():
         ("<style>\n@media x {#a {}}</style>", 2, "put a space"),
         ("<p>\n<img src='gone.png'>", 2, "image 'gone.png' does not exist"),
         ("{{ 'a' | random }}", 1, "No filter named 'random'"),
+        ("\n{{ x | moneyy('EUR') }}", 2, "No filter named 'moneyy'.\n  Did you mean 'money'?"),
+        ("<style>\na{%color:red%}</style>", 2, "put a space or a line break between '{' and '%'"),
     ],
 )
 def test_a_wrong_template_is_refused_with_its_line(source, line, words):
@@ -289,6 +291,17 @@ def test_a_wrong_template_is_refused_with_its_line(source, line, words):
 def test_a_template_that_runs_away_is_a_content_error(source):
     with pytest.raises(ContentError):
         composed(mail({"body.txt": source}), {"amount": ""})
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("{{ now }}", "now"), ("{{ x.upper }}", "upper"), ("{{ row.keys }}", "keys")]
+)
+def test_a_function_without_its_parentheses_is_not_written(source, name):
+    for where in ({"body.txt": source}, {"body.html": source}):
+        with pytest.raises(ContentError, match=rf"'{name}' is a function: write {name}\(\)"):
+            composed(mail(where), {"x": "a"})
+    with pytest.raises(ContentError, match="is a function"):
+        composed(mail({"body.txt": "x"}, subject=source), {"x": "a"})
 
 
 def test_cells_are_data_and_never_templates():

@@ -167,6 +167,25 @@ def test_lint_names_what_is_odd():
     }
 
 
+@pytest.mark.parametrize("source", ["file:///C:/logo.png", "C:\\pictures\\a.png", "/img/a.png"])
+def test_lint_names_pictures_that_nobody_can_load(source):
+    page = f"<p>\n<img alt='' src='{source}'><img alt='' src='//cdn.example/a.png'></p>"
+    package = Package("m", {"m/body.html": page.encode(), "m/body.txt": b"x"})
+
+    wrong = [one for one in findings(package, SPEC, compile_mail(package, SPEC)) if one.severity == "wrong"]
+
+    assert [(one.line, source in one.message.replace("\\\\", "\\")) for one in wrong] == [(2, True)]
+
+
+def test_lint_names_a_body_that_is_not_used():
+    mjml = b"<mjml><mj-body></mj-body></mjml>"
+    package = Package("m", {"m/body.html": b"x", "m/body.mjml": mjml, "m/body.txt": b"x"})
+
+    found = [one.message for one in findings(package, SPEC, compile_mail(package, SPEC))]
+
+    assert "m/body.html is not used: m/body.mjml comes first" in found
+
+
 def test_lint_is_silent_about_a_good_mail():
     package = Package("m", {"m/body.html": b'<img alt="" src="{{ url }}">', "m/body.txt": b"{{ url }}"})
     spec = MailSpec(sender="a@acme.example", subject="x", list_unsubscribe=["https://acme.example/{{ url }}"])

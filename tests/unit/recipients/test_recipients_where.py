@@ -93,13 +93,14 @@ def test_an_empty_cell_with_a_type_equals_nothing(source):
         ("plan > 3", 1, "a text is never comparable with a number"),
         ("since > 'soon'", 1, "'soon': not a date like 2025-11-30"),
         ("age in 'abc'", 1, "on the right of 'in' stands a list, or a text"),
-        ("plan is 'pro'", 1, "only == != < <= > >= in and not in compare"),
+        ("plan is 'pro'", 1, "there is no 'is': == compares, and an empty cell equals ''"),
         ("matches(plan, 'x')", 1, "there is no function 'matches'; there are lower, upper"),
         ("lower(age) == 'x'", 1, "lower() takes 1 text"),
         ("startswith(plan) == 'x'", 1, "startswith() takes 2 texts"),
         ("['pro']", 1, "a list stands only on the right of 'in'"),
         ("not " * 60 + "vip", 201, "this is nested more than 50 times"),
-        ("row[0] == 'x'", 1, "this is not part of the language of where"),
+        ("plan == 'pro' and city is defined", 19, "there is no 'is': == compares"),
+        ("row[0] == 'x'", 1, "this is not part of the language of where. It knows columns and row["),
     ],
 )
 def test_mistakes_are_shown_with_their_position(source, position, words):
