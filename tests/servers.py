@@ -83,12 +83,14 @@ def free_port() -> int:
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
-    """Poll until ``true()``. Raises TimeoutError naming ``what``."""
-    deadline = time.monotonic() + seconds
+    """Poll until ``true()``, less often the longer it takes: to ask costs those who work on it their time.
+    Raises TimeoutError naming ``what``."""
+    began = time.monotonic()
     while not true():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.005)
+        time.sleep(min(0.05, 0.005 + waited / 20))
 
 
 def answers(port: int) -> bool:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -166,10 +166,11 @@ def serve(port: int, host: str, collector: Collector, alive: Callable[[], Mappin
                 self._answer(404, "text/plain", [b"/metrics or /healthz\n"])
 
         def _answer(self, code: int, kind: str, parts: Iterable[bytes]) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            self.wfile.writelines(parts)
+            with suppress(ConnectionError):  # who asked did not wait for the answer
+                self.send_response(code)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.writelines(parts)
 
         def log_message(self, *_: Any) -> None:
             """A scrape every few seconds is no news."""

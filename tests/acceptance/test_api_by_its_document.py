@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.faults.judging import WHOLE
 from tests.serving import serving
 
 CHECKS = [
@@ -21,6 +22,8 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+#: Of each kind, for each operation.
+EXAMPLES = 8 if WHOLE else 5
 #: A failing example is told as it is: making it smaller takes minutes.
 PHASES = [Phase.explicit, Phase.generate]
 TEMPLATE = 'from = "a@acme.example"\nsubject = "{{ x }}"\n[sample]\nx = "Hello"\n'
@@ -50,7 +53,7 @@ def test_every_operation_answers_as_the_document_says(server):
 def ask(operation, mode, server) -> None:
     """``NEGATIVE``: requests that the document does not allow."""
 
-    @settings(max_examples=8, phases=PHASES, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, phases=PHASES, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def answered(case):
         case.call_and_validate(headers=server.headers(), checks=CHECKS)

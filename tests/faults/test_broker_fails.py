@@ -10,10 +10,11 @@ from kombu import Connection
 from redis import Redis
 
 from mailer.publisher import Publisher, configuration
+from tests.faults.judging import WHOLE
 from tests.faults.works import Works
 from tests.servers import wait_until
 
-ROWS = 600
+ROWS = 600 if WHOLE else 400
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ import pytest
 
 from mailer.ledger import migrate
 from mailer.message import State
-from mailer.publisher import worker_argv
+from tests.faults.judging import WHOLE
 from tests.faults.works import CONNECTIONS, Works
-from tests.servers import Process, need, postgres_server, wait_until
-from tests.working import environment
+from tests.servers import need, postgres_server, wait_until
 
-ROWS = 600
+ROWS = 600 if WHOLE else 400
 WORKERS = 2
 
 
@@ -103,13 +102,10 @@ async def test_f29_the_database_goes_away_and_comes_back(works, postgres, judge,
     )
 
 
-async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, stack, judge):
+async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, judge):
     """Its row is in doubt, nobody else sends it, and the sleeper's own answer still counts."""
     campaign = works.world.campaign(ROWS)
-    asleep = {"MAILER_CRASH_AT": "after_mark:20:stop"}
-    log = works.folder / "sleeper.log"
-    sleeper = Process(worker_argv(name="sleeper"), log, cwd=works.folder, env=environment() | asleep)
-    stack.callback(sleeper.stop)
+    sleeper = works.start_under("sleeper", MAILER_CRASH_AT="after_mark:20:stop")
     wait_until(lambda: _is_stopped(sleeper.pid), "asleep")
     works.start()
     wait_until(lambda: works.states(campaign).get(State.UNKNOWN, 0), "in doubt")
@@ -128,7 +124,7 @@ def _is_stopped(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-async def test_f16_two_of_three_workers_have_a_wrong_clock(works, stack, judge):
+async def test_f16_two_of_three_workers_have_a_wrong_clock(works, judge):
     """Leases compare the database's clock with itself, so an hour on one machine changes nothing."""
     need("faketime")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -136,9 +132,7 @@ async def test_f16_two_of_three_workers_have_a_wrong_clock(works, stack, judge):
     works.start()
     for name, off in (("ahead", "+1h"), ("behind", "-1h")):
         faked = {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        log = works.folder / f"{name}.log"
-        process = Process(worker_argv(name=name), log, cwd=works.folder, env=environment() | faked)
-        stack.callback(process.stop)
+        works.start_under(name, **faked)
     works.wait_for_end(campaign)
 
     judge("F16", "two of three workers an hour off", works.states(campaign), works.copies(), rows=ROWS)

@@ -52,7 +52,7 @@ class Killer:
         run = FORKED.Process(target=orphan_ends, args=(embedded_run.main, *arguments))
         run.start()
         while run.is_alive() and self.sink.count() <= count:
-            time.sleep(0.002)
+            time.sleep(0.005)
         run.kill()
         run.join()
         self.kills += run.exitcode == -signal.SIGKILL

@@ -12,10 +12,11 @@ import pytest
 from mailer.campaigns import control
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
+from tests.faults.judging import WHOLE
 from tests.faults.works import CONNECTIONS, Works
 from tests.servers import wait_until
 
-ROWS = 600
+ROWS = 600 if WHOLE else 400
 
 
 @pytest.fixture

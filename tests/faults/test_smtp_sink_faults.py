@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 from mailer.backends import connect, urls
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Outcome, Outgoing, Rejected, Unknown
+from tests.forked import Forked
 from tests.proxy import TcpProxy
-from tests.servers import PATIENCE, SmtpSink
+from tests.servers import SmtpSink
 
 Sink = Callable[..., SmtpSink]
 
@@ -129,33 +129,38 @@ async def test_a_server_that_answers_out_of_order(smtp_sink: Sink, command: str)
     assert sorted(sink.recipients()) == sorted(f"user{n}@x.example" for n in range(6))
 
 
-CRASH = """
-import asyncio, sys
-from mailer.backends import connect, urls
-from mailer.message import Outgoing
+DATA = b"From: <me@sender.example>\r\nSubject: n\r\n\r\nText.\r\n"
 
-DATA = b"From: <me@sender.example>\\r\\nSubject: n\\r\\n\\r\\nText.\\r\\n"
 
-async def main(url, record):
+async def send_in_pairs(url: str, record: Path) -> None:
+    """Notes each mark and each outcome."""
     backend = connect(urls.parse("sink", url, connections=1))
-    async def mark(message):
-        with open(record, "a") as file:
-            file.write(f"marked {message.id}\\n")
+
+    def note(line: str) -> None:
+        with record.open("a") as file:
+            file.write(f"{line}\n")
+
+    async def mark(message: Outgoing) -> bool:
+        note(f"marked {message.id}")
         return True
+
     for n in range(4):
         ids = (2 * n, 2 * n + 1)
         batch = [Outgoing(i, 1, "me@s.example", (f"u{i}@x.example",), DATA, "<m@s>") for i in ids]
-        for message, outcome in zip(batch, await backend.send(batch, mark)):
-            with open(record, "a") as file:
-                file.write(f"settled {message.id} {type(outcome).__name__}\\n")
+        for message, outcome in zip(batch, await backend.send(batch, mark), strict=True):
+            note(f"settled {message.id} {type(outcome).__name__}")
     await backend.close()
 
-if sys.argv[3] == "uvloop":
-    import uvloop
-    uvloop.run(main(*sys.argv[1:3]))
-else:
-    asyncio.run(main(*sys.argv[1:3]))
-"""
+
+def crash(url: str, record: Path, loop: str) -> None:
+    """The whole of a process: it dies where MAILER_CRASH_AT says."""
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(send_in_pairs(url, record))
+    else:
+        asyncio.run(send_in_pairs(url, record))
+
 
 #: Point, its third passage: the messages that are marked by then, and how many the sink has.
 CRASHES = {
@@ -177,12 +182,17 @@ def test_what_a_crash_leaves(smtp_sink: Sink, tmp_path: Path, point: str, loop: 
     """Nothing that was not marked ever arrived; what was marked and not settled is all that is uncertain."""
     sink, record = smtp_sink(), tmp_path / "record"
     record.touch()
-    environment = dict(os.environ) | {"MAILER_CRASH_AT": point}
-    command = [sys.executable, "-c", CRASH, sink.url, str(record), loop]
-    run = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False)
+    process = Forked(
+        crash,
+        *(sink.url, record, loop),
+        folder=tmp_path,
+        environment=os.environ | {"MAILER_CRASH_AT": point},
+        out=tmp_path / "log",
+        err=tmp_path / "log",
+    )
     marked_ids, least, most = CRASHES[point]
 
-    assert run.returncode == 137, run.stderr.decode()
+    assert process.wait() == 137, (tmp_path / "log").read_text()
     lines = [line.split() for line in record.read_text().splitlines()]
     assert [int(line[1]) for line in lines if line[0] == "marked"] == marked_ids
     assert least <= sink.count() <= most

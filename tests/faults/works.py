@@ -18,7 +18,7 @@ from mailer.message import State
 from mailer.publisher import worker_argv
 from tests.delivering import World
 from tests.forked import Forked, celery
-from tests.servers import SmtpSink, wait_until
+from tests.servers import Process, SmtpSink, wait_until
 from tests.working import environment, write_settings
 
 #: Fewer per second than the machine could, so that something is left to do when the fault comes.
@@ -47,6 +47,7 @@ class Works:
         self.sink = sink
         self.world = World(folder, ledger)
         self.workers: list[Worker] = []
+        self.others: list[Process] = []
         settings = {"lease": 2.0, "connections": CONNECTIONS, "rate": SLOWLY} | settings
         write_settings(folder, broker=broker, backend=sink.url, ledger=self.world.url, **settings)
 
@@ -55,11 +56,21 @@ class Works:
         self.workers += started
         return started
 
+    def start_under(self, name: str, **variables: str) -> Process:
+        """A worker that is started afresh, in an environment with these variables."""
+        log = self.folder / f"{name}.log"
+        process = Process(worker_argv(name=name), log, cwd=self.folder, env=environment() | variables)
+        self.others.append(process)
+        return process
+
     def reopen(self) -> None:
         """The ledger, after its file was changed under it."""
         self.world = World(self.folder, self.world.url)
 
     async def close(self) -> None:
+        """Nobody is given time: a worker that outlives its ledger waits for it."""
+        for process in self.others:
+            process.kill()
         for worker in self.workers:
             with suppress(ProcessLookupError):
                 worker.signal(signal.SIGCONT)
