@@ -35,7 +35,8 @@ bench: .venv/developed servers
 	$(BIN)/python -m bench
 
 faults: .venv/developed servers
-	WHOLE_FAULTS=1 $(BIN)/pytest tests/faults --timeout 3600
+	WHOLE_FAULTS=1 $(BIN)/pytest tests/faults tests/contract/test_ledger_states.py \
+	  tests/acceptance/test_api_by_its_document.py --timeout 3600
 
 # A day of it; SOAK_SECONDS=3600 is an hour.
 soak: .venv/developed servers
