@@ -49,7 +49,7 @@ class Account:
     size: int | None = None
     timeout: float = 60.0  # seconds for writing, and between two octets of the answer
     ca_file: str | None = None
-    http2: bool = True  # where the provider speaks it
+    http2: bool = False  # where the provider speaks it
     labels: bool = True  # tags and metadata of a message that have no place there make it refused
     send_at: datetime | None = None  # in UTC: when the provider shall send what it was given before
     options: Mapping[str, str] = field(default_factory=dict)
@@ -129,7 +129,7 @@ def account(
         size=options.whole(config, "size", None),
         timeout=options.seconds(config, "timeout", 60.0),
         ca_file=config.options.get("ca_file"),
-        http2=options.flag(config, "http2", True),
+        http2=options.flag(config, "http2"),
         labels=options.choice(config, "labels", ("refuse", "drop"), "refuse") == "refuse",
         send_at=options.moment(config, "send_at"),
         options=config.options,

@@ -31,7 +31,8 @@ RULES = (
     Rule("4..", "MailFromDomainNotVerified.*|AccountSuspended.*|SendingPaused.*", "", our_fault,
          "The account is suspended or paused, or its MAIL FROM domain is not verified.", _DOC),
     Rule("404", "", "", our_fault, "SES does not know the configuration set, or this address.", _DOC),
-    Rule("403", "RequestTimeTooSkewed|SignatureDoesNotMatch", "skew|expired", our_fault,
+    Rule("403", "RequestTimeTooSkewed.*", "", our_fault, "The clock of this machine is wrong.", _DOC),
+    Rule("403", "SignatureDoesNotMatch", "expired|not yet current", our_fault,
          "The clock of this machine is wrong.", _DOC),
     Rule("403", "", "", our_fault, "AWS refused our credentials, or they may not send.", _DOC),
 )

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from mailer.backends import connect, urls
+from mailer.backends.answers import Answer
 from mailer.backends.http import HttpBackend
+from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Fenced, Outgoing, Rejected, Unknown
 from tests.contract.providers.fake import DROP, HANG, Fake, Recorded, Response, serving
@@ -94,6 +96,26 @@ async def test_every_documented_answer_has_its_meaning(role: Role, row: Row, fak
     assert getattr(outcome, "slow_down", False) == row.slow_down
     if row.wait is not None:
         assert row.wait <= outcome.retry_after <= row.wait + 110
+
+
+def reason_of(provider: Provider, row: Row) -> str:
+    """What people are told of this answer."""
+    headers = {name.lower(): dated(text) for name, text in row.headers.items()}
+    text = row.body if isinstance(row.body, str) else json.dumps(row.body)
+    answer, letters = Answer(row.status, headers, text), [Letter(letter())]
+    try:
+        outcomes = provider.read(answer, letters)
+    except NOT_UNDERSTOOD:
+        outcomes = None
+    outcome = outcomes[0] if outcomes else provider.said(answer).verdict(provider.facts.rules)
+    return outcome.reply.reason
+
+
+def test_no_rule_is_without_an_answer_that_it_is_for(role):
+    """A rule that no documented answer reaches is dead, or hidden by one before it."""
+    provider = backend_of(role, "https://api.example.com").provider
+    reached = {reason_of(provider, row) for row in role.rows}
+    assert [rule.reason for rule in provider.facts.rules if rule.reason not in reached] == []
 
 
 #: What may come from a proxy or a gateway in front of any provider.

@@ -140,6 +140,20 @@ def test_more_of_them_than_a_provider_takes_are_refused_by_name_unless_they_may_
         assert all(words in one for one in found)
 
 
+#: Those that take one of each, and those that take a tag alone.
+BOTH = ("postmark", "sendgrid", "mailtrap", "mailgun", "netcore", "ses", "mailjet", "sparkpost")
+TAG_ALONE = ("resend", "brevo", "mailersend")
+
+
+@pytest.mark.parametrize("name", [*BOTH, *TAG_ALONE])
+def test_what_has_its_place_is_no_reason_to_refuse(name):
+    message = replace(letter(1, **ROLES[name].plain), tags=("receipt-7",))
+    if name in BOTH:
+        message = replace(message, metadata=(("order", "7"),))
+    backend = connect(urls.parse("main", ROLES[name].address("http://127.0.0.1:1")))
+    assert backend.complaints(message) == []
+
+
 def test_what_is_dropped_is_what_has_no_place():
     body = asked("mailersend", "labels=drop", replace(letter(1), tags=tuple("abcdef"))).json
     assert body["tags"] == [*"abcde"]

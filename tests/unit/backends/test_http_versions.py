@@ -74,10 +74,10 @@ async def channel(certificate, offered: list[str], more: dict[str, str]) -> Asyn
 @pytest.mark.parametrize(
     ("offered", "more", "texts", "kind"),
     [
-        (["h2", "http/1.1"], {}, {"22"}, Wire),
-        (["h2", "http/1.1"], {"http2": "no"}, {"11"}, Http1),
-        (["http/1.1"], {}, {"11"}, Http1),
-        ([], {}, {"11"}, Http1),
+        (["h2", "http/1.1"], {"http2": "yes"}, {"22"}, Wire),
+        (["h2", "http/1.1"], {}, {"11"}, Http1),
+        (["http/1.1"], {"http2": "yes"}, {"11"}, Http1),
+        ([], {"http2": "yes"}, {"11"}, Http1),
     ],
     ids=["both", "not wanted", "not spoken", "nothing said"],
 )

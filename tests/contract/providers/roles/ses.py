@@ -60,6 +60,8 @@ ROWS = (
     row("limit", 400, "LimitExceededException", Blocked),
     row("not-found", 404, "NotFoundException", Blocked),
     row("signature", 403, "SignatureDoesNotMatch:http://x", Blocked),
+    row("clock", 403, "RequestTimeTooSkewed", Blocked, "The difference to the current time is too large."),
+    row("clock-signature", 403, "SignatureDoesNotMatch", Blocked, "Signature expired: 20260101T000000Z"),
     row("expired", 403, "ExpiredTokenException", Blocked),
     row("client", 403, "InvalidClientTokenId", Blocked),
     row("denied", 403, "AccessDeniedException", Blocked),
