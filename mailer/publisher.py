@@ -39,14 +39,16 @@ class Publisher:
         """Raises ConfigError when Celery is not installed or the URL is of no kind that it knows."""
         self._url = broker_url
         self._app = _app(broker_url)
+        self._producers = _producers(self._app)
 
     def publish(self, ids: Sequence[int], queue: str = "bulk") -> None:
         """Returns when the broker has it. Raises BrokerUnavailable; the hint may have been taken even so."""
-        with _translated(self._url):
+        with _translated(self._url), self._producers.acquire(block=True) as producer:
             self._app.send_task(
                 TASK,
                 args=(list(ids),),
                 queue=queue,
+                producer=producer,
                 ignore_result=True,
                 retry=False,
                 confirm_timeout=PATIENCE,
@@ -60,6 +62,7 @@ class Publisher:
             return sum(_waiting(connection, queue) for queue in queues)
 
     def close(self) -> None:
+        self._producers.connections.force_close_all()
         self._app.close()
 
 
@@ -173,6 +176,15 @@ def _app(broker_url: str) -> Celery:
     } & options.keys():
         options[name] = PATIENCE
     return app
+
+
+def _producers(app: Celery) -> Any:
+    """Its own. Kombu's are common to all of a process that have the same broker, and a forked child would
+    write to its parent's connection."""
+    from kombu.pools import ProducerPool
+
+    pool: Any = ProducerPool  # it has no types
+    return pool(app.connection_for_write().Pool(limit=1), limit=1)
 
 
 def _check(broker_url: str) -> None:

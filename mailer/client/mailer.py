@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from mailer import forks
 from mailer.errors import ConfigError
 from mailer.outbox.contract import Addresses, Box, Message, Receipt, Status
 from mailer.outbox.office import Office
@@ -24,8 +25,13 @@ double: Box | None = None
 
 
 class Mailer:
-    """Safe for threads, and usable after a fork. Make one per process, at import time if you like: nothing
+    """Safe for threads, and for forks at any time. Make one per process, at import time if you like: nothing
     is opened before the first message.
+
+    A fork waits for the calls under way, and for what delivers here to come to rest: a lock that another
+    thread held would stay locked in the child for ever. The child opens all anew with its first message. It
+    delivers what it hands over itself; its parent's stays with its parent. After 5 s a fork waits no longer,
+    and a warning says so.
 
     With a broker in the settings, workers deliver. Without one, this process does, on a thread of its own
     (``deliver="background"``); what a crash leaves behind is delivered when a Mailer is started again.
@@ -50,6 +56,7 @@ class Mailer:
         self._client = client
         self._lock = threading.Lock()
         self._open: Submission | None = None
+        forks.renewed_after_fork(self)
 
     def send(
         self,
@@ -78,10 +85,11 @@ class Mailer:
         wishes = list(messages)
         if not wishes:
             return []
-        box = self._box()
-        if connection is not None and isinstance(box, Office):
-            return box.put_through(connection, wishes)
-        return box.put(wishes)
+        with forks.calls.inside():
+            box = self._box()
+            if connection is not None and isinstance(box, Office):
+                return box.put_through(connection, wishes)
+            return box.put(wishes)
 
     async def send_async(self, template: str | None = None, **message: Any) -> Receipt:
         """``send`` on a thread, for an event loop."""
@@ -108,6 +116,15 @@ class Mailer:
         if rooms is not None and rooms.pid == os.getpid():
             rooms.close(seconds)
 
+    def after_fork(self) -> None:
+        """In the child, by itself: the thread that delivers, and all that is open, are its parent's."""
+        self._lock = threading.Lock()
+        self._leave()
+
+    def _leave(self) -> None:
+        forks.parents.append(self._open)
+        self._open = None
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -119,11 +136,12 @@ class Mailer:
     def _box(self) -> Box:
         if double is not None:
             return double
-        with self._lock:
-            rooms = self._open
-            if rooms is None or rooms.pid != os.getpid():  # threads do not live on in a forked child
-                rooms = self._open = Submission(self._read(), self._deliver, self._client)
-            return rooms.office
+        with forks.calls.inside(), self._lock:
+            if self._open is not None and self._open.pid != os.getpid():
+                self._leave()  # forked by something that Python was not told of, as uWSGI does by default
+            if self._open is None:
+                self._open = Submission(self._read(), self._deliver, self._client)
+            return self._open.office
 
     def _read(self) -> Settings:
         if self._settings is not None and not self._overrides:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import defaultdict
@@ -11,12 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, make_url, update
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql.base import Executable
 
+from mailer import forks
 from mailer.errors import ConfigError, LedgerBusy
 from mailer.ledger.dialect import Began, Dialect, Room
 from mailer.ledger.schema import tally
@@ -191,10 +190,21 @@ class _Opened:
     def close(self) -> None:
         if self.connection is not None:
             with suppress(LedgerBusy), self.dialect.turn():  # whoever is writing finishes first
-                self.connection.close()
+                self._let_go_inside()
+        self._let_go_inside()
+        self.dialect.close()
+
+    def _let_go_inside(self) -> None:
+        with forks.transactions.inside():
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the connections, with nobody at work; whoever needs one opens it again."""
+        connection, self.connection, self.cursor = self.connection, None, None
+        if connection is not None:
+            connection.close()
         self.readers.dispose()
         self.writer.dispose()
-        self.dialect.close()
 
 
 _STAYS_AWAY = "the ledger's database has not answered for {:.0f} s: is it running? Then try again"
@@ -212,9 +222,9 @@ class Database:
         self._statements: dict[Executable, Prepared] = {}
         self._opening = threading.Lock()
         self._opened: _Opened | None = None
-        self._parents: list[_Opened | None] = []
         self._open()
-        _all.add(self)
+        forks.closed_before_fork(self)
+        forks.renewed_after_fork(self)
 
     @property
     def path(self) -> Path | None:
@@ -240,7 +250,11 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One consistent view. Never waits for writers; keep it short, the log cannot shrink meanwhile."""
         opened = self._open()
-        with opened.dialect.translated(), opened.patiently(opened.readers.connect) as connection:
+        with (
+            opened.dialect.translated(),
+            forks.transactions.inside(),
+            opened.patiently(opened.readers.connect) as connection,
+        ):
             yield connection
 
     def clock(self) -> float:
@@ -258,7 +272,7 @@ class Database:
         meanwhile; those in ``share`` are shared from the beginning. Raises LedgerBusy when no turn to write
         came."""
         opened = self._open()
-        with opened.dialect.translated(), opened.dialect.turn():
+        with opened.dialect.translated(), opened.dialect.turn(), forks.transactions.inside():
             connection, began = opened.begin(sorted(share))
             try:
                 now = self._clock() if self._clock else began.now
@@ -282,18 +296,26 @@ class Database:
         opened = self._opened
         if opened is not None:
             return opened
-        with self._opening:
+        with forks.transactions.inside(), self._opening:  # it imports what it needs
             if self._opened is None:
                 dialect = DIALECTS[self._url.drivername](self._url)
                 self._opened = _Opened(dialect, dialect.readers(), dialect.writer())
             return self._opened
 
+    def before_fork(self) -> None:
+        """SQLite remembers per file which locks its process holds. A child would inherit that, and take none
+        of its own: another process could then remove the log under its feet. And a server keeps what a dead
+        process has locked for as long as its child has the connection."""
+        if self._opened is not None:
+            self._opened.let_go()
+
     def after_fork(self) -> None:
-        """In the child. What the parent had in use is neither used nor closed: an SQLite connection must not
-        be carried across a fork, and a lock on an open file would be held by both."""
+        """What the parent had is neither used nor closed."""
+        opened, self._opened = self._opened, None
         self._opening = threading.Lock()
-        self._parents.append(self._opened)
-        self._opened = None
+        if opened is not None:
+            opened.dialect.after_fork()
+            forks.parents.append(opened)
 
 
 def _parsed(url: str) -> URL:
@@ -309,21 +331,3 @@ def _parsed(url: str) -> URL:
         message = f"unknown ledger {parsed.drivername!r}, expected one of: {', '.join(DIALECTS)}"
         raise ConfigError(message)
     return parsed
-
-
-_all: WeakSet[Database] = WeakSet()
-
-
-def _before_fork() -> None:
-    # SQLite remembers per file which locks its process holds. A child would inherit that, and take none of
-    # its own: another process could then remove the log under its feet.
-    for database in _all:
-        database.close()
-
-
-def _after_fork() -> None:
-    for database in _all:
-        database.after_fork()
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -114,3 +114,6 @@ class Dialect(Protocol):
     def translated(self) -> AbstractContextManager[None]: ...
 
     def close(self) -> None: ...
+
+    def after_fork(self) -> None:
+        """In the child, which does not use it. Locks on files are its parent's alone from now on."""

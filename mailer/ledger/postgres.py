@@ -209,6 +209,9 @@ class Postgres:
     def close(self) -> None:
         """Nothing: the pools are closed by their owner."""
 
+    def after_fork(self) -> None:
+        """Nothing: the connections were closed before."""
+
     # Transactions.
 
     def begin(self, cursor: Any, share: Sequence[int]) -> Began:

@@ -49,9 +49,15 @@ class WriteQueue:
     def close(self) -> None:
         """Wait for the turn under way and close the file; the next turn opens it again."""
         with self._threads:
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
+            file, self._file = self._file, None
+            if file is not None:
+                os.close(file)
+
+    def after_fork(self) -> None:
+        """In the child: with the file open, it would keep the turn of a parent that dies."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     def _opened(self) -> int:
         if self._file is None:

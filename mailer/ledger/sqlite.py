@@ -115,6 +115,9 @@ class SQLite:
     def close(self) -> None:
         self._queue.close()
 
+    def after_fork(self) -> None:
+        self._queue.after_fork()
+
     def slot(self) -> int:
         return 0
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from mailer import forks
+
 Ask = TypeVar("Ask")
 
 
@@ -32,10 +34,20 @@ class Together(Generic[Ask]):
         self._guard = threading.Lock()
         self._calls: deque[_Call[Ask]] = deque()
         self._led = False
+        forks.renewed_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child: who led, and who waited, is in the parent."""
+        self._guard = threading.Lock()
+        self._calls = deque()
+        self._led = False
 
     def put(self, asks: Iterable[Ask]) -> None:
         """Returns when they are written."""
-        call = _Call(tuple(asks))
+        with forks.calls.inside():
+            self._put(_Call(tuple(asks)))
+
+    def _put(self, call: _Call[Ask]) -> None:
         call.waits.acquire()
         with self._guard:
             self._calls.append(call)

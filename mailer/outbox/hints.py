@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from mailer import forks
 from mailer.errors import BrokerUnavailable, ConfigError
 from mailer.ledger.contract import campaign_of
 from mailer.publisher import Publisher
@@ -68,9 +69,10 @@ class Hints:
                 time.sleep(GATHER_SECONDS)
             waiting, last = self._all_with(first)
             try:
-                publisher = publisher or Publisher(self._url)
                 for ids, stream in _joined(waiting):
-                    publisher.publish(ids, stream)
+                    with forks.helpers.inside():  # the first imports Celery
+                        publisher = publisher or Publisher(self._url)
+                        publisher.publish(ids, stream)
             except (BrokerUnavailable, ConfigError) as error:
                 self._rest_until = self._clock() + REST_SECONDS
                 log.warning("hint not published, again in %.0f s: %s", REST_SECONDS, error)

@@ -8,12 +8,13 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
-from mailer import wiring
+from mailer import forks, wiring
 from mailer.delivery import epoch, loop
 from mailer.delivery.contract import Hint
 from mailer.delivery.dispatcher import Done, InProcess
@@ -29,10 +30,24 @@ from mailer.settings import Settings
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 #: A ledger that cannot be read is tried again after this.
 LEDGER_REST = 1.0
 #: People are told what there is to tell for so long at the end.
 TELL_SECONDS = 3.0
+
+
+class _Helpers(ThreadPoolExecutor):
+    """For what blocks the event loop: no fork meanwhile."""
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **keywords: P.kwargs) -> Future[T]:
+        def alone(*args: P.args, **keywords: P.kwargs) -> T:
+            with forks.helpers.inside():
+                return work(*args, **keywords)
+
+        return super().submit(alone, *args, **keywords)
 
 
 class Background:
@@ -91,7 +106,11 @@ class Background:
     # On the event loop.
 
     async def _serve(self) -> None:
+        running = asyncio.get_running_loop()
+        running.set_default_executor(_Helpers())
+        self._stops_at_forks = forks.LoopThread(running)
         async with AsyncExitStack() as rooms:
+            rooms.callback(self._stops_at_forks.end)
             ledger = open_ledger(self._config.ledger_url)
             rooms.callback(ledger.close)
             writer = GroupCommit(ledger)
@@ -119,7 +138,7 @@ class Background:
                 care=self._care,
             )
             rooms.push_async_callback(self._pump.close, TELL_SECONDS)
-            self._ready.set_result(asyncio.get_running_loop())
+            self._ready.set_result(running)
             await self._pumping()
             await self._finish()
 

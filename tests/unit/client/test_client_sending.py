@@ -215,6 +215,44 @@ assert os.waitpid(child, 0)[1] == 0
     assert {message["To"].split("@")[0] for message in site.sent()} == {"parent", "before", "child", "after"}
 
 
+def test_children_send_that_were_forked_while_other_threads_did(site, mailer):
+    """Before forks waited, a third of the children hung: another thread had locked SQLite's memory."""
+    mailer.send("receipt", to="parent@example.org", data=DATA)
+    script = f"""
+import os, threading
+from mailer import Mailer
+mailer, stop = Mailer(deliver="workers"), threading.Event()
+def work():
+    while not stop.is_set():
+        mailer.send("receipt", to="thread@example.org", data={DATA!r})
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+children = []
+for n in range(6):
+    if not (child := os.fork()):
+        receipt = mailer.send("receipt", to=f"child{{n}}@example.org", data={DATA!r})
+        os._exit(os.write(1, receipt.id.encode() + bytes(1)) == 0)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+stop.set()
+for thread in threads:
+    thread.join()
+mailer.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=site.folder,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert done.stderr.decode() == ""
+    stored = {mailer.status(id_).to for id_ in done.stdout.decode().split(chr(0)) if id_}
+    assert stored == {f"child{n}@example.org" for n in range(6)}
+
+
 def test_settings_may_come_as_arguments(site, tmp_path):
     ledger = f"sqlite:///{tmp_path}/other.db"
     with Mailer(ledger=ledger, backend="file:elsewhere", templates="templates") as own:
