@@ -151,7 +151,7 @@ def _composer():
         to = f"user{number}@example.com"
         made = composer.compose(people[number % 8], to, Identity(identity, 1_700_000_000.0, identity))
         return Outgoing(
-            number, 1, made.sender, made.recipients, made.data, identity, idempotency_key=str(number)
+            number, 1, made.sender, made.recipients, made.content, identity, idempotency_key=str(number)
         )
 
     return compose

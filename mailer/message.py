@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -131,20 +131,57 @@ class Dsn:
 
 
 @dataclass(slots=True)
+class Draft:
+    """A finished message whose texts are not encoded yet: providers that take fields want them as they are.
+
+    ``head`` is header lines without those of the content. ``text`` and ``html`` end their lines, the last one
+    too, with a line feed. ``files`` are finished MIME parts, in ASCII. ``encode`` makes what stands behind
+    ``head``, the same each time, and cannot fail.
+    """
+
+    head: bytes
+    text: str | None
+    html: str | None
+    files: Sequence[bytes]
+    encode: Callable[[], Iterable[bytes]] = field(compare=False, repr=False)
+    _data: bytes | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """Made when first asked for."""
+        if self._data is None:
+            self._data = b"".join((self.head, *self.encode()))
+        return self._data
+
+    @property
+    def size(self) -> int:
+        """Octets of ``data``, about; more where there is text beyond ASCII. See ``most``."""
+        texts = [text for text in (self.text, self.html) if text]
+        shown = sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+        return len(self.head) + shown + sum(map(len, self.files))
+
+    @property
+    def most(self) -> int:
+        """``data`` has no more octets. Quoted-printable makes three of one, and line breaks between them."""
+        return 4 * self.size + 2000 + 500 * len(self.files)
+
+
+@dataclass(slots=True)
 class Outgoing:
     """One finished message. Not frozen for speed alone; nobody changes it.
 
     ``data`` is complete RFC 5322 with CRLF line ends only, not dot-stuffed, no line over 998
-    octets. ``recipients[0]`` is the row's own recipient and decides the outcome; the others are
-    its Cc and Bcc copies. Domains are in A-label form; a non-ASCII local part sets ``smtputf8``.
-    ``variables`` is what it was made of, as templates call it: for one that lies at a provider.
+    octets; ``content`` is the same, or what it will be made of. ``recipients[0]`` is the row's own
+    recipient and decides the outcome; the others are its Cc and Bcc copies. Domains are in A-label
+    form; a non-ASCII local part sets ``smtputf8``. ``variables`` is what it was made of, as templates
+    call it: for one that lies at a provider.
     """
 
     id: int  # ledger row
     fence: int  # the claim that holds it
     sender: str  # envelope sender; "" is the null sender
     recipients: tuple[str, ...]
-    data: bytes
+    content: bytes | Draft
     message_id: str  # with its angle brackets
     attempt: int = 1
     eight_bit: bool = False  # data holds octets over 127
@@ -156,6 +193,26 @@ class Outgoing:
     metadata: tuple[tuple[str, str], ...] = field(
         default=(), repr=False
     )  # providers give it back in webhooks
+
+    @property
+    def data(self) -> bytes:
+        return self.content if isinstance(self.content, bytes) else self.content.data
+
+    @property
+    def head(self) -> bytes:
+        """Its header lines; those of the content may be missing."""
+        return self.data.partition(b"\r\n\r\n")[0] if isinstance(self.content, bytes) else self.content.head
+
+    @property
+    def size(self) -> int:
+        """Octets of ``data``, about."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size
+
+    def exceeds(self, octets: int) -> bool:
+        """Whether ``data`` has more."""
+        if not isinstance(self.content, bytes) and self.content.most <= octets:
+            return False
+        return len(self.data) > octets
 
 
 #: Awaited right before a message can no longer be taken back. False: the lease is lost, do not send.

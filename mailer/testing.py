@@ -125,7 +125,7 @@ class Outbox:
             fence=0,
             sender=made.sender,
             recipients=made.recipients,
-            data=made.data,
+            content=made.data,
             message_id=one.letter["message_id"],
             eight_bit=made.eight_bit,
             smtputf8=made.smtputf8,

@@ -65,7 +65,7 @@ async def unmarked(message: Outgoing, mark: Mark) -> Fenced | Deferred | None:
 
 def too_large(message: Outgoing, limit: int | None) -> Rejected | None:
     """The refusal for a message over the backend's limit."""
-    if limit is None or len(message.data) <= limit:
+    if limit is None or not message.exceeds(limit):
         return None
     text = f"{len(message.data)} octets, the limit is {limit}"
     return Rejected(

@@ -33,7 +33,7 @@ def complaints(
         fence=0,
         sender=sender,
         recipients=everybody,
-        data=data,
+        content=data,
         message_id=str(parsed.get("Message-ID", "")),
         smtputf8=not "".join((*senders, *everybody)).isascii(),
     )

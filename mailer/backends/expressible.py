@@ -37,6 +37,8 @@ def complaints(facts: Facts, letter: Letter, *, labels: bool = True) -> list[str
 
 def misfits(features: Features, tags: Sequence[str], metadata: Mapping[str, str]) -> list[str]:
     """Which of these tags and metadata a provider with these features has no place for."""
+    if not tags and not metadata:  # as in most campaigns
+        return []
     octets = len(orjson.dumps(dict(metadata))) + _IDENTITY
     pattern = re.compile(features.label or ".*", re.DOTALL)
     odd = [text for text in (*tags, *metadata, *metadata.values()) if not pattern.fullmatch(text)]
@@ -60,8 +62,7 @@ def misfits(features: Features, tags: Sequence[str], metadata: Mapping[str, str]
 
 def from_its_sender(message: Outgoing) -> bool:
     """Whether bounces go to From, as far as can be told without taking the message apart."""
-    head = message.data.partition(b"\r\n\r\n")[0]
-    return bool(message.sender) and message.sender.lower().encode() in head.lower()
+    return bool(message.sender) and message.sender.lower().encode() in message.head.lower()
 
 
 def _inexpressible(features: Features, letter: Letter) -> list[str]:

@@ -239,7 +239,7 @@ def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:
 
 def _weight(letter: Letter) -> int:
     """Octets of a message in a JSON request, about: escapes grow text a little, base64 stays."""
-    return len(letter.message.data) * 3 // 2 + 500
+    return letter.message.size * 3 // 2 + 500
 
 
 def _reply(text: str, reason: str) -> Reply:

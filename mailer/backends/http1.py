@@ -246,7 +246,7 @@ class _Line(asyncio.Protocol):
 
 
 def _head(request: httpx.Request) -> bytes:
-    """Request line and headers. Raises LocalProtocolError for what would not be one."""
+    """Raises LocalProtocolError for what would not be one."""
     line = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
     lines = [line, *(b"%b: %b" % pair for pair in request.headers.raw)]
     head = b"\r\n".join([*lines, b"", b""])

@@ -43,13 +43,6 @@ class Part:
     says: Says
     boundary: bytes
 
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Header names and values, unfolded. Raises UnicodeError."""
-        for line in self.head.decode().replace("\r\n ", " ").replace("\r\n\t", "\t").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon:
-                yield name, value.strip(" \t")
-
     def leaves(self) -> Iterator[Part]:
         """Parts that hold no others, in their order."""
         if not self.boundary:
@@ -84,6 +77,14 @@ class Part:
         if self.says.encoding == "base64":
             return self.body.translate(None, b"\r\n \t").decode("ascii")
         return b64encode(self.octets()).decode("ascii")
+
+
+def lines(head: bytes) -> Iterator[tuple[str, str]]:
+    """Header names and values, unfolded. Raises UnicodeError."""
+    for line in head.decode().replace("\r\n ", " ").replace("\r\n\t", "\t").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name, value.strip(" \t")
 
 
 def read(octets: bytes) -> Part:

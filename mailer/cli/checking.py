@@ -296,7 +296,7 @@ def _send_one(
         fence=0,
         sender=shown.composed.sender,
         recipients=recipients,
-        data=shown.eml,
+        content=shown.eml,
         message_id=str(shown.message["Message-ID"]),
         eight_bit=shown.composed.eight_bit,
         smtputf8=shown.composed.smtputf8,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailer.address import Address
-from mailer.content import headers
+from mailer.content import headers, mime
 from mailer.content.contract import Composed, Identity
 from mailer.errors import ContentError
 
@@ -68,18 +68,18 @@ def head_lines(head: Head, identity: Identity) -> tuple[bytes, ...]:
     )
 
 
-def assembled(head: Head, body: Sequence[bytes], identity: Identity) -> Composed:
+def assembled(head: Head, body: mime.Body, identity: Identity) -> Composed:
     """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
-    data = b"".join((*head_lines(head, identity), *body))
-    if len(data) > MESSAGE_LIMIT:
+    made = body.under(b"".join(head_lines(head, identity)), identity.seed)
+    if made.most > MESSAGE_LIMIT and len(made.data) > MESSAGE_LIMIT:
         raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
     everybody = [*head.to, *head.cc, *head.bcc]
     beyond_ascii = any(one.smtputf8 for one in (head.sender, *everybody, *head.reply_to))
     return Composed(
         sender=head.sender.addr if head.return_path is None else head.return_path,
         recipients=_once_each(everybody),
-        data=data,
-        eight_bit=beyond_ascii and not data.isascii(),
+        content=made,
+        eight_bit=beyond_ascii and not made.head.isascii(),  # all the rest is encoded
         smtputf8=beyond_ascii,
         author=head.sender.addr,
     )

@@ -144,7 +144,7 @@ class MailComposer:
     ) -> Composed:
         variant = self._chosen(context)
         head = self._head(variant, context, to, own)
-        return assembled(head, self._body(variant, context, identity, files, own), identity)
+        return assembled(head, self._body(variant, context, files, own), identity)
 
     def _head(self, variant: Variant, context: Context, to: Address, own: Own) -> Head:
         wrapper = self._wrapper
@@ -162,9 +162,7 @@ class MailComposer:
             return_path=self._return_path,
         )
 
-    def _body(
-        self, variant: Variant, context: Context, identity: Identity, files: Sequence[RowFile], own: Own
-    ) -> list[bytes]:
+    def _body(self, variant: Variant, context: Context, files: Sequence[RowFile], own: Own) -> mime.Body:
         body = variant.body
         html = body.html.render(context) if body.html else None
         text = body.text.render(context) if body.text else None
@@ -174,7 +172,7 @@ class MailComposer:
         parts = variant.parts
         if own.images:
             parts = replace(parts, images=(*parts.images, *own.images))
-        return mime.body(text, html, parts, attached, mime.boundary_stem(identity.seed))
+        return mime.Body(text, html, parts, attached)
 
     def _attached(self, context: Context, files: Sequence[RowFile]) -> list[bytes]:
         paths = self._paths(context)

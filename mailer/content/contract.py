@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mailer.message import Draft
+
 
 @dataclass(frozen=True, slots=True)
 class MailSpec:
@@ -79,10 +81,14 @@ class Composed:
 
     sender: str
     recipients: tuple[str, ...]
-    data: bytes
+    content: bytes | Draft
     eight_bit: bool = False
     smtputf8: bool = False
     author: str = ""  # the address of From, which need not be the envelope's
+
+    @property
+    def data(self) -> bytes:
+        return self.content if isinstance(self.content, bytes) else self.content.data
 
 
 class Composer(Protocol):

@@ -20,21 +20,26 @@ _QP = [bytes([c]) if c == 9 or (32 <= c < 127 and c != 61) else b"=%02X" % c for
 CRLF = b"\r\n"
 
 
-def encoded_text(text: str) -> tuple[bytes, bytes]:
-    """(Content-Transfer-Encoding, octets). Line ends become CRLF; the last line gets one if it has none."""
+def in_lines(text: str) -> str:
+    """Line ends become ``\n``; the last line gets one if it has none. Raises ContentError."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.endswith("\n"):
-        text += "\n"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
+    return text if text.endswith("\n") else text + "\n"
+
+
+def encoded_text(text: str) -> tuple[bytes, bytes]:
+    """(Content-Transfer-Encoding, octets) of what ``in_lines`` made. Line ends become CRLF."""
     # Line by line, because most lines are the template's and were looked at for an earlier message.
     lines = text.split("\n")
     short = max(map(len, lines)) <= _LINE_LIMIT
     if short and all(map(_known_as_safe, lines)):
         return b"7bit", "\r\n".join(lines).encode("ascii")
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
+    data = text.encode()
     high = 0 if text.isascii() else len(data) - len(data.translate(None, _HIGH))
     # Quoted-printable costs two octets more for each, base64 a third of everything.
     if high * 11 > len(data) * 2:

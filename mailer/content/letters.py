@@ -109,8 +109,7 @@ def _literal(letter: Letter, own: Own, identity: Identity) -> Composed:
     html, text = letter.get("html"), letter.get("text")
     if text is None and html is not None:
         text = plaintext.of(html)
-    body = mime.body(text, html, mime.Parts(images=own.images), own.files, mime.boundary_stem(identity.seed))
-    return assembled(head, body, identity)
+    return assembled(head, mime.Body(text, html, mime.Parts(images=own.images), own.files), identity)
 
 
 def _literal_head(own: Own) -> Head:

@@ -11,11 +11,13 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
-from mailer.content.encoding import encoded_octets, encoded_text
+from mailer.content.encoding import encoded_octets, encoded_text, in_lines
 from mailer.content.headers import parameter
 from mailer.errors import ContentError
+from mailer.message import Draft
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
@@ -29,6 +31,28 @@ class Parts:
 
     images: Sequence[bytes] = ()
     shared: Sequence[bytes] = ()
+
+
+class Body:
+    """What one message says and holds, not encoded yet. Raises ContentError: a text that cannot be."""
+
+    def __init__(self, text: str | None, html: str | None, parts: Parts, files: Sequence[bytes]) -> None:
+        self.text = None if text is None else in_lines(text)
+        self.html = None if html is None else in_lines(html)
+        self.images = () if html is None else parts.images
+        self.files = (*parts.shared, *files)
+
+    def under(self, head: bytes, seed: str) -> Draft:
+        """The message with these header lines. ``seed`` makes its boundaries."""
+        return Draft(head, self.text, self.html, (*self.images, *self.files), partial(self._encoded, seed))
+
+    def _encoded(self, seed: str) -> list[bytes]:
+        """Content headers, the empty line and everything after it, as pieces to join. Ends in CRLF."""
+        stem = _boundary_stem(seed)
+        entity = _alternative(self.text, self.html, self.images, stem)
+        if self.files:
+            entity = _multipart(b"mixed", stem + b"m", [entity, *([part] for part in self.files)])
+        return entity
 
 
 def attachment(name: str, data: bytes) -> bytes:
@@ -72,20 +96,9 @@ def content_type(name: str) -> str:
     return kind
 
 
-def boundary_stem(seed: str) -> bytes:
+def _boundary_stem(seed: str) -> bytes:
     """The same for the same message. ``=_`` cannot occur in any encoded part."""
     return b"=_" + sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:28].encode()
-
-
-def body(
-    text: str | None, html: str | None, parts: Parts, files: Sequence[bytes], stem: bytes
-) -> list[bytes]:
-    """Content headers, the empty line and everything after it, as pieces to join. Ends in CRLF."""
-    entity = _alternative(text, html, parts.images, stem)
-    attached = [*parts.shared, *files]
-    if attached:
-        entity = _multipart(b"mixed", stem + b"m", [entity, *([part] for part in attached)])
-    return entity
 
 
 def _alternative(text: str | None, html: str | None, images: Sequence[bytes], stem: bytes) -> list[bytes]:

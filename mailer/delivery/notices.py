@@ -165,7 +165,7 @@ def _message(to: str, sender: str, notice: Notice) -> Outgoing:
         fence=0,
         sender=sender,
         recipients=(to,),
-        data=text.as_bytes(),
+        content=text.as_bytes(),
         message_id=text["Message-ID"],
         attempt=1,
     )

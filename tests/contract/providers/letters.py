@@ -29,7 +29,7 @@ def letter(
     file: bool = False,
     sender: str = SENDER,
 ) -> Outgoing:
-    """Finished octets, made by the room that makes all of them."""
+    """Made by the room that makes all of them."""
     people = [Address.parse(one) for one in (to or f"Ada Lövelace <r{number}@example.org>", *cc, *bcc)]
     copies = people[1 : 1 + len(cc)]
     origin = Address.parse(sender)
@@ -49,13 +49,13 @@ def letter(
     files = [mime.attachment("rechnung für ada.pdf", PDF)] if file else []
     if image and html is not None:
         html += '<img src="cid:logo@mailer">'
-    body = mime.body(text, html, mime.Parts(images), files, mime.boundary_stem(identity))
+    body = mime.Body(text, html, mime.Parts(images), files)
     return Outgoing(
         number,
         7,
         origin.addr,
         tuple(one.addr for one in people),
-        b"".join([*lines, *body]),
+        body.under(b"".join(lines), identity),
         identity,
         idempotency_key=f"{number:024x}.1",
     )

@@ -32,7 +32,11 @@ from tests.servers import need, wait_until
 
 def outgoing(number: int = 1, to: tuple[str, ...] = ("ada@example.org",), **values: object) -> Outgoing:
     data = f"From: <news@acme.example>\r\nTo: <{to[0]}>\r\nSubject: s\r\n\r\n.hello\r\n".encode()
-    given = {"data": data, "sender": "news@acme.example", "message_id": f"<{number}@acme.example>"} | values
+    given = {
+        "content": data,
+        "sender": "news@acme.example",
+        "message_id": f"<{number}@acme.example>",
+    } | values
     return Outgoing(id=number, fence=1, recipients=to, **given)
 
 
@@ -194,7 +198,7 @@ def test_a_message_is_readable():
         b"Content-Type: application/pdf\r\nContent-Disposition: attachment; filename=a.pdf\r\n"
         b"Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b--\r\n"
     )
-    shown = readable(outgoing(data=data, to=("ada@example.org", "copy@example.org")))
+    shown = readable(outgoing(content=data, to=("ada@example.org", "copy@example.org")))
     assert shown.splitlines()[1:] == [
         "MAIL FROM:<news@acme.example>",
         "RCPT TO:<ada@example.org>",
@@ -223,7 +227,7 @@ def test_a_message_is_readable():
     ],
 )
 def test_a_message_cannot_steer_the_terminal(data):
-    shown = readable(outgoing(data=data))
+    shown = readable(outgoing(content=data))
     assert all(character.isprintable() or character == "\n" for character in shown)
 
 
@@ -389,7 +393,7 @@ async def test_a_child_that_stays_behind_does_not_hold_us_up(tmp_path):
 
 async def test_a_program_that_does_not_read_is_believed(tmp_path):
     url = shim(tmp_path, "exit 75")
-    message = outgoing(data=b"x\r\n" * 200_000)
+    message = outgoing(content=b"x\r\n" * 200_000)
     assert isinstance((await backend(url).send([message], yes))[0], Deferred)
 
 

@@ -1,12 +1,18 @@
 """Our reader of our own MIME, beside the standard library's."""
 
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from mailer.backends.parts import read
-from mailer.backends.provider import Features
+from mailer.backends.expressible import complaints
+from mailer.backends.parts import lines, read
+from mailer.backends.postmark import FACTS
+from mailer.backends.provider import Features, Letter
+from mailer.backends.structured import fields
 from tests.contract.providers.letters import letter, rich
 
 MESSAGES = {
@@ -21,6 +27,12 @@ MESSAGES = {
     "what looks like a boundary": letter(text="--=_abc\n--\n.\n\n--=_\n"),
     "folded headers": letter(subject="word " * 60, more={"X-A": "ü" * 200, "X-B": "a b " * 50}),
 }
+
+#: What a cell can bring into a text, encodable or it is refused before.
+TEXTS = st.text(
+    st.sampled_from("aB =.-_<>&\n\r\t\0\x0b\x85\u2028äé日😀") | st.characters(exclude_categories=["Cs"]),
+    max_size=120,
+) | st.builds(lambda text, times: text * times, st.text("x =.ä\n<>", max_size=9), st.integers(1, 400))
 
 SHORT = b"Content-Type: multipart/mixed; %b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--\r\n"
 
@@ -37,9 +49,29 @@ def test_it_reads_what_the_standard_library_reads(message):
     expected = [told(part) for part in known.walk() if not part.is_multipart()]
     found = read(message.data)
     assert [(part.says.kind, part.says.name, part.octets()) for part in found.leaves()] == expected
-    assert [name for name, _ in found.lines()] == known.keys()
+    assert [name for name, _ in lines(found.head)] == known.keys()
     values = [str(value).replace("\r\n", "") for _, value in known.raw_items()]
-    assert [value for _, value in found.lines()] == values
+    assert [value for _, value in lines(found.head)] == values
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_what_is_not_encoded_yet_has_the_same_fields(message):
+    finished = replace(message, content=message.data)
+    assert fields(message) == fields(finished)
+    assert message.head in finished.head
+    assert len(message.data) <= message.content.most
+    assert complaints(FACTS, Letter(message)) == complaints(FACTS, Letter(finished))
+    for limit in (len(message.data) - 1, len(message.data), 10_000_000):
+        assert message.exceeds(limit) == finished.exceeds(limit) == (limit < len(message.data))
+
+
+@given(text=st.none() | TEXTS, html=st.none() | TEXTS, image=st.booleans(), file=st.booleans())
+def test_whatever_the_texts_are_they_come_out_of_the_mime_as_they_went_in(text, html, image, file):
+    assume(text is not None or html is not None)
+    message = letter(text=text, html=html, image=image, file=file)
+    assert fields(message) == fields(replace(message, content=message.data))
+    assert len(message.data) <= message.content.most
+    assert message.content.data is message.data
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailer.content.encoding import encoded_octets, encoded_text
+from mailer.content.encoding import encoded_octets, encoded_text, in_lines
 from mailer.errors import ContentError
 
 LINES = st.text(st.characters(codec="utf-8"), max_size=300) | st.text(".=- \tFab\r\n", max_size=300)
@@ -36,7 +36,7 @@ def decoded(encoding, data):
 @example("日本語" * 100)
 @example("é" + "x" * 70 + ".=.=.=\n.")
 def test_any_text_is_read_back_exactly(text):
-    encoding, data = encoded_text(text)
+    encoding, data = encoded_text(in_lines(text))
 
     meant = text.replace("\r\n", "\n").replace("\r", "\n")
     meant = meant if meant.endswith("\n") else meant + "\n"
@@ -53,12 +53,12 @@ def test_any_text_is_read_back_exactly(text):
     [("plain\n", b"7bit"), ("Grüße und viel mehr Text\n", b"quoted-printable"), ("日本語\n", b"base64")],
 )
 def test_the_smaller_encoding_is_taken(text, encoding):
-    assert encoded_text(text)[0] == encoding
+    assert encoded_text(in_lines(text))[0] == encoding
 
 
 def test_half_a_character_is_refused():
     with pytest.raises(ContentError, match="surrogate"):
-        encoded_text("a\ud800b")
+        in_lines("a\ud800b")
 
 
 @given(st.binary(max_size=400))
