@@ -16,6 +16,7 @@ from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFi
 from mailer.content.snapshot import pack
 from mailer.delivery.compositions import Composition, Compositions, composition
 from mailer.delivery.engine import Engine
+from mailer.delivery.fleet import Fleet
 from mailer.errors import ContentError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Campaign, NewCampaign, NewRow, Result, Runner, row_id
@@ -155,12 +156,10 @@ class World:
 
     def engine(self, backends: Mapping[str, Backend] | None = None, **settings: Any) -> Engine:
         """An engine whose mail needs no templates; closed with the world."""
-        engine = Engine(
-            self.writer,
-            Compositions(self._load),
-            backends or {"main": self.backend},
-            **{"worker": f"engine-{len(self._engines)}", "clock": self.clock} | settings,
-        )
+        settings = {"worker": f"engine-{len(self._engines)}", "clock": self.clock} | settings
+        about = {name: settings.pop(name) for name in ("connect", "routes", "circuits") if name in settings}
+        fleet = Fleet(backends or {"main": self.backend}, clock=settings["clock"], **about)
+        engine = Engine(self.writer, Compositions(self._load), fleet, **settings)
         self._engines.append(engine)
         return engine
 

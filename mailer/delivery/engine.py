@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from random import Random
 
-from mailer.backends.contract import Backend
 from mailer.crash import point
 from mailer.delivery.breaker import Circuit
-from mailer.delivery.carrier import PAUSED_SECONDS, Carrier, Resting
-from mailer.delivery.circuits import Circuits
+from mailer.delivery.carrier import Carrier, Resting
 from mailer.delivery.compositions import Composition, Compositions
+from mailer.delivery.fleet import Fleet
 from mailer.delivery.jobs import Delivered, Job
 from mailer.delivery.keeper import Keeper
 from mailer.delivery.limits.shares import TRANSACTIONAL
 from mailer.delivery.observer import Observer, Silent
-from mailer.delivery.routes import Route, Router
 from mailer.delivery.safety import UNRESTRICTED, Safety
 from mailer.delivery.sender import Sender
 from mailer.delivery.throttle import Keys, Throttle
@@ -27,14 +25,6 @@ from mailer.errors import ConfigError, InputError
 from mailer.ledger.contract import Row, Settlement, campaign_of
 from mailer.ledger.writer import GroupCommit
 from mailer.message import State
-
-#: For backends to begin closing, when nothing is waited for.
-ABORT_SECONDS = 0.1
-
-
-def not_set_up(name: str) -> Backend:
-    """For engines that have only the backends they were given."""
-    raise ConfigError(f"the campaign wants backend {name!r}, which is not set up")
 
 
 class Engine:
@@ -48,7 +38,7 @@ class Engine:
         self,
         writer: GroupCommit,
         compositions: Compositions,
-        backends: Mapping[str, Backend],
+        fleet: Fleet,
         *,
         worker: str,
         throttle: Throttle | None = None,
@@ -56,15 +46,8 @@ class Engine:
         lease_seconds: float = 60.0,
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
-        connect: Callable[[str], Backend] = not_set_up,
         observer: Observer | None = None,
-        routes: Mapping[str, Route] | None = None,
-        circuits: Circuits | None = None,
     ) -> None:
-        """``connect`` makes a backend that a campaign names and ``backends`` lacks, or raises ConfigError.
-        A campaign may name one of ``routes`` in place of a backend."""
-        self._connect = connect
-        self._circuits = circuits
         self._writer = writer
         self._compositions = compositions
         self._worker = worker
@@ -72,10 +55,9 @@ class Engine:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._observer = observer or Silent()
-        self._keeper = Keeper(writer, lease_seconds, self._heard)
-        self._carriers: dict[str, Carrier] = {}
-        self._router = Router(routes or {}, self._carriers, clock)
-        self._paused_until = 0.0
+        self._fleet = fleet
+        self._keeper = Keeper(writer, lease_seconds, fleet.heard)
+        self._router = fleet.router
         self._sender = Sender(
             writer,
             self._keeper,
@@ -86,8 +68,7 @@ class Engine:
             observer=self._observer,
             router=self._router,
         )
-        for name, backend in backends.items():
-            self._add(name, backend)
+        fleet.start(self._sender.carry)
         if throttle is not None:
             throttle.via = self._router.leading
         self._draining = False
@@ -126,60 +107,41 @@ class Engine:
 
     def circuits(self) -> Mapping[str, Circuit]:
         """Of each backend that is open in this process: whether it works, rests, or is being tested."""
-        now = self._clock()
-        return {name: carrier.breaker.circuit(now) for name, carrier in self._carriers.items()}
+        return self._fleet.circuits()
 
     def drain(self) -> None:
         """Take no more, give back what has not been started; what is under way finishes."""
         self._draining = True
         self._keeper.halt()
-        for carrier in self._carriers.values():
-            carrier.wake()
+        self._fleet.wake()
 
     async def close(self) -> None:
         """Close the backends. What is still under way then is for the ledger's recovery to judge."""
         self.drain()
-        await asyncio.gather(*(carrier.close() for carrier in self._carriers.values()))
+        await self._fleet.close()
         await self._keeper.close()
 
     async def abort(self) -> None:
         """Stop at once, whatever is under way."""
         self._draining = True
-        for carrier in self._carriers.values():
-            carrier.abort()
+        self._fleet.abort()
         await self._keeper.close()
-        closing = [asyncio.create_task(carrier.backend.close()) for carrier in self._carriers.values()]
-        if closing:  # begun, so that nothing is opened any more; what is on the wire is not waited for
-            _, late = await asyncio.wait(closing, timeout=ABORT_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*closing, return_exceptions=True)
+        await self._fleet.begin_closing()
 
     async def _composition(self, campaign_id: int) -> Composition | None:
         """None when the campaign cannot be sent from here; it is paused then, and says why."""
         try:
             composition = await self._compositions.get(campaign_id)
-            for name in self._router.route(composition.backend).backends:
-                if name not in self._carriers:
-                    self._add(name, self._connect(name))
+            self._fleet.open(composition.backend)
         except (ConfigError, InputError) as error:
             await self._sender.pause(campaign_id, str(error))
             return None
         return composition
 
-    def _add(self, name: str, backend: Backend) -> None:
-        self._carriers[name] = Carrier(name, backend, self._sender.carry, self._clock, self._circuits)
-
     async def _look_for_paused(self) -> None:
         """A person may pause a backend; that is looked for once a second."""
-        if self._clock() >= self._paused_until:
-            self._heard(await self._writer.run(lambda ledger: ledger.backends.paused()))
-
-    def _heard(self, paused: Collection[str]) -> None:
-        now = self._clock()
-        self._paused_until = now + PAUSED_SECONDS
-        for name, carrier in self._carriers.items():
-            carrier.heard(now, paused=name in paused)
+        if self._fleet.stale:
+            self._fleet.heard(await self._writer.run(lambda ledger: ledger.backends.paused()))
 
     async def _resting(self, composition: Composition) -> bool:
         """A campaign that was given another backend must not wait for this one."""
@@ -254,7 +216,7 @@ class Engine:
         await self._put(job, backend, allowed)
 
     async def _put(self, job: Job, backend: str, rows: Sequence[Row]) -> None:
-        carrier = self._carriers[backend]
+        carrier = self._fleet[backend]
         carrier.put([(job, row) for row in self._sure(job, carrier, rows)])
 
     def _sure(self, job: Job, carrier: Carrier, rows: Sequence[Row]) -> Sequence[Row]:

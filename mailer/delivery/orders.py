@@ -46,11 +46,12 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What to run and when to end: see ``run_embedded``."""
+    """What to run and when to end. ``on_progress`` gets the counts and the recipients settled per second,
+    four times a second."""
 
     campaign_id: int
-    limit: int | None
-    wait: float | None
+    limit: int | None  # so many rows are tried, then it is paused
+    wait: float | None  # it ends when what remains is due more seconds than this after the last try
     on_progress: Callable[[Counts, float], None] | None
     stop: Stop
     recipients_per_task: int

@@ -58,14 +58,7 @@ async def run_embedded(
 ) -> RunResult:
     """Run a RUNNING or SCHEDULED campaign of this ledger until nothing is left to do, here and now.
 
-    ``backends`` by the name that campaigns use, ``rates`` likewise (default: those of the backends),
-    ``senders`` by domain, ``routes`` over the backends.
-    ``limit`` tries that many rows and pauses the campaign. ``wait`` ends the run when the remaining rows
-    are due more seconds than that after the last one was tried. ``on_progress`` gets the counts and the
-    recipients settled per second, four times a second. Without ``stop``, Ctrl-C and SIGTERM are listened
-    to: the first gives back what has not been started and waits up to 30 s, the second ends at once.
-    ``care``: the brake, what a missed start does, and who is told. ``logs``: form and level, for children.
-
+    What ``rates`` lacks is the backend's own. ``Orders`` say when it ends. Without ``stop``, signals do too.
     Raises StateConflict when another process or the workers run the campaign, or the ledger was restored
     from a backup (``accept_epoch`` says a person has looked); LedgerError; ConfigError.
     """
@@ -80,13 +73,9 @@ async def run_embedded(
         lease_seconds=lease_seconds,
         logs=logs,
     )
-    with ExitStack() as signals:
-        if stop is None:
-            stop = Stop()
-            signals.enter_context(stop.on_signals())
-        orders = Orders(campaign_id, limit, wait, on_progress, stop, recipients_per_task, care or Care())
-        async with _ledger(ledger_url) as writer:
-            return await _Run(config, orders, writer, processes).through(accept_epoch=accept_epoch)
+    async with _ledger(ledger_url) as writer, _listening(stop) as told:
+        orders = Orders(campaign_id, limit, wait, on_progress, told, recipients_per_task, care or Care())
+        return await _Run(config, orders, writer, processes).through(accept_epoch=accept_epoch)
 
 
 class _Run:
@@ -232,6 +221,18 @@ class _Run:
             next_due=ledger.schedule.next_due(campaign.id),
             seconds=time.monotonic() - began,
         )
+
+
+@asynccontextmanager
+async def _listening(stop: Stop | None) -> AsyncIterator[Stop]:
+    """The first Ctrl-C or SIGTERM gives back what has not been started and waits up to 30 s for the rest,
+    the second ends at once."""
+    if stop is not None:
+        yield stop
+        return
+    own = Stop()
+    with own.on_signals():
+        yield own
 
 
 @asynccontextmanager

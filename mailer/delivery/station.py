@@ -14,7 +14,8 @@ from mailer.delivery.circuits import Circuits
 from mailer.delivery.compositions import Composition, Compositions, composition
 from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
-from mailer.delivery.engine import Engine, not_set_up
+from mailer.delivery.engine import Engine
+from mailer.delivery.fleet import Fleet, not_set_up
 from mailer.delivery.limits.exchange import Store
 from mailer.delivery.limits.plan import BackendRates, Limits, SenderRates
 from mailer.delivery.limits.shares import BULK, Lot
@@ -79,15 +80,12 @@ class Station:
         self.engine = Engine(
             writer,
             Compositions(loader(writer, config.files_root)),
-            backends,
+            Fleet(backends, connect=by_url, routes=config.routes, circuits=self.circuits),
             worker=config.worker,
             throttle=self.throttle,
             safety=config.safety,
             lease_seconds=config.lease_seconds,
-            connect=by_url,
             observer=observer,
-            routes=config.routes,
-            circuits=self.circuits,
         )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 
 from mailer.ledger.contract import CampaignState, PausedBackend
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.dialect import Room
 from mailer.ledger.schema import campaign, paused_backend
+from mailer.ledger.transaction import Transaction
 
 #: Why a route stands still that nobody has paused by its name.
 ALL_PAUSED = "each of its backends is paused"

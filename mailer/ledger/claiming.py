@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import bindparam, case, insert, literal, select, update
 
 from mailer.ledger.contract import CampaignState, Row, Slice, campaign_of
-from mailer.ledger.database import Transaction
 from mailer.ledger.schema import WAITING, campaign, lease, message, recipient
 from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import suppressed_among
+from mailer.ledger.transaction import Transaction
 from mailer.message import Phase, State
 
 _ANSWER = Phase.ANSWER.value

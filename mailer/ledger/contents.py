@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, select
 
-from mailer.ledger.database import Transaction
 from mailer.ledger.reading import campaign_by_id
 from mailer.ledger.schema import blob, recipient
+from mailer.ledger.transaction import Transaction
 
 #: Names of blobs, each with the first and the last row that may name it.
 Named = Mapping[str, tuple[int, int]]

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import delete, exists, select
 
 from mailer.errors import ConfigError, IdempotencyConflict
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.schema import handover
 from mailer.ledger.single_rows import Added, CampaignClosed, Single, add
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, exists, literal, select
 
 from mailer.ledger.contract import CampaignState
-from mailer.ledger.database import Transaction
 from mailer.ledger.schema import campaign, lease, message
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import bindparam, delete, literal_column, select
 
 from mailer.ledger.contract import row_id
-from mailer.ledger.database import Transaction
 from mailer.ledger.schema import message, recipient, suppression
 from mailer.ledger.statements import one_of
 from mailer.ledger.suppressions import EVERY_STREAM, key
+from mailer.ledger.transaction import Transaction
 
 #: Rows looked at in one step; memory stays flat.
 PAGE = 2000

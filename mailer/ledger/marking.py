@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, literal, update
 
 from mailer.ledger.contract import campaign_of
-from mailer.ledger.database import Transaction
 from mailer.ledger.held import Held, held
 from mailer.ledger.schema import message
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 _CLAIMED, _SENDING = State.CLAIMED.value, State.SENDING.value

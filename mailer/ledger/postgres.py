@@ -15,9 +15,7 @@ for nothing is asked for here:
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -28,43 +26,15 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool, StaticPool
 
-from mailer.errors import ConfigError, LedgerBusy
+from mailer.errors import LedgerBusy
 from mailer.ledger.dialect import Began, Room
 from mailer.ledger.postgres_errors import translate
+from mailer.ledger.postgres_sessions import PATIENCE_SECONDS, SCHEMA, Sessions
 from mailer.ledger.postgres_writes import ADD_UP, Gathering, copy, update_all
 from mailer.ledger.statements import RowUpdate
-
-SCHEMA = "mailer"
-
-#: How long a writer waits for the others, for a lock and for a server that restarts.
-PATIENCE_SECONDS = 60.0
-
-#: Every statement is written for an index that leads to its rows, also right after a million were loaded and
-#: before anybody has counted them; and plans are kept. A commit is durable before it is confirmed, whatever
-#: the server's default.
-_SESSION = f"""
-SET search_path TO {SCHEMA};
-SET lock_timeout = '{PATIENCE_SECONDS:.0f}s';
-SET idle_in_transaction_session_timeout = '{PATIENCE_SECONDS:.0f}s';
-SET jit = off;
-SET enable_seqscan = off;
-SET enable_bitmapscan = off;
-SET enable_sort = off;
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-"""
-
-#: libpq's; any of them may be given in the URL. A peer that vanished is noticed within half a minute.
-_CONNECT = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
 
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _BEGIN = f"BEGIN; {_NOW}"
@@ -73,11 +43,6 @@ _BEGIN_WITNESSED = (
     " RETURNING extract(epoch FROM clock_timestamp())::float8"
 )
 _WITNESS = "SELECT value FROM meta WHERE key = %s FOR UPDATE"
-
-#: More processes than this cannot write to one ledger at once.
-_WRITERS = 1000
-_NUMBER = "SELECT k FROM generate_series(0, %s) AS k WHERE pg_try_advisory_lock(%s, k::int4) LIMIT 1"
-_ENROL = "INSERT INTO meta (key, value) VALUES (%s, 0) ON CONFLICT DO NOTHING"
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, k) FROM unnest(%s::int4[]) AS k"
 _SHARE = "SELECT pg_advisory_xact_lock_shared(%s, k) FROM unnest(%s::int4[]) AS k"
@@ -109,10 +74,8 @@ class Postgres:
     file: Path | None = None
 
     def __init__(self, url: URL) -> None:
-        self._url = url.set(drivername="postgresql+psycopg")
-        self._place = f"database {url.database or url.username} at {url.host or 'the local socket'}"
+        self._sessions = Sessions(url)
         self._turn = threading.Lock()
-        self._number: int | None = None
 
     def exists(self) -> bool:
         return True
@@ -121,80 +84,15 @@ class Postgres:
         """Nothing: migrations make the schema."""
 
     def slot(self) -> int:
-        return (self._number or 0) % self.slots
+        return (self._sessions.number or 0) % self.slots
 
     # Connections.
 
     def writer(self) -> Engine:
-        """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
-        engine = self._engine(StaticPool, isolation_level="AUTOCOMMIT")
-
-        @event.listens_for(engine, "connect")
-        def enrol(driver: Any, _: object) -> None:
-            driver.autocommit = True
-            (known,) = driver.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone()
-            self._number = None
-            if known:  # not before the first migration
-                found = driver.execute(_NUMBER, (_WRITERS - 1, Room.WRITER.value)).fetchone()
-                if found is None:
-                    driver.close()
-                    raise LedgerBusy(f"{_WRITERS} processes write to {self._place}: end some of them")
-                self._number = int(found[0])
-                driver.execute(_ENROL, (f"writer-{self._number}",))
-
-        return engine
+        return self._sessions.writer()
 
     def readers(self) -> Engine:
-        engine = self._engine(QueuePool, pool_pre_ping=True)
-
-        @event.listens_for(engine, "connect")
-        def prepare(driver: Any, _: object) -> None:
-            driver.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            driver.read_only = True
-
-        return engine
-
-    def _engine(self, pool: type[QueuePool | StaticPool], **options: Any) -> Engine:
-        # What is wrong must not be told with the values: they are people's addresses.
-        engine = create_engine(
-            self._url,
-            poolclass=pool,
-            paramstyle="format",
-            hide_parameters=True,
-            use_native_hstore=False,
-            connect_args=self._arguments(),
-            **options,
-        )
-        event.listen(engine, "connect", self._session)
-        self._dialect = engine.dialect
-        return engine
-
-    def _arguments(self) -> dict[str, str]:
-        about = {"application_name": f"mailer {_me()}", "client_encoding": "utf8"}
-        return {name: value for name, value in (_CONNECT | about).items() if name not in self._url.query}
-
-    def _session(self, driver: Any, _: object) -> None:
-        encoding = driver.info.parameter_status("server_encoding")
-        if encoding != "UTF8":
-            driver.close()
-            raise ConfigError(f"{self._place} is in {encoding}: the ledger needs a database in UTF8")
-        before, driver.autocommit = driver.autocommit, True
-        driver.execute(_SESSION)
-        driver.autocommit = before
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        """One of its own, outside the pools. It must be closed."""
-        url = self._url
-        given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
-        known = {name: str(value) for name, value in given.items() if value is not None}
-        text = {name: str(value) for name, value in url.query.items()}
-        driver = psycopg.connect(
-            dbname=url.database,
-            autocommit=True,
-            **(self._arguments() | text | known),  # type: ignore[arg-type]
-        )
-        self._session(driver, None)
-        return driver
+        return self._sessions.readers()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -216,11 +114,11 @@ class Postgres:
 
     def begin(self, cursor: Any, share: Sequence[int]) -> Began:
         """The time is the database's: clocks of machines differ, and leases are compared (I8)."""
-        if self._number is None:
+        if self._sessions.number is None:
             witness, statement = 0, _BEGIN
         else:
             witness = random.getrandbits(62)
-            statement = _BEGIN_WITNESSED.format(witness=witness, number=self._number)
+            statement = _BEGIN_WITNESSED.format(witness=witness, number=self._sessions.number)
         # For what every commit runs; other statements may have plans that depend on their values.
         more = [_KEEP_PLANS] if share else []
         more += [_SHARE_ONE.format(room=Room.CAMPAIGN.value, number=number) for number in share]
@@ -247,8 +145,8 @@ class Postgres:
         give_up = time.monotonic() + self.patience
         while True:
             try:
-                with self._connect() as driver:
-                    found = driver.execute(_WITNESS, (f"writer-{self._number}",)).fetchone()
+                with self._sessions.connect() as driver:
+                    found = driver.execute(_WITNESS, (f"writer-{self._sessions.number}",)).fetchone()
                     return found is not None and found[0] == witness
             except psycopg.OperationalError as error:
                 if not self.lost(error) or time.monotonic() > give_up:
@@ -274,7 +172,7 @@ class Postgres:
         """On a connection of its own. When the server restarts the lock is gone; leases and the pump's
         election still keep two owners apart."""
         with self.translated():
-            driver = self._connect()
+            driver = self._sessions.connect()
             try:
                 found = driver.execute(_TRY, (room.value, number)).fetchone()
                 yield bool(found and found[0])
@@ -334,7 +232,7 @@ class Postgres:
         """All in one statement: a third of the cost of one each, pipelined."""
         latest = {row[-1]: row for row in rows}
         cursor.execute(
-            update_all(update, self._dialect),
+            update_all(update, self._sessions.dialect),
             [list(values) for values in zip(*latest.values(), strict=True)],
         )
 
@@ -356,10 +254,6 @@ class Postgres:
         try:
             yield
         except DBAPIError as exc:
-            raise translate(exc.orig, self._place) from None
+            raise translate(exc.orig, self._sessions.place) from None
         except psycopg.Error as exc:
-            raise translate(exc, self._place) from None
-
-
-def _me() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+            raise translate(exc, self._sessions.place) from None

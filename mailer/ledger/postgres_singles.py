@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from psycopg.errors import UniqueViolation
 
 from mailer.ledger.contract import ORDINAL_BITS
-from mailer.ledger.database import Transaction
 from mailer.ledger.rows import address_hash
 from mailer.ledger.single_campaigns import LIVE_STATES
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, literal, literal_column, null, or_, select, update
 
 from mailer.ledger.contract import CampaignState, Recovery
-from mailer.ledger.database import Transaction
 from mailer.ledger.schema import HELD, attempt, campaign, lease, message
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 from mailer.message import Phase, State
 
 #: Leases looked at in one transaction; a claim of somebody else waits no longer than that takes.

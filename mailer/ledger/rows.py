@@ -9,10 +9,11 @@ from zlib import crc32
 from sqlalchemy import Connection, bindparam, func, insert, literal, null, select, true, update
 
 from mailer.ledger.contract import NewRow, row_id
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.schema import ROWS, attempt, message, recipient, tally
 from mailer.ledger.schema import WAITING as IS_WAITING
 from mailer.ledger.suppressions import key
+from mailer.ledger.transaction import Transaction
 from mailer.message import FINAL, WAITING, Phase, State
 
 #: Rows per transaction: large enough for speed, and another process waits for 50 ms at most.

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 
 from mailer.ledger.contract import CampaignState, Settlement, campaign_of
-from mailer.ledger.database import Transaction
 from mailer.ledger.held import Held, held
 from mailer.ledger.schema import attempt, campaign, message, recipient
 from mailer.ledger.statements import RowUpdate, one_of
 from mailer.ledger.suppressions import suppress_rows
+from mailer.ledger.transaction import Transaction
 from mailer.message import IN_FLIGHT, WAITING, Phase, State
 
 # Plain text, because the driver looks for an adapter each time it binds a member of an Enum.

@@ -8,9 +8,9 @@ from sqlalchemy import literal_column
 
 from mailer.errors import StateConflict
 from mailer.ledger.contract import Campaign, CampaignState, NewCampaign
-from mailer.ledger.database import Transaction
 from mailer.ledger.reading import campaigns_where
 from mailer.ledger.schema import campaign, serial, tally
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 #: In these a campaign takes rows.

@@ -12,11 +12,11 @@ from sqlalchemy.sql.base import Executable
 
 from mailer.errors import IdempotencyConflict, StateConflict
 from mailer.ledger.contract import campaign_of, row_id
-from mailer.ledger.database import Transaction
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import campaign, message, recipient, serial, single
 from mailer.ledger.single_campaigns import LIVE
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
 _KNOWN = select(single.c.key, single.c.public, single.c.fingerprint).where(

@@ -13,11 +13,12 @@ from sqlalchemy import bindparam, func, literal, select, update
 from mailer.errors import IdempotencyConflict, LedgerBusy, LedgerError
 from mailer.ledger import single_campaigns, steering
 from mailer.ledger.contract import Campaign, NewCampaign, campaign_of
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.dialect import Room
 from mailer.ledger.schema import blob, message, single
 from mailer.ledger.single_rows import Added, Raced, Single, insert, known_keys, sorted_out, with_rows
 from mailer.ledger.together import Together
+from mailer.ledger.transaction import Transaction
 from mailer.message import WAITING, Phase, State
 
 _CANCEL = (

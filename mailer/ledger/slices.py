@@ -9,12 +9,13 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, u
 
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Recovery, Settlement, Slice
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.marking import mark
 from mailer.ledger.recovering import recover
 from mailer.ledger.schema import HELD, lease, message
 from mailer.ledger.settling import settle
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 
 
 def _locked(which: ColumnElement[bool]) -> Select[Any]:

@@ -12,10 +12,10 @@ from mailer.errors import StateConflict
 from mailer.ledger import rows
 from mailer.ledger.backends import follow_backend
 from mailer.ledger.contract import Campaign, CampaignState, Event, Retried, Runner
-from mailer.ledger.database import Transaction
 from mailer.ledger.lifting import lift
 from mailer.ledger.reading import campaign_by_id
 from mailer.ledger.schema import campaign, lease
+from mailer.ledger.transaction import Transaction
 from mailer.message import IN_FLIGHT, State
 
 #: What somebody may do who wants another state.

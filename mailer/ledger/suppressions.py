@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import bindparam, delete, literal, select
 
 from mailer.ledger.contract import Suppression
-from mailer.ledger.database import Database, Transaction
+from mailer.ledger.database import Database
 from mailer.ledger.schema import recipient, suppression
 from mailer.ledger.statements import one_of
+from mailer.ledger.transaction import Transaction
 
 EVERY_STREAM = "*"
 

@@ -17,11 +17,11 @@ from typing import Any, TypeVar, cast
 from mailer.errors import LedgerBusy, LedgerError, LedgerInterrupted
 from mailer.ledger.claiming import claim
 from mailer.ledger.contract import Settlement, Slice, campaign_of
-from mailer.ledger.database import Transaction
 from mailer.ledger.held import Held, held
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.marking import mark
 from mailer.ledger.settling import is_plain, settle
+from mailer.ledger.transaction import Transaction
 
 T = TypeVar("T")
 

@@ -491,7 +491,7 @@ async def test_transactional_mail_goes_before_bulk_that_waits_for_the_same_backe
     engine = world.engine()
     bulk, urgent = world.campaign(50), world.campaign(3, stream="transactional")
     waits = [asyncio.create_task(engine.deliver(world.ids(bulk, 50)))]
-    queue = engine._carriers["main"]._queue
+    queue = engine._fleet["main"]._queue
     while len(queue) != 50 - UNDER_WAY:
         await asyncio.sleep(0)
     waits.append(asyncio.create_task(engine.deliver(world.ids(urgent, 3))))
