@@ -45,7 +45,7 @@ class Reporter:
             self._say({"counts": self._counters.snapshot(), "gauges": {"loop_lag": lag, **self._gauges()}})
             began = time.monotonic()
             await asyncio.sleep(REPORT_SECONDS)
-            lag = time.monotonic() - began - REPORT_SECONDS
+            lag = max(0.0, time.monotonic() - began - REPORT_SECONDS)
 
     def _say(self, report: Mapping[str, Any]) -> None:
         if not self._unsent:

@@ -125,6 +125,7 @@ class Rooms:
         resting = {name: self.engine.resting(name).until - now for name in self._settings.backends}
         return {
             "commit": self.signature.commit_seconds,
+            "limit_hold": self.pump.held_back(),
             **{f"resting:{name}": max(0.0, left) for name, left in resting.items()},
         }
 

@@ -29,6 +29,7 @@ COUNTED: dict[str, tuple[tuple[str, ...], str]] = {
 MEASURED = {
     "loop_lag": ("loop_lag_seconds", "How late the event loop was in the last second."),
     "commit": ("commit_seconds", "What the last measured commit to the ledger took."),
+    "limit_hold": ("limit_hold_seconds", "How long limits still hold back everything that is due."),
     "hints_in_flight": ("hints_in_flight", "Hints that are being worked on."),
 }
 

@@ -143,6 +143,15 @@ class Pump:
         known = [until for until in idle if until is not None]
         return min(known) if len(known) == len(idle) else None
 
+    def held_back(self) -> float:
+        """For so many seconds limits still hold back everything that is due; 0 when something may go or is
+        hinted, when nothing is due, and where another pump leads."""
+        if not self._leading or self._dispatcher.outstanding():
+            return 0.0
+        going = [source for source in self._sources.values() if source.campaign.backend not in self._paused]
+        due = [source.held_until for source in going if source.held_until or not source.dry]
+        return max(0.0, min(due, default=0.0) - self._clock())
+
     async def close(self, seconds: float = TELL_SECONDS) -> None:
         """Tell what there is to tell, for so long; the next pump tells the rest."""
         if self._notifier is not None:

@@ -56,6 +56,8 @@ class Source:
         self.look_at = 0.0
         self.next_due: float | None = None
         self.dry = False
+        #: Until then limits hold back all that is due; in the past when they do not.
+        self.held_until = 0.0
         self._writer = writer
         self._throttle = throttle
         self._clock = clock
@@ -109,7 +111,7 @@ class Source:
 
     def _hinted(self, group: Lanes, ids: tuple[int, ...], now: float) -> Hint:
         hint = Hint(ids, self.campaign.stream)
-        self.dry = False
+        self.dry, self.held_until = False, 0.0
         if group.keys:
             group.promised[hint] = now + CLAIMED_SECONDS
         return hint
@@ -142,7 +144,7 @@ class Source:
         return found
 
     async def _nothing(self, now: float, held: float | None) -> None:
-        self.dry = True
+        self.dry, self.held_until = True, 0.0 if held is None else now + held
         self.next_due = await self._writer.run(lambda ledger: ledger.schedule.next_due(self.campaign.id))
         if held is not None:  # the limits decide when something is due
             self.next_due = min(now + held, self.next_due or now + held)

@@ -22,7 +22,10 @@ _ROWS = (
     .group_by(campaign.c.backend, tally.c.state)
 )
 _EXPIRED = select(func.count()).select_from(lease).where(lease.c.until <= bindparam("now"))
-_RUNNING = select(campaign.c.id, campaign.c.started_at).where(campaign.c.state == CampaignState.RUNNING.value)
+#: Not those whose backend a person has paused: they are meant to wait.
+_RUNNING = select(campaign.c.id, campaign.c.started_at).where(
+    campaign.c.state == CampaignState.RUNNING.value, campaign.c.halted_since.is_(None)
+)
 _FRESH = (
     select(tally.c.n).where(tally.c.campaign_id == bindparam("campaign"), tally.c.state == "pending").limit(1)
 )
@@ -75,7 +78,7 @@ class Workers:
 
     def oldest_due(self) -> float:
         """For how many seconds the row that waits longest has been due; 0 when nothing waits. A fresh row
-        of a running campaign is due since its start."""
+        of a running campaign is due since its start; one whose backend a person has paused is not due."""
         now = self._database.clock()
         oldest = now
         with self._database.read() as connection:

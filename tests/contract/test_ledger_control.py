@@ -49,6 +49,14 @@ class TestPausedBackends:
         assert book.now(here).halted_since is None
         assert book.now(elsewhere).blocked_seconds == 0.0
 
+    def test_what_waits_for_them_is_not_overdue(self, book):
+        book.campaign(1, backend="main")
+        book.clock.sleep(400)
+        assert book.ledger.workers.oldest_due() == 400.0
+
+        book.ledger.backends.pause("main", "by hand")
+        assert book.ledger.workers.oldest_due() == 0.0
+
     def test_a_route_stands_still_while_each_of_its_backends_is_paused(self, book):
         backends, routes = book.ledger.backends, {"both": ["main", "spare"], "one": ["third"]}
         campaign = book.campaign(1, backend="both")

@@ -189,7 +189,7 @@ def stop_after(world: World, count: int, action) -> None:
 async def test_a_pause_lets_finish_what_is_under_way_and_gives_back_the_rest(world: World):
     campaign = world.campaign(60)
     stop_after(world, 10, lambda ledger: ledger.campaigns.pause(campaign.id, "by hand"))
-    engine = world.engine(lease_seconds=0.4)
+    engine = world.engine(lease_seconds=3.0)
 
     delivered = await engine.deliver(world.ids(campaign, 60))
 
@@ -208,7 +208,7 @@ async def test_a_cancelled_campaign_keeps_nothing_pending(world: World):
     campaign = world.campaign(60)
     stop_after(world, 10, lambda ledger: ledger.campaigns.cancel(campaign.id))
 
-    await world.engine(lease_seconds=0.4).deliver(world.ids(campaign, 60))
+    await world.engine(lease_seconds=3.0).deliver(world.ids(campaign, 60))
 
     sent = len(world.backend.sent)
     assert 10 <= sent <= 10 + UNDER_WAY

@@ -240,6 +240,30 @@ async def test_a_campaign_over_its_own_limit_holds_back_nobody(world: World):
     assert world.states(slow)[State.ACCEPTED] <= 10
 
 
+async def test_it_says_for_how_long_limits_hold_back_everything(world: World):
+    """Then it is no alarm that nothing moves."""
+    limits = Limits({"main": BackendRates(("10/h",))})
+    throttle = Throttle(limits, MemoryLimiter(limits, clock=world.clock))
+    slow = world.campaign(100)
+    made = working(world, world.engine(throttle=throttle), throttle=throttle)
+    assert made.held_back() == 0.0
+
+    await run_until(made, lambda: made.held_back() > 0)
+    assert 0 < world.states(slow)[State.ACCEPTED] <= 10
+    assert made.held_back() <= 3600.0
+
+    desk = Desk()
+    other = pump(world, desk, throttle=throttle, worker="pump-2")
+    world.ledger.schedule.resign(made.name, "pump-1")
+    await other.tick()
+    assert other.held_back() > 0.0
+    world.campaign(100, backend="unlimited")
+    world.clock.ahead += 1
+    await other.tick()
+    assert other.held_back() == 0.0
+    assert len(desk.outstanding()) == 100
+
+
 async def test_a_scheduled_campaign_starts_when_its_time_has_come(world: World):
     campaign = world.campaign(3, start_at=world.clock() + 3600)
     desk = Desk()

@@ -1,0 +1,67 @@
+"""Celery's events, as Flower and ``celery events`` read them; only when asked for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+
+from celery import Celery
+
+from mailer.ledger.contract import CampaignState
+from mailer.publisher import configuration
+from tests.delivering import World
+from tests.servers import wait_until
+from tests.working import worker, write_settings
+
+LIFE = ["task-received", "task-started", "task-succeeded"]
+
+
+class Listener:
+    """What a monitor hears, until ``close``."""
+
+    def __init__(self, broker: str) -> None:
+        self.heard: list[dict] = []
+        self._closed = False
+        self._app = Celery(set_as_current=False)
+        self._app.conf.update(configuration(broker))
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def of(self, kind: str) -> list[str]:
+        return [event["type"] for event in self.heard if event["type"].startswith(kind)]
+
+    def close(self) -> None:
+        self._closed = True
+        self._thread.join()
+        self._app.close()
+
+    def _listen(self) -> None:
+        with self._app.connection_for_read() as connection:
+            receiver = self._app.events.Receiver(connection, handlers={"*": self.heard.append})
+            while not self._closed:
+                with suppress(TimeoutError):
+                    receiver.capture(limit=None, timeout=0.2, wakeup=False)
+
+
+async def test_a_monitor_sees_each_task_and_nothing_of_what_it_carries(tmp_path, redis_server, smtp_sink):
+    world = World(tmp_path)
+    write_settings(tmp_path, broker=redis_server.url, backend=smtp_sink().url)
+    listener = Listener(redis_server.url)
+    try:
+        with worker(tmp_path, "w1", "--task-events"):
+            wait_until(lambda: listener.of("worker-"), "the worker is seen")
+            campaign = world.campaign(5)
+            wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished")
+            wait_until(lambda: "task-succeeded" in listener.of("task-"), "the task is seen")
+    finally:
+        listener.close()
+    await world.close()
+
+    seen = [event for event in listener.heard if event["type"].startswith("task-")]
+    assert [event["type"] for event in seen][:3] == LIFE
+    assert seen[0]["name"] == "mailer.deliver"
+    assert {event["hostname"].partition("@")[0] for event in seen} == {"w1"}
+    told = json.dumps(seen)
+    assert "example" not in told
+    assert str(world.ids(campaign, 1)[0]) not in told
