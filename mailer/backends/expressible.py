@@ -41,7 +41,13 @@ def misfits(features: Features, tags: Sequence[str], metadata: Mapping[str, str]
         return []
     octets = len(orjson.dumps(dict(metadata))) + _IDENTITY
     pattern = re.compile(features.label or ".*", re.DOTALL)
-    odd = [text for text in (*tags, *metadata, *metadata.values()) if not pattern.fullmatch(text)]
+    odd = [f"the tag {tag!r}" for tag in tags if not pattern.fullmatch(tag)]
+    # By its name alone: what it says may be nobody's business.
+    odd += [
+        f"the metadata {name!r}"
+        for name, value in metadata.items()
+        if not (pattern.fullmatch(name) and pattern.fullmatch(value))
+    ]
     longest = features.tag_length
     tests = (
         (bool(tags) and not features.tags, "tags"),
@@ -55,9 +61,8 @@ def misfits(features: Features, tags: Sequence[str], metadata: Mapping[str, str]
             features.metadata_octets is not None and bool(metadata) and octets > features.metadata_octets,
             f"metadata over {features.metadata_octets} octets",
         ),
-        (bool(odd), f"the label {odd[0]!r}" if odd else ""),
     )
-    return [text for wrong, text in tests if wrong]
+    return [text for wrong, text in tests if wrong] + odd
 
 
 def from_its_sender(message: Outgoing) -> bool:

@@ -69,6 +69,28 @@ async def test_a_message_with_everything_arrives(role, fake):
         assert taken.subject == "Grüße: 50 % off, “today”"
 
 
+async def test_a_hidden_recipient_stands_where_nobody_sees_it(role, fake):
+    backend = backend_of(role, fake.base)
+    facts, message = backend.provider.facts, plain(role, bcc=["hidden@example.net"])
+    await backend.close()
+    assert b"hidden" not in message.data  # so who takes that as it is tells nobody
+    if facts.raw:
+        return
+    await send(role, fake, message)
+    (request,) = fake.sends
+    places = places_of("hidden@example.net", request.json)
+    assert len(places) == 1
+    assert "bcc" in [str(key).lower() for key in places[0]]
+
+
+def places_of(text: str, value: object, path: tuple = ()) -> list[tuple]:
+    """Where this text stands in JSON, as keys and positions."""
+    if isinstance(value, str):
+        return [path] if text in value else []
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, one in pairs for place in places_of(text, one, (*path, key))]
+
+
 ANSWERS = [
     pytest.param(role, row, id=f"{role.scheme}-{row.name}") for role in ROLES.values() for row in role.rows
 ]

@@ -116,8 +116,8 @@ REFUSED = [
     ("sparkpost", (), {"order": "7" * 10_000}, "SparkPost cannot send metadata over 10000 octets"),
     ("resend", ("a" * 257,), {}, "Resend cannot send a tag over 256 characters"),
     ("resend", (), {"order": "7"}, "Resend cannot send metadata"),
-    ("ses", ("receipt 7",), {}, "Amazon SES cannot send the label 'receipt 7'"),
-    ("ses", (), {"order": "ü"}, "Amazon SES cannot send the label 'ü'"),
+    ("ses", ("receipt 7",), {}, "Amazon SES cannot send the tag 'receipt 7'"),
+    ("ses", (), {"order": "ü"}, "Amazon SES cannot send the metadata 'order'"),
     ("brevo", (), {"order": "7"}, "Brevo cannot send metadata"),
     *(
         (name, ("a",), {}, "cannot send tags")
@@ -170,7 +170,7 @@ def test_a_template_at_mailtrap_has_no_category():
     ("name", "more", "words"),
     [
         ("postmark", "tags=a,b", "Postmark cannot send 2 tags, the limit is 1: see options 'tags'"),
-        ("ses", "metadata=a=b c", "Amazon SES cannot send the label 'b c'"),
+        ("ses", "metadata=a=b c", "Amazon SES cannot send the metadata 'a'"),
         ("mailtrap", "template=t-1&tags=a", "Mailtrap cannot send tags with a template"),
     ],
 )

@@ -54,6 +54,7 @@ ROWS = (
     Row("method", 405, said("method_not_allowed"), Blocked),
     Row("not-acceptable", 406, said("not_acceptable"), Rejected),
     Row("rate", 429, said("too_many_requests"), Deferred, {"x-sib-ratelimit-reset": "5"}, False, True, 5.0),
+    Row("until", 429, said("rate"), Deferred, {"x-sib-ratelimit-reset": "now+3000"}, False, True, 2900.0),
     Row("fault", 500, said("internal_error"), Deferred),
 )
 ROLE = Role(
