@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
@@ -119,6 +120,7 @@ def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
             "backend": result.backend,
             "at": iso(result.settled_at),
             "outcome": result.outcome,
+            "refused_copies": json.loads(result.copies or "[]"),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -68,14 +69,7 @@ def check(
         ):
             report.tally = sieve.tally
             sieve.known(taken)
-            run = _Run(
-                report,
-                sieve,
-                rejects,
-                suppressions=suppressions,
-                stream=prepared.stream,
-                on_progress=on_progress,
-            )
+            run = _Run(report, sieve, rejects, suppressions, prepared.stream, on_progress)
             for proof in pool.prove(reader.chunks(_CHUNK_ROWS)):
                 run.take(proof)
             report.compiled = pool.compiled
@@ -97,48 +91,39 @@ def invalid_file_of(prepared: Prepared) -> Path:
     return Path.cwd() / f"{slugged(spec.title)}.invalid.csv"
 
 
+@dataclass(frozen=True, slots=True)
 class _Run:
     """Takes the proofs in order, and sorts their rows."""
 
-    def __init__(
-        self,
-        report: Report,
-        sieve: Sieve,
-        rejects: InvalidWriter,
-        *,
-        suppressions: Suppressions | None,
-        stream: str,
-        on_progress: Progress | None,
-    ) -> None:
-        self._report = report
-        self._sieve = sieve
-        self._rejects = rejects
-        self._suppressions = suppressions
-        self._stream = stream
-        self._on_progress = on_progress
+    report: Report
+    sieve: Sieve
+    rejects: InvalidWriter
+    suppressions: Suppressions | None
+    stream: str
+    on_progress: Progress | None
 
     def take(self, proof: Proof) -> None:
-        report = self._report
+        report = self.report
         if not report.rendered and (fault := shared_fault(proof)) and fault.file:
             # Nothing has been rendered so far, and these all fail at one place of the template.
             raise TemplateError(f"{fault.message} (so in every row)", fault.file, fault.line, hint=fault.hint)
         report.add_proof(proof)
-        kept = [self._sorted(entry, proof.packed) for entry in self._sieve(proof.examined)]
+        kept = [self._sorted(entry, proof.packed) for entry in self.sieve(proof.examined)]
         rows = [row for row in kept if row is not None]
         report.lanes.update(row[3] for row in rows)
-        if self._suppressions is not None and rows:
-            report.suppressed += len(self._suppressions.among([row[2] for row in rows], self._stream))
+        if self.suppressions is not None and rows:
+            report.suppressed += len(self.suppressions.among([row[2] for row in rows], self.stream))
         if report.spool is not None:
             report.spool.write(rows)
-        if self._on_progress is not None:
-            self._on_progress(report.tally.rows)
+        if self.on_progress is not None:
+            self.on_progress(report.tally.rows)
 
     def _sorted(self, entry: Entry, packed: Mapping[int, Packed]) -> PlainRow | None:
         if isinstance(entry, Invalid):
             if not entry.cells and entry.ordinal in packed:  # a duplicate, whose cells travelled as JSON
                 entry.cells = tuple(json.loads(packed[entry.ordinal].cells).values())
-            self._rejects.write(entry)
-            self._report.add_invalid(entry)
+            self.rejects.write(entry)
+            self.report.add_invalid(entry)
             return None
         address = entry.address
         return (entry.ordinal, entry.line, address.addr, address.lane, *packed[entry.ordinal])

@@ -170,13 +170,21 @@ def _outcome(result: Result, message_id: str | None) -> tuple[Any, ...]:
         result.attempts,
         result.code,
         result.reply,
-        result.reason,
+        result.reason or _refused(result.copies),
         message_id,
         result.backend,
         _iso(result.settled_at),
         result.outcome,
         result.version,
     )
+
+
+def _refused(copies: str | None) -> str | None:
+    """Who of Cc and Bcc did not get his copy, of a message that went."""
+    if copies is None:
+        return None
+    said = (f"{one['recipient']}: {one['code']} {one['reply']}" for one in json.loads(copies))
+    return f"copies were refused: {'; '.join(said)}"
 
 
 def _csv(out: IO[str], headers: tuple[str, ...], formula_guard: bool) -> Write:

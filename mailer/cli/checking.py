@@ -258,6 +258,8 @@ def test(
     from mailer.address import Address, AddressError
     from mailer.campaigns.preview import of_row
 
+    if not to:
+        raise InputError("to whom? --to gives your own address: --to me@example.com")
     try:
         address = Address.parse(to)
     except AddressError as error:

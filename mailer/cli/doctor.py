@@ -102,7 +102,7 @@ def _try(place: str, action: Callable[[], str]) -> Finding:
     try:
         return Finding(place, OK, action())
     except (MailerError, OSError) as error:
-        return Finding(place, WRONG, str(error))
+        return Finding(place, WRONG, str(error).removeprefix(f"backend {place.removeprefix('backend ')!r}: "))
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:

@@ -169,6 +169,8 @@ def _tell(histories: list[dict[str, Any]]) -> None:
             say(f"  try {attempt['number']}, {_when(attempt['at'])}: {attempt['state']} {said}".rstrip())
         if history["reason"]:
             say(f"  {history['reason']}")
+        for copy in history["refused_copies"]:
+            say(f"  the copy to {copy['recipient']} was refused: {copy['code']} {copy['reply']}")
 
 
 def _when(at: str | None) -> str:

@@ -63,21 +63,28 @@ def run_here(
                 settings.ledger_url,
                 campaign.id,
                 backends=backend_configs(settings, *also),
-                rates=backend_rates(settings),
-                senders=sender_rates(settings),
-                routes=routes(settings),
-                processes=settings.processes,
-                safety=safety(settings),
                 limit=limit,
                 wait=wait,
                 on_progress=report,
-                lease_seconds=settings.lease_seconds,
-                recipients_per_task=settings.recipients_per_task,
                 accept_epoch=accept,
-                care=care(settings),
                 logs=logs,
+                **_as_set(settings),
             )
         )
+
+
+def _as_set(settings: Settings) -> dict[str, Any]:
+    """What every run takes from the settings as they are."""
+    return {
+        "rates": backend_rates(settings),
+        "senders": sender_rates(settings),
+        "routes": routes(settings),
+        "processes": settings.processes,
+        "safety": safety(settings),
+        "lease_seconds": settings.lease_seconds,
+        "recipients_per_task": settings.recipients_per_task,
+        "care": care(settings),
+    }
 
 
 def conclude(campaign: Campaign, settings: Settings, result: RunResult, *, as_json: bool) -> None:

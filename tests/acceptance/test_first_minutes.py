@@ -40,6 +40,10 @@ def test_preview_of_a_row_and_of_a_template(folder):
     message = email.message_from_string(folder.read("three.eml"), policy=email.policy.default)
     assert message["To"] == "person3@example.com"
 
+    piped = folder.mailer("preview", "campaign.toml", "--email", "person3@example.com", "--eml", "-")
+    assert email.message_from_string(piped.out, policy=email.policy.default)["To"] == "person3@example.com"
+    assert not (folder.path / "-").exists()
+
     folder.write(
         "templates/letter/mail.toml",
         'subject = "Hello"\nfrom = "a@acme.example"\n[sample]\nfirst_name = "Ann"\n',
@@ -58,6 +62,8 @@ def test_test_sends_one_row_to_me_and_leaves_the_campaign_alone(folder, mailer_s
     assert sink.recipients() == ["me@acme.example"]
     assert b"Dear Person 4," in sink.messages()[0].data
     assert folder.mailer("status", "--json").out == ""
+    to_nobody = folder.mailer("test", "campaign.toml")
+    assert (to_nobody.code, "--to me@example.com" in to_nobody.err) == (2, True)
 
 
 def test_test_in_a_test_mode_reaches_the_provider_and_nobody_else(folder):
@@ -111,7 +117,7 @@ def test_doctor_says_what_answers_and_what_does_not(folder, mailer_sink):
 
     assert done.code == 1
     assert "ok  backend main" in done.out
-    assert "WRONG backend gone" in done.out
+    assert "WRONG backend gone: 127.0.0.1:9 refuses connections" in done.out
 
 
 def test_migrate_is_idempotent(folder):

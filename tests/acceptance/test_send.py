@@ -278,6 +278,20 @@ def test_find_tells_the_history_of_an_address(folder, mailer_sink):
     assert folder.mailer("find", "nobody@example.com").code == 1
 
 
+def test_a_copy_that_was_refused_is_told_though_the_message_went(folder, mailer_sink):
+    sink = mailer_sink('[[rule]]\nat = "rcpt"\nmatch = "boss@*"\nreply = "550 5.1.1 No such boss"\n')
+
+    sent = folder.send(sink, "--cc", "boss@acme.example", "--bcc", "archive@acme.example")
+
+    assert sent.code == 0, sent.err
+    assert sent.json()["counts"]["accepted"] == 5
+    found = folder.mailer("find", "person3@example.com").out
+    assert "the copy to boss@acme.example was refused: 550 No such boss" in found
+    rows = folder.mailer("results", "campaign.toml", "--format", "jsonl").out.splitlines()
+    reasons = {json.loads(row)["mail_reason"] for row in rows}
+    assert reasons == {"copies were refused: boss@acme.example: 550 No such boss"}
+
+
 def wait_for(true, what):
     deadline = time.monotonic() + 60
     while not true():

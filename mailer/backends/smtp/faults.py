@@ -12,6 +12,9 @@ from mailer.message import Blocked, Phase
 
 #: What OpenSSL makes of a server that greets in plain text.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+#: OpenSSL's codes for a certificate that nobody known has signed: 18-21 of x509_vfy.h.
+_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+_TRUST = "; to trust it, give its PEM file as the option ca_file: ?ca_file=FILE"
 
 
 class Fault(Exception):
@@ -53,7 +56,8 @@ def _refused(error: aiosmtplib.SMTPResponseException, phase: Phase, where: str) 
 def _failed(error: OSError, phase: Phase, where: str) -> Fault:
     match error:
         case ssl.SSLCertVerificationError():
-            return Fault(f"the certificate of {where} is not valid: {error.verify_message}", True)
+            said = f"the certificate of {where} is not valid: {error.verify_message}"
+            return Fault(said + _TRUST * (error.verify_code in _UNKNOWN_ISSUER), True)
         case ssl.SSLError() if error.reason in _NOT_TLS:
             return Fault(f"{where} does not begin with TLS: smtp:// instead of smtps://?", True)
         case ssl.SSLError():

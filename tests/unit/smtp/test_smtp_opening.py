@@ -113,6 +113,7 @@ async def test_a_certificate_that_proves_nothing_gets_no_password(
 
     assert caught.value.lasting
     assert not any(line.startswith(("AUTH", "MAIL")) for line in server.log)
+    assert ("?ca_file=" in str(caught.value)) is (which == "self-signed")
 
 
 async def test_starttls_that_vanished_gets_no_password() -> None:
