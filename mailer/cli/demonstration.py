@@ -96,7 +96,7 @@ def _fresh(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not (folder / MARK).is_file():
             raise InputError(
-                f"{folder} holds other things", hint="Remove it, or give another: mailer demo --dir DIR"
+                f"{folder} holds other things", hint="Give another folder: mailer demo --dir DIR"
             )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
