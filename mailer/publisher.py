@@ -207,8 +207,13 @@ def _need_celery() -> None:
         raise ConfigError("the broker needs Celery: pip install 'mailer-worker[worker]'") from None
 
 
+def is_redis(broker_url: str) -> bool:
+    """Whether kombu reaches this broker by its Redis transport; else it is taken for RabbitMQ."""
+    return broker_url.startswith(("redis", "unix", "sentinel"))
+
+
 def _transport_options(broker_url: str) -> dict[str, Any]:
-    if not broker_url.startswith(("redis", "unix", "sentinel")):
+    if not is_redis(broker_url):
         # For answers, as while it connects: a worker reads hints only when there are some. Publishers set
         # their own.
         return {"confirm_publish": True, "read_timeout": 20, "write_timeout": 10}

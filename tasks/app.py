@@ -19,7 +19,7 @@ from celery.worker import state
 
 from mailer import logs
 from mailer.errors import ConfigError, MailerError
-from mailer.publisher import configuration, hints_at_once
+from mailer.publisher import configuration, hints_at_once, is_redis
 from mailer.settings import Settings
 from tasks.runtime import Runtime
 
@@ -53,6 +53,10 @@ WORKER = {
     "result_serializer": "json",
     "event_serializer": "json",
 }
+#: On Redis no more hints are fetched than tasks are free. Were it counted by what is not acknowledged, as
+#: with RabbitMQ, each acknowledgement that fails while Redis is away would cost a place for ever (kombu 5.7,
+#: ``QoS.ack``), and a worker that has lost them all looks connected and fetches nothing.
+WORKER_ON_REDIS = WORKER | {"worker_prefetch_multiplier": 0, "worker_disable_prefetch": True}
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -67,7 +71,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         self._runtime: Runtime | None = None
 
     def start(self, worker: Any) -> None:
-        _assert_configuration(worker.app)
+        _assert_configuration(worker)
         queues = tuple(worker.app.amqp.queues.consume_from)
         runtime = Runtime(
             worker.app.settings,
@@ -98,11 +102,17 @@ def make_app(settings: Settings) -> Celery:
         )
     app = Celery("mailer", include=["tasks.deliveries"])
     app.conf.update(configuration(settings.broker_url))
-    app.conf.update(WORKER, worker_concurrency=hints_at_once(settings.recipients_per_task))
+    app.conf.update(worker_only(settings.broker_url))
+    app.conf.worker_concurrency = hints_at_once(settings.recipients_per_task)
     app.steps["worker"].add(RuntimeStep)
     app.settings = settings
     setup_logging.connect(_set_up_logs, weak=False)
     return app
+
+
+def worker_only(broker_url: str) -> dict[str, Any]:
+    """The settings that publishers need not know, for this kind of broker."""
+    return WORKER_ON_REDIS if is_redis(broker_url) else WORKER
 
 
 def _set_up_logs(**_: Any) -> None:
@@ -120,12 +130,16 @@ def stream_of(queues: Iterable[str]) -> str:
     return "bulk" if "bulk" in queues else "transactional"
 
 
-def _assert_configuration(app: Celery) -> None:
+def _assert_configuration(worker: Any) -> None:
     """The command line, the environment and plug-ins can all change what must not be changed."""
-    wanted = WORKER | {"accept_content": ["json"], "task_serializer": "json", "result_backend": None}
+    conf = worker.app.conf
+    safe = {"accept_content": ["json"], "task_serializer": "json", "result_backend": None}
+    wanted = worker_only(conf.broker_url) | safe
+    # --prefetch-multiplier never reaches the configuration.
+    found = {name: conf[name] for name in wanted} | {"worker_prefetch_multiplier": worker.prefetch_multiplier}
     for name in wanted.keys() - {"worker_send_task_events"}:
-        if app.conf[name] != wanted[name]:
-            _refuse(f"{name} is {app.conf[name]!r}, and mail is only safe with {wanted[name]!r}")
+        if found[name] != wanted[name]:
+            _refuse(f"{name} is {found[name]!r}, and mail is only safe with {wanted[name]!r}")
 
 
 def _end() -> None:

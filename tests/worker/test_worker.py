@@ -22,7 +22,7 @@ from mailer.message import State
 from mailer.publisher import Publisher
 from tests.delivering import World
 from tests.servers import PATIENCE, wait_until
-from tests.working import environment, supervised, worker, write_settings
+from tests.working import environment, worker, write_settings
 
 ROWS = 1000
 #: With faults, fewer and slower, so that something is left to do when the fault comes.
@@ -118,9 +118,7 @@ def test_hints_that_come_many_times_in_any_order_change_nothing(site):
 def test_when_redis_forgets_everything_the_campaign_finishes_by_itself(site):
     site.write(rate=SLOWLY)
     campaign = site.world.campaign(FEW)
-    # Celery's connection may be deaf after a restart; then the watch ends the worker, and another comes.
-    with supervised(site.folder, "--processes", "1") as supervisor:
-        site.workers.append(supervisor)
+    with site.worker():
         site.wait_for_some(campaign, 50)
         with Redis(port=site.redis.port) as redis:
             redis.flushall()

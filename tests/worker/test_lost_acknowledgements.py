@@ -1,0 +1,53 @@
+"""Hints that are finished while Redis is away: nobody takes their acknowledgements; the worker goes on."""
+
+from collections import Counter
+
+import pytest
+from redis import Redis
+
+from mailer.ledger.contract import CampaignState
+from mailer.message import State
+from tests.delivering import World
+from tests.servers import wait_until
+from tests.working import worker, write_settings
+
+#: What a worker has in hand at once: hints of 200 recipients by its settings, of one by the campaign's.
+IN_HAND = 4
+ROWS = 12
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    await world.close()
+
+
+def test_a_worker_that_could_acknowledge_nothing_fetches_again_when_redis_is_back(
+    tmp_path, world, redis_server, smtp_sink
+):
+    """kombu keeps the place of a hint whose acknowledgement failed. That may not be what limits a worker."""
+    sink = smtp_sink("-w", "1")
+    write_settings(tmp_path, broker=redis_server.url, backend=sink.url, connections=IN_HAND)
+    settings, log = tmp_path / "mailer.toml", tmp_path / "w1.log"
+    settings.write_text('limits = "ledger"\n' + settings.read_text())  # what is in hand needs no Redis
+    campaign = world.campaign(ROWS, recipients_per_task=1)
+    # Celery's heartbeat event would hold the main thread while Redis is away: nothing would be acknowledged.
+    with worker(tmp_path, "w1", "--without-heartbeat") as process:
+        with Redis(port=redis_server.port) as redis:
+            wait_until(lambda: redis.zcard("mailer:unacked_index") == IN_HAND, "as many hints as it takes")
+        redis_server.process.kill()
+        wait_until(lambda: world.states(campaign).get(State.ACCEPTED, 0) >= IN_HAND, "they are done")
+        wait_until(lambda: noticed(log.read_text()), "and Celery could not say so")
+        redis_server.start()
+        wait_until(
+            lambda: world.now(campaign).state is CampaignState.FINISHED or not process.running, "finished"
+        )
+
+    assert world.states(campaign) == {State.ACCEPTED: ROWS}, log.read_text()
+    assert Counter(sink.recipients()) == {f"person-{n}@lane-0.example": 1 for n in range(1, ROWS + 1)}
+
+
+def noticed(log):
+    """With the first task that is free it asks Redis for more; or it has none left and never asks again."""
+    return "Connection to broker lost" in log or log.count("Couldn't ack") >= IN_HAND
