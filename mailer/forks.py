@@ -2,7 +2,7 @@
 
 The child has only the thread that forked. A lock that another thread held stays locked in it for ever: ours,
 that of a module being imported, of a library, and those in C that Python never sees. SQLite's are of that
-kind: of nine children forked beside four busy threads three hung in ``sqlite3_open``.
+kind: of nine children forked beside four busy threads three hung in ``sqlite3.connect``.
 
 So a fork waits until nobody is inside, and who comes meanwhile waits for the fork. There are three gates, one
 below the other: who is inside one may wait for somebody inside a lower one, never the other way round.
