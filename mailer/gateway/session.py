@@ -1,15 +1,15 @@
-"""One connection: greeting, encryption and login (RFC 5321, 3207, 4954)."""
+"""One connection: who it is from, what it is offered, and who logs in (RFC 5321, 3207, 4954)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from mailer.gateway.admission import Guest
-from mailer.gateway.auth import MECHANISMS, Exchange
+from mailer.gateway.auth import MECHANISMS
 from mailer.gateway.transaction import NO_ENTRY, Transaction
-from mailer.sink.auth import decode, encode
+from mailer.sink.dialogue import Exchange
 
 if TYPE_CHECKING:
     from mailer.gateway.server import Gateway
@@ -26,20 +26,12 @@ class Session(Transaction):
         self.peer = ""
         self.since = self.heard_at = 0.0
         self._failures = 0
-        self._exchange: Exchange | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._commands: dict[bytes, Callable[[str], None]] = {
-            b"EHLO": self._ehlo,
-            b"HELO": self._helo,
-            b"STARTTLS": self._starttls,
+        self._commands |= {
             b"AUTH": self._auth,
             b"MAIL": self._mail,
             b"RCPT": self._rcpt,
             b"DATA": self._data,
             b"RSET": self._rset,
-            b"NOOP": lambda _: self.write("250 2.0.0 Ok"),
-            b"VRFY": lambda _: self.write("252 2.0.0 Send some mail, I will try my best"),
-            b"QUIT": self._quit,
         }
 
     # The connection
@@ -61,53 +53,20 @@ class Session(Transaction):
         self.heard_at = asyncio.get_running_loop().time()
         super().data_received(data)
 
-    def line(self, line: bytes) -> None:
-        if self._exchange is not None:
-            self._auth_answer(self._exchange, line)
-            return
-        verb, _, argument = line.partition(b" ")
-        command = self._commands.get(verb.upper(), self._unknown)
-        command(argument.decode("utf-8", "surrogateescape").strip(" "))
-
-    def _unknown(self, _: str) -> None:
-        self._answer("500 5.5.1 Command unknown")
-
-    def _quit(self, _: str) -> None:
-        self.write("221 2.0.0 Bye")
-        self.close()
-
     # Greeting and encryption
 
-    def _helo(self, name: str) -> None:
+    def greeted(self, name: str) -> None:
         self._forget()
-        self._greeted = bool(name)
-        self.write(f"250 {self._config.hostname}" if name else "501 5.5.4 Syntax: HELO name")
+        if name == "EHLO":
+            self.offer(self._config.hostname, self._keywords())
 
-    def _ehlo(self, name: str) -> None:
-        if not name:
-            self._answer("501 5.5.4 Syntax: EHLO name")
-            return
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._gateway.tls if self._may_encrypt else None
+
+    def encrypted(self) -> None:
+        self.guest = self._gateway.without_login(self.peer)
         self._forget()
-        self._greeted = True
-        lines = [self._config.hostname, *self._keywords()]
-        self.write("\r\n".join([*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]))
-
-    def _starttls(self, argument: str) -> None:
-        if not self._may_encrypt or argument:
-            self._answer("503 5.5.1 Not now")
-        elif self.more_waits:  # CVE-2011-0411: it would be taken as if it had come encrypted
-            self._answer("421 5.5.0 Input behind STARTTLS")
-        else:
-            self._stopped = True
-            self._task = asyncio.get_running_loop().create_task(self._encrypt())
-
-    async def _encrypt(self) -> None:
-        self.transport.write(b"220 2.0.0 Go ahead\r\n")
-        context = self._gateway.tls
-        if context is not None and await self.start_tls(context):
-            self._encrypted, self._greeted = True, False
-            self.guest = self._gateway.without_login(self.peer)
-            self._forget()
 
     # Login
 
@@ -119,32 +78,15 @@ class Session(Transaction):
         elif self._gateway.failed_logins.too_many(self.peer):
             self._answer("421 4.7.0 Too many failed logins, come back later")
         else:
-            self._start_exchange(*argument.partition(" ")[::2])
+            self.start_exchange(argument)
 
-    def _start_exchange(self, mechanism: str, initial: str) -> None:
-        start = MECHANISMS.get(mechanism.upper())
-        if start is None:
-            self._answer("504 5.5.4 Mechanism unknown")
-            return
-        exchange = self._exchange = start()
-        challenge = next(exchange)
-        if initial:
-            self._auth_answer(exchange, initial.encode("utf-8", "surrogateescape"))
-        else:
-            self.write(f"334 {encode(challenge)}")
+    def mechanism(self, name: str) -> Exchange | None:
+        start = MECHANISMS.get(name)
+        return None if start is None else start()
 
-    def _auth_answer(self, exchange: Exchange, line: bytes) -> None:
-        answer = decode(line)
-        if answer is None:
-            self._exchange = None
-            self._answer("501 5.5.2 Cancelled, or not base64")
-            return
-        try:
-            self.write(f"334 {encode(exchange.send(answer))}")
-        except StopIteration as end:
-            self._exchange = None
-            self._login = end.value or ("", "")
-            self._after(self._gateway.log_in(*self._login), self._logged_in)
+    def exchanged(self, result: Any) -> None:
+        self._login = result or ("", "")
+        self._after(self._gateway.log_in(*self._login), self._logged_in)
 
     def _logged_in(self, said: Guest | str) -> None:
         if isinstance(said, Guest):

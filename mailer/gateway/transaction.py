@@ -11,8 +11,9 @@ from mailer.gateway.admission import Guest
 from mailer.gateway.auth import MECHANISMS
 from mailer.gateway.message import Handed
 from mailer.sink import envelope
+from mailer.sink.dialogue import Dialogue
 from mailer.sink.envelope import Envelope, Refusal
-from mailer.sink.wire import Wire, has_bare_line_end
+from mailer.sink.wire import has_bare_line_end
 
 if TYPE_CHECKING:
     from mailer.gateway.server import Gateway
@@ -30,18 +31,17 @@ FOR_MAIL = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "AUTH"})
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
 
-class Transaction(Wire):
+class Transaction(Dialogue):
     """Framing is the wire's: a message ends at CRLF.CRLF and nowhere else, and bare CR or LF is refused."""
 
     def __init__(self, gateway: Gateway, *, encrypted: bool) -> None:
-        super().__init__()
+        super().__init__(gateway.config.hostname)
         self.guest: Guest | None = None
         self._gateway = gateway
         self._config = gateway.config
         self._encrypted = encrypted
         self._login = ("", "")
         self._believed_until = 0.0
-        self._greeted = False
         self._faults = 0
         self._envelope: Envelope | None = None
         self._recipients: dict[str, Address] = {}
@@ -65,6 +65,9 @@ class Transaction(Wire):
         self.write(reply)
         if reply.startswith("421"):
             self.close()
+
+    def refuse(self, phase: str, reply: str) -> None:
+        self._answer(reply)
 
     def _after(self, work: Coroutine[Any, Any, T], then: Callable[[T], None]) -> None:
         self.wait_for(asyncio.get_running_loop().create_task(work), then)
@@ -177,8 +180,6 @@ class Transaction(Wire):
         if begun is None or guest is None:  # cannot be: DATA was allowed
             self._answer("503 5.5.1 MAIL first")
             return
-        if body is not None and (body.startswith(b".") or b"\n." in body):
-            body = body.removeprefix(b".").replace(b"\r\n.", b"\r\n")
         if body is None or len(body) > self._config.max_size:
             self._answer("552 5.3.4 Message too large")
         elif has_bare_line_end(body):

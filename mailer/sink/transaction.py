@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from mailer.sink import envelope
 from mailer.sink.config import Rule
+from mailer.sink.dialogue import Dialogue
 from mailer.sink.envelope import Envelope, Refusal
-from mailer.sink.wire import Wire, has_bare_line_end
+from mailer.sink.wire import has_bare_line_end
 
 if TYPE_CHECKING:
     from mailer.sink.server import Sink
@@ -18,16 +19,15 @@ if TYPE_CHECKING:
 Accept = Callable[[str], None]
 
 
-class Transaction(Wire):
+class Transaction(Dialogue):
     """What the sessions of a ``Sink`` know about messages."""
 
     def __init__(self, sink: Sink) -> None:
-        super().__init__(sink.config.latency)
+        super().__init__(sink.config.hostname, sink.config.latency)
         self._sink = sink
         self._config = sink.config
         self._number = 0  # of this connection
         self._messages = 0
-        self._greeted = False
         self._logged_in = False
         self._offered: frozenset[str] = frozenset()
         self._envelope: Envelope | None = None
@@ -53,11 +53,11 @@ class Transaction(Wire):
         elif rule.drop == "after-dot" or (rule.reply is not None and rule.reply.startswith("2")):
             accept(rule.reply or "")
         elif rule.reply is not None:
-            self._refuse(phase, rule.reply)
+            self.refuse(phase, rule.reply)
         if rule.drop is not None:
             self._drop(rule.drop)
 
-    def _refuse(self, phase: str, reply: str) -> None:
+    def refuse(self, phase: str, reply: str) -> None:
         """Answer and count; 421 closes, and so does a refused greeting."""
         self._sink.received.refused[f"{phase} {reply[:3]}"] += 1
         self.write(reply)
@@ -77,7 +77,7 @@ class Transaction(Wire):
             self._check_turn()
             begun = envelope.read_mail(argument, self._offered, self._config.max_size)
         except Refusal as refusal:
-            self._refuse("mail", str(refusal))
+            self.refuse("mail", str(refusal))
             return
         self._sink.received.transactions += 1
         rule = self._sink.rules.find("mail", begun.sender, None, str(self._sink.received.transactions))
@@ -106,7 +106,7 @@ class Transaction(Wire):
                 raise Refusal("452 4.5.3 Too many recipients")
             recipient, options = envelope.read_rcpt(argument, self._offered, begun.utf8)
         except Refusal as refusal:
-            self._refuse("rcpt", str(refusal))
+            self.refuse("rcpt", str(refusal))
             return
         accept = partial(self._add, begun, recipient, options)
         self._apply("rcpt", "", accept, "250 2.1.5 Ok", recipient)
@@ -125,11 +125,11 @@ class Transaction(Wire):
     def _data(self, _: str) -> None:
         begun = self._envelope
         if begun is None:
-            self._refuse("data", "503 5.5.1 MAIL first")
+            self.refuse("data", "503 5.5.1 MAIL first")
         elif not begun.recipients or begun.chunks is not None:
             self.write("554 5.5.1 No valid recipients")  # its RCPT was counted already
         elif self.more_waits:
-            self._refuse("pipelining", "421 5.5.0 Input before 354")
+            self.refuse("pipelining", "421 5.5.0 Input before 354")
         else:
             rule = self._sink.rules.find_any("data", begun.sender, begun.recipients)
             self._follow(rule, "data", partial(self._go_ahead, begun), "354 End with <CR><LF>.<CR><LF>")
@@ -153,8 +153,6 @@ class Transaction(Wire):
             self._drop("before-dot")
 
     def body(self, body: bytes | None) -> None:
-        if body is not None and (body.startswith(b".") or b"\n." in body):
-            body = body.removeprefix(b".").replace(b"\r\n.", b"\r\n")
         if self._envelope is not None:
             self._finish(self._envelope, body)
 
@@ -163,7 +161,7 @@ class Transaction(Wire):
         size, _, last = argument.upper().partition(" ")
         valid = size.isascii() and size.isdigit() and last in {"", "LAST"}
         if not valid or "CHUNKING" not in self._offered:
-            self._refuse("data", "421 5.5.4 Syntax: BDAT octets [LAST]")
+            self.refuse("data", "421 5.5.4 Syntax: BDAT octets [LAST]")
             return
         self._last_chunk = last == "LAST"
         if int(size):
@@ -174,7 +172,7 @@ class Transaction(Wire):
     def chunk(self, chunk: bytes) -> None:
         begun = self._envelope
         if begun is None or not begun.recipients:
-            self._refuse("data", "503 5.5.1 No valid recipients")
+            self.refuse("data", "503 5.5.1 No valid recipients")
             return
         if begun.chunks is None:
             begun.chunks = bytearray()
@@ -190,9 +188,9 @@ class Transaction(Wire):
 
     def _finish(self, begun: Envelope, body: bytes | None) -> None:
         if body is None or len(body) > self._config.max_size:
-            self._refuse("dot", "552 5.3.4 Message too large")
+            self.refuse("dot", "552 5.3.4 Message too large")
         elif has_bare_line_end(body):
-            self._refuse("dot", "550 5.6.11 Bare CR or LF")
+            self.refuse("dot", "550 5.6.11 Bare CR or LF")
         else:
             accept = partial(self._take, begun, body)
             self._follow(begun.rule, "dot", accept, "250 2.0.0 Ok")
@@ -203,7 +201,7 @@ class Transaction(Wire):
         try:
             self._sink.take(begun, body, self._number)
         except OSError as error:
-            self._refuse("dot", f"452 4.3.1 Cannot be stored: {error.strerror}")
+            self.refuse("dot", f"452 4.3.1 Cannot be stored: {error.strerror}")
             return
         self._envelope = None
         self._messages += 1

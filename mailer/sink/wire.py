@@ -21,6 +21,13 @@ def has_bare_line_end(text: bytes) -> bool:
     return text.count(b"\n") != pairs or text.count(b"\r") != pairs
 
 
+def _unstuffed(body: bytes) -> bytes:
+    """RFC 5321 4.5.2."""
+    if body.startswith(b".") or b"\n." in body:
+        return body.removeprefix(b".").replace(b"\r\n.", b"\r\n")
+    return body
+
+
 class Wire(asyncio.Protocol):
     """One connection. A subclass answers ``line``, ``body`` and ``chunk``.
 
@@ -53,7 +60,7 @@ class Wire(asyncio.Protocol):
         """The first octets after 354."""
 
     def body(self, body: bytes | None) -> None:
-        """A message, its final dot removed and its dots still stuffed; None when it was over the limit."""
+        """A message, without its final dot and what dots were stuffed; None when it was over the limit."""
 
     def chunk(self, chunk: bytes) -> None:
         """The octets of one BDAT."""
@@ -201,7 +208,7 @@ class Wire(asyncio.Protocol):
 
     def _finish_body(self, body: bytes) -> None:
         self._step = self._line_step
-        self.body(None if self._too_big else body)
+        self.body(None if self._too_big else _unstuffed(body))
 
     def _chunk_step(self) -> bool:
         if len(self._buffer) < self._wanted:

@@ -62,6 +62,13 @@ def routes(desk: Desk) -> APIRouter:
             answer = await asyncio.to_thread(_opened, desk, upload, again)
         return problems.answer(201, answer)
 
+    _add_questions(api, desk)
+    for change in _CHANGES:
+        _add_change(api, desk, change)
+    return api
+
+
+def _add_questions(api: APIRouter, desk: Desk) -> None:
     @api.get("", summary="All campaigns, newest last", responses=PROBLEMS)
     async def list_campaigns(request: Request) -> Response:
         await desk.gate.admit(request, "admin")
@@ -82,10 +89,6 @@ def routes(desk: Desk) -> APIRouter:
         lines = await desk.threads.run(_results, desk, id)
         headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="results.csv"'}
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
-
-    for change in _CHANGES:
-        _add_change(api, desk, change)
-    return api
 
 
 def _add_change(api: APIRouter, desk: Desk, change: str) -> None:
