@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from mailer.campaigns import demo, preview, starter
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
 from mailer.campaigns.spec import load
+from mailer.cli import demonstration
+from mailer.cli.reports import show_report
 from mailer.errors import CampaignError
 from mailer.settings import Settings
 
@@ -116,3 +119,30 @@ def test_a_voucher_is_a_pdf():
     assert data[start:].startswith(b"xref\n0 6\n")
     first = int(data[start:].splitlines()[3].split()[0])
     assert data[first:].startswith(b"1 0 obj\n")
+
+
+def test_the_readme_shows_what_the_demo_says_of_its_list(tmp_path, capsys):
+    folder = tmp_path / "mailer-demo"
+    spec = load(demo.write_demo(folder, 1200))
+    with prepare(spec, template_root=folder / "templates", files_root=folder) as prepared:
+        show_report(check(prepared))
+    printed = capsys.readouterr().out.replace(str(tmp_path), "/home/you/mailer").splitlines()
+
+    readme = Path("README.md").read_text(encoding="utf-8")
+    shown = readme.partition("anything is sent\n")[2].partition("3. Sending")[0]
+
+    lines = [line for line in shown.splitlines() if line.strip() not in {"", "…"}]
+    assert len(lines) == 8
+    assert [line for line in lines if line not in printed] == []
+
+
+def test_what_the_demo_keeps_of_arrivals_is_for_its_owner(tmp_path):
+    arrived = tmp_path / "arrived"
+    arrived.mkdir()
+    (tmp_path / "recipients.csv").write_text("Email,Language\na@example.com,de\n")
+    (arrived / "1.eml").write_text("Subject: x\n\n")
+    (arrived / "index.jsonl").write_text('{"recipients": ["a@example.com"], "file": "1.eml"}\n')
+
+    (sample,) = demonstration._samples(tmp_path)
+
+    assert (sample.name, sample.stat().st_mode & 0o777) == ("newsletter.de.eml", 0o600)
