@@ -128,7 +128,7 @@ def test_the_readme_shows_what_the_demo_says_of_its_list(tmp_path, capsys):
         show_report(check(prepared))
     printed = capsys.readouterr().out.replace(str(tmp_path), "/home/you/mailer").splitlines()
 
-    readme = Path("README.md").read_text(encoding="utf-8")
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
     shown = readme.partition("anything is sent\n")[2].partition("3. Sending")[0]
 
     lines = [line for line in shown.splitlines() if line.strip() not in {"", "…"}]
