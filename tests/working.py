@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,6 +43,14 @@ def write_settings(
 def environment() -> dict[str, str]:
     """Warnings of other people's packages are not errors of a worker."""
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+
+
+def run(folder: Path, work: Callable[..., None], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of ``tests.forked`` in this folder, to its end."""
+    with tempfile.TemporaryDirectory() as beside:
+        out, err = Path(beside, "out"), Path(beside, "err")
+        process = Forked(work, *arguments, folder=folder, environment=environment(), out=out, err=err)
+        return subprocess.CompletedProcess(arguments, process.wait(), out.read_text(), err.read_text())
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def test_interrupted_before_anything_was_sent(folder, sign):
         assert process.poll() is None
 
     process.send_signal(sign)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 130
     assert b"nothing was sent by this command yet" in err

@@ -16,7 +16,7 @@ from redis import Redis
 from mailer import Mailer, publisher
 from mailer.message import State
 from mailer.publisher import PREFIX
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import environment, worker, write_settings
 
 MESSAGE = {"sender": "Acme <a@acme.example>", "subject": "Hello", "text": "How are you?"}
@@ -39,7 +39,7 @@ def python(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -17,7 +17,7 @@ from mailer import Mailer
 from mailer.errors import ConfigError, IdempotencyConflict, UnknownMessage
 from mailer.message import State
 from tests.ledgers import postgres_database
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import environment
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -98,7 +98,13 @@ def test_djangos_connection_with_commit_rollback_and_savepoint(mailer, own, url,
     about = make_url(url)
     program = [sys.executable, PROGRAMS / "django_orders.py", about.host, str(about.port), about.database]
     done = subprocess.run(
-        program, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        program,
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     kept, rolled_back, inner, outer = json.loads(done.stdout)

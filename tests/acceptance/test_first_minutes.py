@@ -11,7 +11,7 @@ import httpx
 from tests.acceptance.conftest import Folder
 from tests.contract.providers.fake import serving
 from tests.contract.providers.registry import ROLES
-from tests.servers import free_port
+from tests.servers import PATIENCE, free_port
 
 
 def test_init_writes_an_example_that_sends(tmp_path):
@@ -130,10 +130,10 @@ def test_the_api_ends_in_good_order(folder):
     process = folder.start("serve", "--port", str(port))
     while b"Ctrl-C stops it" not in process.stderr.readline():
         assert process.poll() is None
-    httpx.get(f"http://127.0.0.1:{port}/v1/messages", timeout=60)  # answered as soon as it serves
+    httpx.get(f"http://127.0.0.1:{port}/v1/messages", timeout=PATIENCE)  # answered as soon as it serves
 
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, err
     assert b"Traceback" not in err

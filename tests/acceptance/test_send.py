@@ -293,7 +293,7 @@ def test_a_copy_that_was_refused_is_told_though_the_message_went(folder, mailer_
 
 
 def wait_for(true, what):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

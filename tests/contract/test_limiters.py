@@ -291,7 +291,7 @@ async def test_without_redis_nothing_goes_and_with_it_things_go_on(redis_server)
 
 
 async def eventually(limiter, wanted):
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + servers.PATIENCE
     while True:
         try:
             grant = await limiter.take(BACKEND, wanted)

@@ -11,7 +11,7 @@ from mailer.message import State
 from mailer.settings import Settings
 from tasks.runtime import Runtime
 from tests.delivering import World
-from tests.servers import wait_until
+from tests.servers import PATIENCE, wait_until
 from tests.working import write_settings
 
 
@@ -91,6 +91,6 @@ def test_an_engine_that_dies_says_so_and_holds_up_nobody(runtime, world, died):
     engine = runtime()
     engine._loop.call_soon_threadsafe(engine._loop.stop)
 
-    assert died.wait(20)
+    assert died.wait(PATIENCE)
     engine.deliver(world.ids(campaign, 1))
     assert world.states(campaign) == {State.PENDING: 1}

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -13,8 +11,9 @@ from mailer.cli.supervisor import Supervisor
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from tests.delivering import World
-from tests.servers import PATIENCE, wait_until
-from tests.working import children, environment, supervised, write_settings
+from tests.forked import command
+from tests.servers import wait_until
+from tests.working import children, run, supervised, write_settings
 
 ROWS = 300
 SLOWLY = '"150/s"'
@@ -105,22 +104,9 @@ def test_workers_end_when_their_supervisor_was_killed(tmp_path, site, world):
     assert "the supervisor has died, and this worker ends" in (tmp_path / "supervisor.log").read_text()
 
 
-def run(tmp_path, *options):
-    command = [sys.executable, "-m", "mailer", "worker", *options]
-    return subprocess.run(
-        command,
-        check=False,
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-
-
 def test_wrong_settings_end_everything_at_once(tmp_path, site):
     site(rate='"fast"')
-    done = run(tmp_path, "--queues", "bulk")
+    done = run(tmp_path, command, "worker", "--queues", "bulk")
 
     assert done.returncode == 2
     assert "'fast' is not a rate" in done.stderr
@@ -129,7 +115,7 @@ def test_wrong_settings_end_everything_at_once(tmp_path, site):
 
 def test_a_queue_that_there_is_not_is_refused(tmp_path, site):
     site()
-    done = run(tmp_path, "--queues", "bulk,control")
+    done = run(tmp_path, command, "worker", "--queues", "bulk,control")
 
     assert done.returncode == 2
     assert "no queue 'control'" in done.stderr

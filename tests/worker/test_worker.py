@@ -7,8 +7,6 @@ import fcntl
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -21,10 +19,11 @@ from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from mailer.publisher import Publisher
 from tests.delivering import World
-from tests.servers import PATIENCE, wait_until
-from tests.working import environment, worker, write_settings
+from tests.forked import celery
+from tests.servers import wait_until
+from tests.working import run, worker, write_settings
 
-ROWS = 1000
+ROWS = 500
 #: With faults, fewer and slower, so that something is left to do when the fault comes.
 FEW = 400
 SLOWLY = '"200/s"'
@@ -207,7 +206,7 @@ def test_an_enqueued_campaign_starts_when_redis_comes_back(site):
 
 
 def test_another_pool_is_refused_with_the_reason(site):
-    done = run(site, "--pool", "solo")
+    done = started(site.folder, "--pool", "solo")
 
     assert done.returncode == 2
     assert "leave --pool out" in done.stderr
@@ -215,7 +214,7 @@ def test_another_pool_is_refused_with_the_reason(site):
 
 
 def test_a_queue_that_nobody_fills_is_refused(site):
-    done = run(site, "--queues", "bulk,celery")
+    done = started(site.folder, "--queues", "bulk,celery")
 
     assert done.returncode != 0
     assert "celery" in done.stderr
@@ -223,7 +222,7 @@ def test_a_queue_that_nobody_fills_is_refused(site):
 
 def test_a_wrong_setting_is_said_and_nothing_starts(site):
     site.write(rate='"fast"')
-    done = run(site)
+    done = started(site.folder)
 
     assert done.returncode == 2
     assert "backends.main.rate: 'fast' is not a rate" in done.stderr
@@ -232,28 +231,13 @@ def test_a_wrong_setting_is_said_and_nothing_starts(site):
 
 def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
     (tmp_path / "mailer.toml").write_text('ledger = "sqlite:///mailer.db"\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"],
-        check=False,
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = started(tmp_path)
 
     assert done.returncode == 2
     assert "MAILER_BROKER_URL" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def run(site, *more):
-    return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", *more],
-        check=False,
-        cwd=site.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+def started(folder, *more):
+    """A worker that ends by itself."""
+    return run(folder, celery, "-A", "tasks.app", "worker", *more)

@@ -12,6 +12,7 @@ from mailer.wiring import backend_configs, backend_name, backend_rates
 from tests.contract.providers.fake import serving
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY
+from tests.servers import PATIENCE
 
 WRONG = [
     ("postmark://", "there is no key"),
@@ -164,4 +165,4 @@ async def test_a_connection_in_use_is_closed_when_it_is_given_back():
         await backend.close()
         answer.set()
         await asyncio.gather(probing, return_exceptions=True)
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), PATIENCE)

@@ -14,6 +14,7 @@ import pytest
 
 from mailer.campaigns.preflight import check
 from mailer.errors import RecipientsError, StateConflict, TemplateError
+from tests.servers import PATIENCE
 
 
 def checked(desk, **options):
@@ -300,7 +301,7 @@ def test_children_go_when_their_parent_is_killed(desk):
     ) as parent:
         parent.stdout.readline()
         parent.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while alive(parent.pid):
         assert time.monotonic() < until, "a child is left"
         time.sleep(0.05)

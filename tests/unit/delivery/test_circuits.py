@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mailer.delivery.breaker import Circuit
-from mailer.delivery.circuits import LOOK_SECONDS, PROBE_SECONDS, Circuits
+from mailer.delivery.circuits import PROBE_SECONDS, Circuits
 from mailer.delivery.limits.filling import Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.ledger import LedgerStore
@@ -16,6 +16,7 @@ from mailer.delivery.limits.redis import RedisStore
 from mailer.errors import BackendUnusable, LimitsUnavailable
 from mailer.message import State
 from tests.delivering import ScriptedBackend, World, accepted
+from tests.servers import PATIENCE
 
 
 def away(_):
@@ -136,7 +137,7 @@ async def test_over_redis_they_are_kept_in_step_without_being_asked(world: World
         circuits.start()
 
     await workers.engines[0].deliver(world.ids(campaign, 2)[:1])
-    async with asyncio.timeout(10 * LOOK_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while workers.states() != [Circuit.OPEN, Circuit.OPEN]:
             await asyncio.sleep(0.01)
 

@@ -165,7 +165,7 @@ def _say(port: int, pieces: list[bytes], *, whole: bool) -> tuple[int, bool]:
                 raw.settimeout(0.02)
                 with suppress(TimeoutError):
                     said += raw.recv(10_000)
-            raw.settimeout(20)
+            raw.settimeout(PATIENCE)
             raw.sendall(b"\r\nNOOP\r\nQUIT\r\n\r\n.\r\nQUIT\r\n")
             while more := raw.recv(10_000):
                 said += more

@@ -107,7 +107,7 @@ def test_the_proxy_counts_octets(smtp_sink, tcp_proxy):
     proxy = tcp_proxy(sink.port)
     proxy.down.cut_after = 3
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=servers.PATIENCE) as client:
-        client.settimeout(10)
+        client.settimeout(servers.PATIENCE)
         received = b""
         while chunk := client.recv(100):
             received += chunk

@@ -297,8 +297,9 @@ async def test_an_empty_batch_is_nothing() -> None:
     assert server.visits == []
 
 
-async def test_where_few_connections_are_allowed_a_finished_one_is_replaced_at_once() -> None:
-    """Two at a time, five messages each: waiting for the next attempt to grow would take seconds."""
+async def test_where_few_connections_are_allowed_a_finished_one_is_replaced_at_once(monkeypatch) -> None:
+    """Two at a time, five messages each: nobody waits for the next attempt to grow."""
+    monkeypatch.setattr(pool, "GROW_AFTER", 2 * PATIENCE)
     refused: set[int] = set()
 
     def script(step: str, visit: Visit) -> Act | None:
@@ -309,7 +310,7 @@ async def test_where_few_connections_are_allowed_a_finished_one_is_replaced_at_o
         return gone(GOODBYE) if step == "MAIL" and visit.stored >= 5 else None
 
     async with serving(script) as server, backend_for(server, connections=4) as backend:
-        async with asyncio.timeout(pool.GROW_AFTER - 1):
+        async with asyncio.timeout(PATIENCE):
             outcomes = await backend.send([message(n) for n in range(100)], Marks())
 
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.backends.smtp.wire import MAX_LINE, MAX_REPLY, Raw, Wire
+from tests.servers import PATIENCE
 
 SOON = (0.3,)
 
@@ -135,7 +136,7 @@ async def test_idle_is_watched() -> None:
         wire.notice(noticed.set)
         assert not noticed.is_set()
         server.close()
-        await asyncio.wait_for(noticed.wait(), 5)
+        await asyncio.wait_for(noticed.wait(), PATIENCE)
         assert wire.lost
 
 
