@@ -6,6 +6,8 @@ import keyword
 import re
 import unicodedata
 
+from jinja2.lexer import name_re  # type: ignore[attr-defined]  # it has no other name there
+
 #: Names that mean something else inside a template.
 RESERVED = frozenset(
     ("row", "now", "range", "dict", "loop", "self", "super", "caller", "varargs", "kwargs", "none")
@@ -28,10 +30,16 @@ def identifier(header: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", header.casefold()).casefold().translate(_SPELLED)
     bare = _ACCENTS.sub("", unicodedata.normalize("NFD", folded))
-    kept = (char if f"a{char}".isidentifier() else " " for char in unicodedata.normalize("NFKC", bare))
+    kept = (char if _is_part(char) else " " for char in unicodedata.normalize("NFKC", bare))
     name = _UNDERSCORES.sub("_", "_".join("".join(kept).split())).strip("_")
     if not name:
         return "column"
     if not name.isidentifier():
         return f"_{name}"
     return f"{name}_" if name in RESERVED else name
+
+
+def _is_part(char: str) -> bool:
+    """Of a name, for Python and for Jinja, which knows the characters of an older Unicode."""
+    name = f"a{char}"
+    return name.isidentifier() and name_re.fullmatch(name) is not None

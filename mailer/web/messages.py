@@ -22,9 +22,9 @@ from mailer.web.problems import Problem
 MOST_LISTED = 200
 
 _ONE = {
-    "template": "receipt",
+    "template": "password-reset",
     "to": "Ada <ada@example.org>",
-    "data": {"name": "Ada", "order": {"number": 7}, "total": "12.50"},
+    "data": {"name": "Ada", "link": "https://shop.acme.example/reset/7", "minutes": 30},
 }
 _PLAIN = {"sender": "shop@acme.example", "to": "ada@example.org", "subject": "Hello", "text": "How are you?"}
 _MANY = {"messages": [_ONE, _PLAIN]}

@@ -1,9 +1,10 @@
-"""Every request of docs/reference/http-api.md is sent, and answered as it says there."""
+"""Every request of the HTTP API's page and of its OpenAPI document is sent, and answered as it says there."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -71,3 +72,18 @@ def test_the_requests_are_answered_as_the_page_says(server):
             wait_until(
                 lambda id_=id_: server.get(f"/v1/messages/{id_}").json()["state"] == "accepted", "accepted"
             )
+
+
+def test_the_examples_of_the_openapi_document_are_taken_with_the_templates_that_come_along(server):
+    shutil.rmtree(server.folder / "templates")
+    shutil.copytree(ROOT / "templates", server.folder / "templates")
+    paths = server.client.get("/openapi.json").json()["paths"]
+
+    for path in ("/v1/messages", "/v1/messages/batch"):
+        examples = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        assert examples
+        for name, example in examples.items():
+            answer = server.post(path, example["value"])
+
+            assert answer.status_code == 202, (path, name, answer.text)
+            assert not any("errors" in one for one in answer.json().get("results", ())), (name, answer.text)
