@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from celery import Celery, bootsteps
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutting_down
 from celery.worker import state
 
 from mailer import logs
@@ -25,8 +25,8 @@ from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
 STOP_SECONDS = 25.0
-#: From the end of the engine to that of the process, at most.
-END_SECONDS = 5.0
+#: For Celery to stop the engine, and from the end of the engine to that of the process, at most.
+END_SECONDS = 4.0
 
 #: What only workers need. Everything that publishers must know too is in ``mailer.publisher``.
 WORKER = {
@@ -69,6 +69,8 @@ class RuntimeStep(bootsteps.StartStopStep):
         if not worker.pool_cls.__module__.endswith("concurrency.thread"):
             _refuse("one event loop serves all tasks of a process: use --pool threads, or leave --pool out")
         self._runtime: Runtime | None = None
+        self._told = threading.Event()
+        self._stopping = threading.Event()
 
     def start(self, worker: Any) -> None:
         _assert_configuration(worker)
@@ -86,12 +88,28 @@ class RuntimeStep(bootsteps.StartStopStep):
             _refuse(str(error))
         self._runtime = worker.app.runtime = runtime
         signal.signal(signal.SIGUSR2, lambda *_: runtime.abandon())
+        # The thread is there before the signal: in a handler none can be started safely.
+        threading.Thread(target=self._see_it_end, args=[runtime], name="ending", daemon=True).start()
+        worker_shutting_down.connect(self._hear, weak=False)
 
     def stop(self, worker: Any) -> None:
+        self._stopping.set()
         if self._runtime is not None:
             self._runtime.stop(STOP_SECONDS)
 
     terminate = stop
+
+    def _hear(self, **_: Any) -> None:
+        self._told.set()
+
+    def _see_it_end(self, runtime: Runtime) -> None:
+        """The process ends in time also when its main thread is held: while Redis is away Celery tries to
+        tell it of a heartbeat for as long as that takes."""
+        self._told.wait()
+        _exit_after(STOP_SECONDS + END_SECONDS)
+        if not self._stopping.wait(END_SECONDS):
+            runtime.stop(STOP_SECONDS - END_SECONDS)
+            _exit_after(END_SECONDS)
 
 
 def make_app(settings: Settings) -> Celery:
@@ -145,7 +163,11 @@ def _assert_configuration(worker: Any) -> None:
 def _end() -> None:
     """Celery looks at this once a second, and ends the process in good order; unless it is what hangs."""
     state.should_stop = 1
-    last = threading.Timer(END_SECONDS, os._exit, [1])
+    _exit_after(END_SECONDS)
+
+
+def _exit_after(seconds: float) -> None:
+    last = threading.Timer(seconds, os._exit, [1])
     last.daemon = True
     last.start()
 

@@ -1,5 +1,7 @@
 """Hints that are finished while Redis is away: nobody takes their acknowledgements; the worker goes on."""
 
+import os
+import signal
 from collections import Counter
 
 import pytest
@@ -46,6 +48,29 @@ def test_a_worker_that_could_acknowledge_nothing_fetches_again_when_redis_is_bac
 
     assert world.states(campaign) == {State.ACCEPTED: ROWS}, log.read_text()
     assert Counter(sink.recipients()) == {f"person-{n}@lane-0.example": 1 for n in range(1, ROWS + 1)}
+
+
+def test_a_worker_that_is_told_to_stop_while_redis_is_away_finishes_what_it_has_and_ends(
+    tmp_path, world, redis_server, smtp_sink
+):
+    """Celery's heartbeat holds the main thread as long as Redis is away."""
+    sink = smtp_sink("-w", "1")
+    write_settings(tmp_path, broker=redis_server.url, backend=sink.url, connections=IN_HAND)
+    settings, log = tmp_path / "mailer.toml", tmp_path / "w1.log"
+    settings.write_text('limits = "ledger"\n' + settings.read_text())
+    campaign = world.campaign(ROWS, recipients_per_task=1)
+    with worker(tmp_path, "w1") as process:
+        with Redis(port=redis_server.port) as redis:
+            wait_until(lambda: redis.zcard("mailer:unacked_index") == IN_HAND, "as many hints as it takes")
+        redis_server.process.kill()
+        wait_until(lambda: world.states(campaign).get(State.ACCEPTED, 0) >= IN_HAND, "they are done")
+
+        os.kill(process.pid, signal.SIGTERM)
+        wait_until(lambda: not process.running, "its end")
+
+    done = world.states(campaign)
+    assert set(done) == {State.ACCEPTED, State.PENDING}, log.read_text()
+    assert len(sink.recipients()) == done[State.ACCEPTED]
 
 
 def noticed(log):
