@@ -69,7 +69,7 @@ BENCHES: dict[str, Callable[[], str]] = {
     "gateway": lambda: report.steps(gateway.measure(int(os.environ.get("BENCH_GATEWAY", "10000")))),
     "latency": lambda: report.steps(latency.measure(int(os.environ.get("BENCH_CALLS", "200")))),
     "requests": _requests,
-    "limits": lambda: f"{limits.takes()}\n{limits.four()}",
+    "limits": lambda: f"{limits.takes()}\n{limits.four()}\n{limits.at_the_sink()} at the sink",
     "sends": lambda: report.steps(sends.measure()),
     "steps": lambda: report.steps(steps.measure()),
     "roundtrip": lambda: report.roundtrip(roundtrip.measure()),

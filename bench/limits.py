@@ -10,11 +10,16 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+from bench import payload
+from bench.processes import sink
+from bench.workers import enqueue, workers
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.limits.redis import RedisLimiter
+from mailer.ledger import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("backend:main",)
@@ -39,6 +44,29 @@ def four(seconds: float = 60.0, rate: int = 200) -> str:
     span = log[-1][0] - log[0][0]
     granted = sum(count for _, count in log)
     return f"{granted / span:.1f}/s over {span:.0f} s; most in any second {fullest(log)}"
+
+
+def at_the_sink(seconds: float = 60.0, rate: int = 200) -> str:
+    """What arrives from four worker processes, from five seconds after the first message on."""
+    from tests.servers import redis_server
+
+    with redis_server() as redis, sink() as server, tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), int(rate * (seconds + 20))
+        payload.write(folder, count)
+        (folder / "mailer.toml").write_text(
+            f'ledger = "sqlite:///{folder}/bench.db"\nbroker = "{redis.url}"\n'
+            f'[backends.sink]\nurl = "smtp://127.0.0.1:{server.port}?tls=none"\nrate = "{rate}/s"\n'
+        )
+        migrate(f"sqlite:///{folder}/bench.db")
+        enqueue(folder)
+        with workers(folder, 4):
+            while not server.count():
+                time.sleep(0.1)
+            time.sleep(5.0)
+            before, start = server.count(), time.monotonic()
+            time.sleep(seconds)
+            arrived, span = server.count() - before, time.monotonic() - start
+    return f"{arrived / span:.1f}/s over {span:.0f} s"
 
 
 def grant_log(url: str, seconds: float, rate: int) -> list[tuple[float, int]]:

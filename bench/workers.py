@@ -93,10 +93,8 @@ def _through_workers(
     )
     migrate(ledger)
     before = server.count()
-    spec = folder / "campaign.toml"
-    spec.write_text(spec.read_text().replace('stream = "transactional"', 'stream = "bulk"'))
-    run(mailer("enqueue", "campaign.toml", "--yes"), folder)
-    with _workers(folder, setting.processes) as worker:
+    enqueue(folder)
+    with workers(folder, setting.processes) as worker:
         seconds = _until_finished(ledger, count)
         peak = max(_peak_mb(child) for child in _children(worker.pid))
     arrived = server.count() - before
@@ -105,8 +103,16 @@ def _through_workers(
     return count / seconds, peak
 
 
+def enqueue(folder: Path) -> None:
+    """The payload's campaign, as bulk mail."""
+    spec = folder / "campaign.toml"
+    spec.write_text(spec.read_text().replace('stream = "transactional"', 'stream = "bulk"'))
+    run(mailer("enqueue", "campaign.toml", "--yes"), folder)
+
+
 @contextlib.contextmanager
-def _workers(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
+def workers(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """``mailer worker`` in this folder, for bulk mail; its log is ``worker.log`` there."""
     command = mailer("worker", "--queues", "bulk", "--processes", str(processes))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (folder / "worker.log").open("wb") as log:
