@@ -187,6 +187,17 @@ def test_templates_are_read_again_when_they_change(site, mailer, monkeypatch):
     assert [message.get_content() for message in site.sent()][1] == "Something else.\n"
 
 
+def in_an_application(site, script):
+    """A process of its own, which may fork as it likes."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=site.folder,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def test_after_a_fork_the_child_sends_by_itself(site, mailer):
     mailer.send("receipt", to="parent@example.org", data=DATA)
 
@@ -202,13 +213,7 @@ if not child:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        cwd=site.folder,
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = in_an_application(site, script)
     mailer.close()
 
     assert done.stderr.decode() == ""
@@ -240,13 +245,7 @@ for thread in threads:
     thread.join()
 mailer.close()
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        cwd=site.folder,
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = in_an_application(site, script)
 
     assert done.stderr.decode() == ""
     stored = {mailer.status(id_).to for id_ in done.stdout.decode().split(chr(0)) if id_}
