@@ -224,11 +224,27 @@ class SmtpSink:
         return len(self._complete())
 
     def _complete(self) -> list[Path]:
-        """smtp-sink opens the file at MAIL, closes it at the dot, and removes it when that never comes."""
+        """smtp-sink opens the file at MAIL, closes it at the dot, and removes it when that never comes.
+
+        Between closing and removing there is a moment in which the file looks complete. smtp-sink has one
+        thread and does both in one go, so when it has gone to sleep since, what is still there stays.
+        """
         there = sorted(self.dump.iterdir())  # first: what is opened after this is not in question
         descriptors = Path("/proc", str(self.process.pid), "fd")  # absent outside Linux
         unfinished = {_target(link) for link in descriptors.glob("*")}
-        return [path for path in there if path not in unfinished]
+        closed = [path for path in there if path not in unfinished]
+        while _is_busy(self.process.pid):
+            time.sleep(0.001)
+        return [path for path in closed if path.exists()]
+
+
+def _is_busy(pid: int) -> bool:
+    """Whether a process runs or waits for a disk, and does not sleep for want of work (proc(5), ``stat``)."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except FileNotFoundError:  # ended, or no /proc
+        return False
+    return stat.rpartition(")")[2].split()[0] in "RD"
 
 
 def _target(link: Path) -> Path | None:
