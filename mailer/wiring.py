@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from mailer.backends import connect, default_connections, default_rates, known, presets, sandboxed, urls
+from mailer.backends import (
+    connect,
+    default_connections,
+    default_rates,
+    known,
+    presets,
+    sandboxed,
+    unknown,
+    urls,
+)
 from mailer.backends.contract import BackendConfig
 from mailer.backends.presets import Preset
 from mailer.campaigns.durations import seconds
@@ -188,7 +197,9 @@ def chosen_backend(settings: Settings, wish: str | None) -> str:
 
 
 def _by_url(wish: str, names: Collection[str]) -> BackendConfig:
-    scheme, colon, _ = wish.partition(":")
+    scheme, colon, rest = wish.partition(":")
+    if rest.startswith("/") and not known(scheme):
+        raise unknown(scheme)
     if not colon or not known(scheme):
         there = f"there is {', '.join(names)}" if names else "there is none in mailer.toml"
         raise ConfigError(f"no backend {wish!r}: {there}; a URL such as smtp://host:587 would do too")

@@ -83,6 +83,15 @@ def known(scheme: str) -> bool:
     return scheme.lower() in BACKENDS or services.knows(scheme) or scheme.lower() in _others()
 
 
+def unknown(scheme: str) -> ConfigError:
+    """The error for a scheme that is not ``known``; without the rest of the URL, which may be a secret."""
+    there = sorted({*BACKENDS, *_others()})
+    preset = f"smtp+{scheme}"
+    close = [preset] if services.knows(preset) else get_close_matches(scheme, there, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return ConfigError(f"unknown backend {scheme!r}, expected one of: {', '.join(there)}{hint}")
+
+
 def default_rates(config: BackendConfig) -> tuple[str, ...]:
     """What the provider itself allows, in messages; empty where it says nothing or is no provider."""
     facts = _facts(config)
@@ -116,10 +125,7 @@ def _implementation(config: BackendConfig) -> str:
     others = _others()
     if scheme in others:
         return others[scheme]
-    close = get_close_matches(scheme, [*BACKENDS, *others], n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    expected = ", ".join(sorted({*BACKENDS, *others}))
-    raise ConfigError(f"unknown backend {scheme!r}, expected one of: {expected}{hint}")
+    raise unknown(scheme)
 
 
 def _others() -> dict[str, str]:

@@ -133,8 +133,13 @@ def listed(headers: Iterable[str], most: int = 30) -> str:
     return ", ".join(repr(name[:60]) for name in names[:most]) + tail
 
 
+def address_in(headers: Sequence[str]) -> int | None:
+    """The column of the first address where names should be: the file has no header."""
+    return next((index for index, header in enumerate(headers) if _ADDRESS.fullmatch(header)), None)
+
+
 def refuse_bad_headers(headers: Sequence[str], file: str | None, line: int | None) -> None:
-    if any(_ADDRESS.fullmatch(header) for header in headers):
+    if address_in(headers) is not None:
         raise RecipientsError(
             "the first row holds an address, so the file has no header",
             file,

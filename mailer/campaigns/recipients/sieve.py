@@ -19,7 +19,12 @@ from mailer.campaigns.recipients.contract import (
     RecipientSource,
     Tally,
 )
-from mailer.campaigns.recipients.header import Columns, find_address_column, refuse_bad_headers
+from mailer.campaigns.recipients.header import (
+    Columns,
+    address_in,
+    find_address_column,
+    refuse_bad_headers,
+)
 from mailer.campaigns.recipients.table import open_table
 from mailer.errors import RecipientsError
 from mailer.ledger.seen import SeenKeys
@@ -118,13 +123,21 @@ def _enter(seen: SeenKeys, keys_with_lines: Iterable[tuple[str, int]]) -> None:
 
 
 def _keys(path: Path | Excluded, columns: Columns) -> Iterator[str]:
-    """The addresses of another list. What is no address cannot be written to anyway, and is passed over."""
+    """The addresses of another list. What is no address cannot be written to anyway, and is passed over.
+
+    A plain list of addresses needs no header here: nothing but the addresses is read.
+    """
     if not isinstance(path, Path):
         yield from path.keys()
         return
     table = open_table(RecipientSource(path))
-    index = _address_column(table.headers, columns, str(path))
-    for _, cells, _ in table.rows():
+    rows: Iterable[Sequence[str]] = (cells for _, cells, _ in table.rows())
+    index = address_in(table.headers)
+    if index is None:
+        index = _address_column(table.headers, columns, str(path))
+    else:
+        rows = chain([table.headers], rows)
+    for cells in rows:
         if len(cells) > index:
             try:
                 yield Address.parse(cells[index]).key

@@ -1,12 +1,16 @@
 """What a URL becomes, and what is said about one that cannot be read."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer import wiring
 from mailer.backends import BACKENDS, connect, options, urls
 from mailer.backends.contract import BackendConfig
 from mailer.errors import ConfigError
+from mailer.settings import Settings
 
 
 def test_a_url_loses_its_login_and_its_query():
@@ -75,6 +79,16 @@ def test_an_unknown_backend_is_named_with_what_exists():
     assert str(caught.value) == (
         f"unknown backend 'smpt', expected one of: {expected} (did you mean 'smtp'?)"
     )
+
+
+@pytest.mark.parametrize(
+    ("wish", "meant"),
+    [("smpt://SECRET@host", "smtp"), ("sendgird://SECRET@", "sendgrid"), ("gmail://SECRET@", "smtp+gmail")],
+)
+def test_a_url_of_no_backend_says_which_may_be_meant_and_not_the_key(wish, meant):
+    with pytest.raises(ConfigError, match=re.escape(f"did you mean {meant!r}")) as caught:
+        wiring.backend_name(Settings(), wish)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path):

@@ -71,10 +71,19 @@ def test_an_excluded_list_may_call_the_address_as_the_list_does(opened, people, 
 
 
 @pytest.mark.parametrize(
+    "content", ["b@example.com\nA@example.COM\n", "x,b@example.com\n\n-,a@example.com\n"]
+)
+def test_an_excluded_list_needs_no_header(opened, people, tmp_path, content):
+    (tmp_path / "no.txt").write_text(content, encoding="utf-8")
+    reader = opened("email\na@example.com\nb@example.com\nc@example.com\n", exclude=[tmp_path / "no.txt"])
+
+    assert [entry.address.addr for entry in people(reader)] == ["c@example.com"]
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("Telefon\n123\n", "no column looks like the e-mail address"),
-        ("ann@example.com\n", "the file has no header"),
         ('email\n"a@example.com\n', "a quote opens here"),
     ],
 )
