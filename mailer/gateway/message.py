@@ -67,6 +67,8 @@ class _Head:
 
 def finished(handed: Handed) -> Finished:
     """Raises Refusal: the reply that says what is wrong."""
+    if b"\0" in handed.body:  # RFC 5322 4; servers that drop it would see another end of the message
+        raise Refusal("550 5.6.0 A NUL octet: encode what is not text as base64")
     if max(map(len, handed.body.split(b"\n"))) > LONGEST_LINE:
         raise Refusal("550 5.6.0 A line is longer than 998 octets: encode it as quoted-printable or base64")
     head, rest = _split(handed.body)

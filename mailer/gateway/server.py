@@ -20,6 +20,7 @@ from mailer.ledger.ledger import Ledger
 from mailer.outbox.contract import Receipt
 from mailer.outbox.intake import Finished, Intake
 from mailer.sink.envelope import Refusal
+from mailer.sink.wire import GOODBYE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class Gateway:
                 self.config.host,
                 port,
                 ssl=self.tls if encrypted else None,
+                ssl_shutdown_timeout=GOODBYE_SECONDS if encrypted else None,
                 backlog=1024,
             )
         except OSError as error:

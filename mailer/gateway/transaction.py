@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Refusals of commands on one connection; who makes more mistakes than this speaks something else.
+#: Refusals on one connection since its last message; who makes more mistakes than this speaks something else.
 MOST_FAULTS = 30
 SHUTTING_DOWN = "421 4.3.2 Shutting down"
 #: What every login hears that lets nobody in.
@@ -189,6 +189,8 @@ class Transaction(Dialogue):
             self.wait_for(self._gateway.store(handed), self._stored)
 
     def _stored(self, reply: str) -> None:
+        if reply.startswith("250"):  # a long list with old addresses in it is no attack
+            self._faults = 0
         self._answer(reply)
         if self._gateway.closing:
             self.give_notice(SHUTTING_DOWN)

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 #: RFC 5321 allows 512 octets and extensions add to it; AUTH needs 12288 (RFC 4954 4).
 LINE_LIMIT = 12_288
+#: How long a client that was told to go may take to say goodbye to TLS. Pooled clients do not look until
+#: they want to send again; the default of 30 s kept their places, and a server that ends, for so long.
+GOODBYE_SECONDS = 1.0
 _END = b"\r\n.\r\n"
 
 
@@ -113,7 +116,9 @@ class Wire(asyncio.Protocol):
         self._stopped = True
         loop = asyncio.get_running_loop()
         try:
-            encrypted = await loop.start_tls(self.transport, self, context, server_side=True)
+            encrypted = await loop.start_tls(
+                self.transport, self, context, server_side=True, ssl_shutdown_timeout=GOODBYE_SECONDS
+            )
         except (OSError, ssl.SSLError):
             self.transport.abort()
             return False

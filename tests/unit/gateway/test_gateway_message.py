@@ -66,6 +66,7 @@ def test_blind_copies_and_our_own_headers_are_taken_out():
         b"From: shop@acme.example\r\nX-Mailer-Tag: " + b"t" * 101 + b"\r\n\r\n",
         b"From: shop@acme.example\r\n\r\n" + b"x" * 999 + b"\r\n",
         b"From: shop@acme.example\r\nX: \0\r\n\r\n",
+        b"From: shop@acme.example\r\n\r\nx\r\n\0.\r\nMAIL FROM:<boss@acme.example>\r\n",
         b" From: shop@acme.example\r\n\r\n",
         b"From: shop@acme.example\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
         b"From: shop@acme.example\r\nMessage-ID: <1@x>\r\nMessage-ID: <2@x>\r\n\r\n",

@@ -277,6 +277,17 @@ def test_who_speaks_something_else_is_cut_off(gate):
     assert door.rows() == []
 
 
+def test_old_addresses_in_a_long_list_cut_nobody_off_who_sends(gate):
+    door = gate(to_all=True)
+    with door.client() as client:
+        client.ehlo()
+        for _ in range(2):
+            client.mail("shop@acme.example")
+            assert [client.rcpt("nobody")[0] for _ in range(20)] == [553] * 20
+            client.rcpt("ada@example.org")
+            assert client.data(MESSAGE)[0] == 250
+
+
 def test_a_ledger_that_fails_is_said_so_and_costs_no_session(gate, monkeypatch):
     from mailer.errors import LedgerError
 
@@ -334,6 +345,21 @@ def test_a_message_that_is_being_received_at_the_end_is_finished(gate):
         assert busy.getreply()[0] == 250
         assert busy.getreply() == (421, b"4.3.2 Shutting down")
     assert len(door.rows()) == 1
+
+
+@pytest.mark.parametrize("tls_port", [None, 0])
+def test_who_does_not_look_keeps_nothing_open_when_told_to_go(gate, monkeypatch, tls_port):
+    """A client of a pool answers no goodbye; without a limit its place would stay taken for 30 s."""
+    monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
+    door = gate(port=None if tls_port == 0 else 0, tls_port=tls_port, login_seconds=0.3)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw:
+        if tls_port is None:
+            raw.sendall(b"EHLO me\r\nSTARTTLS\r\n")
+            with raw.makefile("rb", buffering=0) as replies:
+                while not replies.readline().startswith(b"220 2.0.0"):
+                    pass
+        with door.trusting().wrap_socket(raw, server_hostname="localhost"):
+            wait_until(lambda: not door.gateway._sessions, "its place", seconds=20)
 
 
 def test_a_renewed_certificate_is_used_for_those_who_come_then(gate, tmp_path, monkeypatch, caplog):
