@@ -17,6 +17,8 @@ from mailer.message import Accepted, Deferred, Phase, Reply
 #: Nobody waits longer than a day because a header says so.
 LONGEST_WAIT = 86_400.0
 _MAX_TEXT = 500
+#: What an answer quotes of the request: somebody's address may well hold the word "sender".
+_QUOTED = re.compile(r"""[^\s"'`<>()\[\],;:]+@[^\s"'`<>()\[\],;:]+""")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -40,6 +42,7 @@ class Rule:
 
 
 _RFC = "RFC 9110 section 15"
+_CDN = "developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors"
 # fmt: off
 #: What holds where a provider's own table says nothing. The last rule fits anything.
 GENERAL: tuple[Rule, ...] = (
@@ -54,6 +57,8 @@ GENERAL: tuple[Rule, ...] = (
     Rule("421|429", "", "", slower, "The provider asks us to send more slowly.", "RFC 6585"),
     Rule("4..", "", "", refused, "The provider refused this message.", _RFC),
     Rule("502|504", "", "", ambiguous, "A gateway lost the provider's answer; it may have sent it.", _RFC),
+    Rule("52[024]|59[89]", "", "", ambiguous,
+         "A gateway did not get the provider's answer; it may have sent it.", _CDN),
     Rule("5..", "", "", later, "The provider has a fault of its own.", _RFC),
     Rule("", "", "", ambiguous, "The answer makes no sense.", _RFC),
 )
@@ -71,9 +76,13 @@ class Said:
     wait: float | None = None
 
     def verdict(self, rules: Sequence[Rule]) -> Verdict:
-        """The first rule that fits; the provider's own come before the general ones."""
+        """The first rule that fits; the provider's own come before the general ones.
+
+        Addresses in the text decide nothing.
+        """
         every = (*rules, *GENERAL[:-1], _ANY_STATUS)
-        rule = next(rule for rule in every if rule.fits(self.status, self.code, self.text))
+        text = _QUOTED.sub("@", self.text) if "@" in self.text else self.text
+        rule = next(rule for rule in every if rule.fits(self.status, self.code, text))
         outcome = rule.then(self.reply(rule.reason))
         if isinstance(outcome, Deferred) and self.wait is not None:
             return replace(outcome, retry_after=max(self.wait, outcome.retry_after or 0.0))

@@ -19,10 +19,12 @@ from mailer.message import Outcome
 _DOC = "learn.microsoft.com/rest/api/communication/email/send, azure-rest-api-specs 2025-09-01"
 # fmt: off
 RULES = (
-    Rule("40[034]", "", r"sender|domain ?(not)? ?linked|DomainNotLinked|from", our_fault,
+    Rule("40[034]", "", r"sender|\bfrom (address|domain)|domain.{0,20}linked", our_fault,
          "The sender's domain is not linked to this resource, or the sender is unknown.", _DOC),
-    Rule("400", "", r"recipient|\bto\b|email ?address", bad_address,
-         "The address is not written correctly.", _DOC),
+    Rule("400", "EmailDroppedAllRecipientsSuppressed", "", bad_address,
+         "The address is on Azure's suppression list.", _DOC),
+    Rule("400", "", r"\brecipients?\b.{0,40}(invalid|not)|invalid.{0,30}(recipient|e-?mail ?address)",
+         bad_address, "The address is not written correctly.", _DOC),
     Rule("400|409|413|422", "", "", refused, "Azure refused this message.", _DOC),
     Rule("429", "", "", slower, "Azure asks us to send more slowly.", _DOC),
 )
@@ -36,6 +38,8 @@ FACTS = Facts(
     recipients=50,
     requests=("30/min", "100/h"),
 )
+#: What became of it, told with 202 at once.
+_ENDED = frozenset({"Failed", "Canceled"})
 _VERSION = "api-version=2025-09-01"
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
@@ -86,12 +90,16 @@ class Azure:
         if not answer.ok:
             return None
         body = answer.json()
+        if body.get("status") in _ENDED:
+            return None
         return [accepted(answer.status, body["id"], str(body.get("status", "taken")))]
 
     def said(self, answer: Answer) -> Said:
-        error = answer.record().get("error") or {}
+        body = answer.record()
+        error = body.get("error") or {}
         code = answer.headers.get("x-ms-error-code") or str(error.get("code", ""))
-        return Said(answer.status, code, str(error.get("message", answer.text)))
+        status = 400 if answer.ok and body.get("status") in _ENDED else answer.status
+        return Said(status, code, str(error.get("message", answer.text)))
 
     def check(self) -> tuple[Request, ...]:
         """An operation that does not exist: not found is what a good key is told."""

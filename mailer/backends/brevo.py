@@ -23,7 +23,7 @@ RULES = (
     # How a repeated key is answered is not documented: whatever this is, the first may have been sent.
     Rule("4..", "", "idempot|duplicate", ambiguous, "Brevo has seen this message before.", _DOC),
     Rule("400", "", r"sender", our_fault, "Brevo does not accept the sender.", _DOC),
-    Rule("400", "invalid_parameter", r"\bto\b|recipient", bad_address,
+    Rule("400", "invalid_parameter", r"\be-?mail\b.{0,30}valid in to\b|recipient.{0,30}valid", bad_address,
          "The address is not written correctly.", _DOC),
     Rule("400|406", "", "", refused, "Brevo refused this message.", _DOC),
     Rule("401", "", "", our_fault, "Brevo does not know this key, or this machine's address.", _DOC),

@@ -1,7 +1,8 @@
 """Requests and answers over pooled HTTP connections, and what it means when one of them is lost.
 
 What is lost before the request was written is unsent; what is lost after it is Unknown, unless the
-request carries an idempotency key: then it is sent once more first, the same octets under the same key.
+request carries an idempotency key: then it is sent once more first, the same octets under the same key, and
+an answer that says nothing of the first leaves it lost.
 
 httpx's own pool asks every connection about every request, which costs 6.7 ms of CPU a request at 64 of them.
 So each connection is a transport of its own, and the pool is a list of those that are free: httpx's own where
@@ -43,6 +44,8 @@ _UNSENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
+#: Of a second try: turned away at the door, which says nothing of what became of the first.
+_TURNED_AWAY = frozenset({401, 402, 403, 407, 408, 409, 421, 425, 429})
 #: One connection, closed when nobody wanted it for so many seconds.
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0)
 
@@ -98,9 +101,12 @@ class Channel:
             if not request.repeatable:
                 raise
         try:
-            return await self._once(request)
+            answer = await self._once(request)
         except BackendUnusable as error:  # of the second try; of the first nobody knows
             raise Lost(error.reason) from None
+        if answer.status in _TURNED_AWAY or answer.status >= 500:
+            raise Lost(f"no answer, and {answer.status} when asked again")
+        return answer
 
     async def _once(self, request: Request) -> Answer:
         wanted = self._wanted(request)

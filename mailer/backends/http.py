@@ -192,9 +192,9 @@ class HttpBackend:
     # From answers to outcomes.
 
     def _spared(self, letters: Sequence[Letter], whole: Verdict) -> Verdict:
-        """Where one list holds everybody, nobody knows whose address is bad: it may be that of a copy."""
+        """Not every answer says whose address is bad: it may be that of a copy."""
         alone = len(letters[0].message.recipients) == 1
-        if isinstance(whole, Rejected) and self.provider.facts.raw and not alone:
+        if isinstance(whole, Rejected) and not alone:
             return replace(whole, suppress=False)
         return whole
 

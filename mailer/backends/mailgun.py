@@ -20,9 +20,9 @@ _DOC = "documentation.mailgun.com/docs/mailgun/api-reference/mg-errors"
 RULES = (
     Rule("2..", "", "magnificent|<html", our_fault,
          "Mailgun has no API at this address: check region and domain.", _DOC),
-    Rule("400", "", "to parameter is not a valid address", bad_address,
+    Rule("400", "", "\\bto'? parameter is not a valid address", bad_address,
          "The address is not written correctly.", _DOC),
-    Rule("400|403", "", "from parameter|activate|not allowed to send|authorized recipient|disabled",
+    Rule("400|403", "", "\\bfrom'? parameter|activate|not allowed to send|authorized recipient|disabled",
          our_fault, "Mailgun does not let this account or domain send.", _DOC),
     Rule("400|413", "", "", refused, "Mailgun refused this message.", _DOC),
     Rule("404", "", "", our_fault, "Mailgun does not know this domain: check it, and the region.", _DOC),

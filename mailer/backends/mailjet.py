@@ -24,6 +24,8 @@ RULES = (
     Rule("4..", "mj-00(01|15)", "", our_fault, "Mailjet does not know this key, or has suspended it.", _DOC),
     Rule("4..", "send-0008", "", our_fault, "The sender is not validated.", _DOC),
     Rule("4..", "mj-0013", r"\b(From|Sender)\b", our_fault, "Mailjet does not accept the sender.", _DOC),
+    Rule("4..", "mj-0013", r"\b(Cc|Bcc|ReplyTo)\b", refused,
+         "The address of a copy or of replies is not right.", _DOC),
     Rule("4..", "mj-0013", "", bad_address, "The address is not written correctly.", _DOC),
     Rule("40[03]|422", "(mj|send)-.*", "", refused, "Mailjet refused this message.", _DOC),
     Rule("400|413", "", "", refused, "Mailjet refused this message.", _DOC),

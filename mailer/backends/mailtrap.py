@@ -18,17 +18,19 @@ from mailer.errors import ConfigError
 from mailer.message import Outcome
 
 _DOC = "docs.mailtrap.io, mailtrap-openapi specs/email-sending-transactional"
-_SPEED = r"too many (emails|requests)|(rate|sending|hourly|daily|monthly|emails?)\b.{0,20}\blimit"
+_SPEED = r"too many (emails|requests)|(rate|sending|hourly|emails?)\b.{0,20}\blimit"
+_TO = r"'to\b[^']*'.{0,40}(invalid|not)|\brecipients?\b.{0,40}(invalid|not)|invalid.{0,20}recipient"
 # fmt: off
 #: An item of a batch has no code, only a text.
 RULES = (
     Rule("400|403|422", "", r"not verified|unverified|unauthorized|not allowed to send|demo domain",
          our_fault, "The sender's domain is not verified, or the token may not send for it.", _DOC),
+    Rule("400|403|422|429", "", r"(daily|monthly)\b.{0,20}\blimit", our_fault,
+         "The account's quota is used up.", _DOC),
     Rule("400|403|422", "", _SPEED, slower, "Mailtrap asks us to send more slowly.", _DOC),
-    Rule("400|422", "", r"'?from'?\b.{0,40}(invalid|missing|not)", our_fault,
+    Rule("400|422", "", r"('from\b[^']*'|\bfrom (e-?mail|address)).{0,40}(invalid|missing|not)", our_fault,
          "Mailtrap does not accept the sender's address.", _DOC),
-    Rule("400|422", "", r"'?(to|recipient)s?'?\b.{0,40}(invalid|not)|invalid.{0,20}recipient", bad_address,
-         "The address is not written correctly.", _DOC),
+    Rule("400|422", "", _TO, bad_address, "The address is not written correctly.", _DOC),
     Rule("400|413|422", "", "", refused, "Mailtrap refused this message.", _DOC),
 )
 # fmt: on

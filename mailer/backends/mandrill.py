@@ -19,8 +19,7 @@ _DOC = "mailchimp.com/developer/transactional/api/messages, transactional.openap
 RULES = (
     Rule("...", "Invalid_Key", "", our_fault, "Mandrill does not know this key.", _DOC),
     Rule("...", "PaymentRequired", "", our_fault, "The account must be paid for first.", _DOC),
-    Rule("...", "Unknown_(Subaccount|Template)", "", our_fault,
-         "Mandrill does not know this subaccount.", _DOC),
+    Rule("...", "Unknown_.*", "", our_fault, "Mandrill does not know this subaccount, or this pool.", _DOC),
     Rule("...", "ValidationError", "", refused, "Mandrill refused this message.", _DOC),
     Rule("...", "RequestLimitExceeded", "", slower, "Mandrill asks us to send more slowly.", _DOC),
     Rule("...", "GeneralError|ServiceUnavailable", "", later, "Mandrill has a fault of its own.", _DOC),

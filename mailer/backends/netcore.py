@@ -17,11 +17,12 @@ from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.message import Outcome
 
 _DOC = "emaildocs.netcorecloud.net status codes; bodies as callers of the API report them"
+_FROM = r"field: (from|sender)\b|\bfrom (e-?mail|address)|sender|domain.{0,40}(approv|verif|regist|allow)"
+_TO = r"field: (\S+\.)?(to|recipients?)\b|\brecipient\b.{0,40}(invalid|not)|invalid.{0,20}recipient"
 # fmt: off
 RULES = (
-    Rule("400|422", "", r"\bfrom\b|sender|domain", our_fault, "Netcore does not accept the sender.", _DOC),
-    Rule("400|422", "", r"\bto\b|recipient|email.{0,20}(invalid|valid)", bad_address,
-         "The address is not written correctly.", _DOC),
+    Rule("400|422", "", _FROM, our_fault, "Netcore does not accept the sender.", _DOC),
+    Rule("400|422", "", _TO, bad_address, "The address is not written correctly.", _DOC),
     Rule("400|422", "", "", refused, "Netcore refused this message.", _DOC),
 )
 # fmt: on
@@ -93,18 +94,13 @@ class Netcore:
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         """Errors come with any status, as lists too: only ``data.message_id`` says that it was taken."""
         body = answer.json()
-        if not answer.ok or isinstance(body, list) or body.get("error"):
+        if not answer.ok or _complains(body):
             return None
         return [accepted(answer.status, body["data"]["message_id"], str(body.get("message", "taken")))]
 
     def said(self, answer: Answer) -> Said:
-        try:
-            body = answer.json()
-        except ValueError:
-            return Said(answer.status, "", answer.text)
-        reported = bool(body) and (isinstance(body, list) or bool(body.get("error")))
-        status = 400 if answer.ok and reported else answer.status
-        return Said(status, "", described(body))
+        body = answer.json()
+        return Said(400 if answer.ok and _complains(body) else answer.status, "", described(body))
 
     def check(self) -> tuple[Request, ...]:
         """An empty message: refused for what is missing when the key is good."""
@@ -143,3 +139,12 @@ class Netcore:
             return [{"type": "html", "value": html or ""}]
         kinds = {"text/plain": text if self._text else None, "text/html": html}
         return [{"type": kind, "value": value} for kind, value in kinds.items() if value]
+
+
+def _complains(body: Any) -> bool:
+    """In each of the ways that were seen; an id says more than any of them."""
+    if isinstance(body, list):
+        return bool(body)
+    if described(body.get("data")):
+        return False
+    return bool(body.get("error")) or "error" in described([body.get("status"), body.get("message")]).lower()

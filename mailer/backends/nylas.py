@@ -79,7 +79,10 @@ class Nylas:
         text = "; ".join(
             filter(None, (described(error.get("message")), described(error.get("provider_error"))))
         )
-        return Said(answer.status, str(error.get("type", "")), text or answer.text)
+        # An error that is kept under the key: the same until Nylas forgets it.
+        kept = answer.headers.get("idempotent-response", "").lower() == "true"
+        wait = FACTS.key_seconds if kept else None
+        return Said(answer.status, str(error.get("type", "")), text or answer.text, wait)
 
     def check(self) -> tuple[Request, ...]:
         return (Request(self._grant, headers=self._headers, method="GET"),)

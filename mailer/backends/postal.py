@@ -9,7 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
-from mailer.backends.meanings import ambiguous, our_fault, refused
+from mailer.backends.meanings import ambiguous, later, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.message import Outcome
 
@@ -22,6 +22,8 @@ RULES = (
     Rule("200", "UnauthenticatedFromAddress", "", our_fault,
          "The sender's domain does not belong to this server.", _DOC),
     Rule("200", "[A-Za-z]+|parameter-error", "", refused, "Postal refused this message.", _DOC),
+    Rule("4(?!0[1347]|13|21|29)..", "", "", later,
+         "A proxy in front of Postal refused the request.", _DOC),
     Rule("200", "", "", ambiguous, "The answer cannot be understood; it may have sent it.", _DOC),
 )
 # fmt: on

@@ -21,6 +21,8 @@ _DOC = "postmarkapp.com/developer/api/overview#error-codes"
 RULES = (
     Rule("...", "10", "", our_fault, "Postmark does not know this server token.", _DOC),
     Rule("...", "100", "", later, "Postmark is under maintenance.", _DOC),
+    Rule("...", "300", "'(cc|bcc|replyto)'", refused,
+         "The address of a copy or of replies is not right.", _DOC),
     Rule("...", "300", "'from'|sender", our_fault, "Postmark does not accept the sender's address.", _DOC),
     Rule("...", "300", "'to'|illegal|syntax", bad_address, "The address is not written correctly.", _DOC),
     Rule("...", "40[01]", "", our_fault, "The sender signature is missing or not confirmed.", _DOC),
@@ -30,7 +32,7 @@ RULES = (
     Rule("...", "41[23]", "", our_fault, "The account waits for approval, or may not send.", _DOC),
     Rule("...", "1101", "", our_fault, "Postmark does not know this template.", _DOC),
     Rule("...", "12(26|35|36)", "", our_fault, "There is no such message stream, or it cannot send.", _DOC),
-    Rule("...", "[1-9]\\d*", "", refused, "Postmark refused this message.", _DOC),
+    Rule("422", "[1-9]\\d*", "", refused, "Postmark refused this message.", _DOC),
 )
 # fmt: on
 FACTS = Facts(

@@ -11,25 +11,25 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
-from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
+from mailer.backends.meanings import ambiguous, bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, joint_key, verdict
 from mailer.message import Outcome
 
 _DOC = "resend.com/docs/api-reference/errors"
 # fmt: off
 RULES = (
-    Rule("403", "email_above_quota", "", our_fault, "The account's quota is used up.", _DOC),
+    Rule("403|429", "email_above_quota|(daily|monthly)_quota_exceeded", "", our_fault,
+         "The account's quota is used up.", _DOC),
     Rule("403", "validation_error", "", our_fault,
          "The sender's domain is not verified, or the key may only mail its owner.", _DOC),
-    Rule("409", "invalid_idempotent_request", "", refused,
-         "This message was sent before with other content.", _DOC),
+    # A result in a batch has a text alone.
+    Rule("4..", "validation_error", "invalid `?from`?|not verified|own email address", our_fault,
+         "Resend does not accept the sender.", _DOC),
+    Rule("409", "invalid_idempotent_request", "", refused, "It was sent before with other content.", _DOC),
     Rule("409", "concurrent_idempotent_requests|resource_locked", "", later,
          "An earlier try of this message is still under way.", _DOC),
-    Rule("4..", "validation_error", r"invalid `?to`?", bad_address,
-         "The address is not written correctly.", _DOC),
-    Rule("422", "invalid_(from_address|access|region)", "", our_fault,
-         "Resend does not accept the sender or the account.", _DOC),
-    Rule("429", "(daily|monthly)_quota_exceeded", "", our_fault, "The account's quota is used up.", _DOC),
+    Rule("4..", "validation_error", "invalid `?to`?", bad_address, "The address is not right.", _DOC),
+    Rule("422", "invalid_(from_address|access|region)", "", our_fault, "It is not for this account.", _DOC),
     Rule("429", "", "", slower, "Resend asks us to send more slowly.", _DOC),
 )
 # fmt: on
@@ -71,15 +71,16 @@ class Resend:
         return letter if self._single or letter.fields.files else None
 
     def request(self, letters: Sequence[Letter]) -> Request:
-        key = joint_key(letters)
+        key, bodies = joint_key(letters), [self._message(letter) for letter in letters]
         headers = {**self._headers, **({"Idempotency-Key": key} if key else {})}
-        bodies = [self._message(letter) for letter in letters]
         if len(letters) == 1:
             return as_json("/emails", bodies[0], headers, repeatable=bool(key))
         headers["x-batch-validation"] = "permissive"
         return as_json("/emails/batch", bodies, headers, repeatable=bool(key))
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
+        if answer.status == 409 and len(letters) > 1:  # another batch would go under another key
+            return [ambiguous(self.said(answer).reply("Resend has seen this batch before."))] * len(letters)
         if not answer.ok:
             return None
         body = answer.json()

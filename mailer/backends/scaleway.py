@@ -14,12 +14,14 @@ from mailer.backends.provider import Facts, Features, Letter, Request, as_json, 
 from mailer.message import Outcome
 
 _DOC = "scaleway.com/en/developers/api/transactional-email; the form of errors is Scaleway's general one"
+_FROM = r"\b(argument_name: |^)(mail_)?from\b|sender|domain|quota"
+_TO = r"(argument_name: |^)(mail_)?(rcpt|to)\b|\brecipient\b.{0,40}(invalid|not)|invalid.{0,20}recipient"
 # fmt: off
 RULES = (
     Rule("4..", "quotas?_exceeded", "", our_fault, "The account's quota is used up.", _DOC),
-    Rule("400|403", "", r"\bfrom\b|sender|domain|quota", our_fault,
+    Rule("400|403", "", _FROM, our_fault,
          "Scaleway does not let this project send for the sender's domain, or its quota is used up.", _DOC),
-    Rule("400", "", r"\bto\b|recipient", bad_address, "The address is not written correctly.", _DOC),
+    Rule("400", "", _TO, bad_address, "The address is not written correctly.", _DOC),
     Rule("200", "failed|canceled", "", refused, "Scaleway could not send this message.", _DOC),
     Rule("400|409|413|422", "", "", refused, "Scaleway refused this message.", _DOC),
 )

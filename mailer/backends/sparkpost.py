@@ -23,7 +23,8 @@ RULES = (
     Rule("409", "1600", "", refused, "This message was sent before with other content.", _DOC),
     Rule("409", "", "", later, "An earlier try of this message is still under way.", _DOC),
     Rule("420", "", "", our_fault, "The account has reached its sending limit.", _DOC),
-    Rule("422", "1300|1400", "recipient|address", bad_address, "The address is not written correctly.", _DOC),
+    Rule("400|422", "1300|1400|5002", "(in)?valid recipient", bad_address,
+         "The address is not written correctly.", _DOC),
     Rule("400|413|415|422", "", "", refused, "SparkPost refused this message.", _DOC),
     Rule("429", "", "", slower, "SparkPost asks us to send more slowly.", _DOC),
 )

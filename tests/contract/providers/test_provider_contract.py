@@ -166,6 +166,15 @@ async def test_answers_that_no_provider_gives(role, fake, status, body, headers,
         assert outcome.retry_after == 86_400.0
 
 
+def test_a_gateway_that_lost_the_answer_says_nothing_of_the_message(role):
+    """52x are Cloudflare's, which stands in front of several: with 521, 523 and 525 nothing got through."""
+    backend = backend_of(role, "https://api.example.com")
+    for statuses, expected in (((502, 504, 520, 522, 524, 598, 599), Unknown), ((521, 523, 525), Deferred)):
+        for status in statuses:
+            verdict = backend._judged(Answer(status, {}, "<html>error</html>"))
+            assert isinstance(verdict, expected), status
+
+
 @pytest.mark.parametrize("accident", [DROP, HANG])
 async def test_lost_after_the_request_is_unknown_and_repeated_only_under_a_key(role, fake, accident):
     fake.script = [accident]
@@ -243,6 +252,34 @@ async def test_a_lost_batch_is_repeated_under_its_own_key(role, fake):
     assert key_of(other) != key_of(first)  # another batch is another request
 
 
+KEYED = ("resend", "nylas", "brevo", "sparkpost")
+#: What is said at the door, before anybody looks at the key.
+AT_THE_DOOR = (401, 402, 403, 408, 409, 421, 425, 429, 500, 503)
+
+
+@pytest.mark.parametrize("role", [ROLES[scheme] for scheme in KEYED], ids=KEYED)
+async def test_who_is_turned_away_when_asking_again_knows_nothing_of_the_first_try(role, fake):
+    """As deferred, it would go out a second time once the key is forgotten."""
+    for number, status in enumerate(AT_THE_DOOR, 1):
+        fake.script = [DROP, Response(status)]
+        (outcome,) = await send(role, fake, plain(role, number))
+        assert isinstance(outcome, Unknown), status
+        assert str(status) in outcome.reply.text
+    fake.script = [DROP, Response(422)]  # the same octets: so the first was refused, too
+    (outcome,) = await send(role, fake, plain(role, 99))
+    assert isinstance(outcome, Rejected)
+
+
+@pytest.mark.parametrize("role", [ROLES["resend"]], ids=["resend"])
+@pytest.mark.parametrize("name", ["invalid_idempotent_request", "concurrent_idempotent_requests"])
+async def test_a_batch_whose_key_is_known_is_not_sent_under_another(role, fake, name):
+    fake.script = [Response(409, {"statusCode": 409, "name": name, "message": "said so"})]
+    outcomes = await send(role, fake, *(plain(role, number) for number in (1, 2, 3)))
+    assert [type(outcome) for outcome in outcomes] == [Unknown] * 3
+    assert len(fake.sends) == 1
+    assert outcomes[0].reply.reason
+
+
 async def test_lost_twice_is_unknown(role, fake):
     fake.script = [DROP, DROP]
     (outcome,) = await send(role, fake, plain(role))
@@ -288,8 +325,9 @@ async def test_one_bad_message_does_not_hurt_the_others(role, fake):
     assert sorted(one.subject for one in fake.taken) == [f"number {n}" for n in range(9) if n != 5]
 
 
-#: What they say of an address, where one list holds the row's own recipient and all copies.
+#: What they say of an address, without saying whether it is the row's own or that of a copy.
 OF_SOMEBODY = {
+    "azure": Response(400, {"error": {"code": "BadRequest", "message": "Invalid recipient address"}}),
     "mailgun": Response(400, {"message": "to parameter is not a valid address. please check"}),
     "sparkpost": Response(422, {"errors": [{"message": "invalid recipient address", "code": "1300"}]}),
 }

@@ -18,6 +18,10 @@ def said(code: str, text: str = "said so") -> dict[str, Any]:
     return {"error": {"code": code, "message": text, "target": None, "details": []}}
 
 
+def ended(code: str, text: str = "said so") -> dict[str, Any]:
+    return {"id": "az-1", "status": "Failed", **said(code, text)}
+
+
 def is_signed(request: Recorded) -> bool:
     """Calculated from what came in, as the service does."""
     digest = b64encode(hashlib.sha256(request.body).digest()).decode()
@@ -48,6 +52,12 @@ def play(request: Recorded) -> Response:
 ROWS = (
     Row("taken", 202, {"id": "az-1", "status": "Running"}, Accepted, reference="az-1"),
     Row("no-id", 202, {}, type(None)),
+    Row("suppressed", 202, ended("EmailDroppedAllRecipientsSuppressed"), Rejected, suppress=True),
+    Row("failed", 202, ended("Unspecified"), Rejected),
+    Row("canceled", 202, {"id": "az-1", "status": "Canceled", "error": None}, Rejected),
+    Row("not-linked", 202, ended("DomainNotLinked", "The specified domain is not linked"), Blocked),
+    Row("unable", 400, said("BadRequest", "unable to read the body from the request"), Rejected),
+    Row("format", 400, said("BadRequest", "Invalid format for email address"), Rejected, suppress=True),
     Row("sender", 400, said("InvalidSenderUserName", "sender username is invalid"), Blocked),
     Row("to", 400, said("BadRequest", "invalid recipient address"), Rejected, suppress=True),
     Row("bad", 400, said("BadRequest", "subject is missing"), Rejected),

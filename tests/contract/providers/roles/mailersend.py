@@ -64,6 +64,7 @@ ROWS = (
     Row("quota", 422, said("quota", "MS42222"), Blocked),
     Row("trial", 422, said("trial", "MS42225"), Blocked),
     Row("to", 422, said("The to.0.email must be valid", "MS42208", "to.0.email"), Rejected, suppress=True),
+    Row("cc", 422, said("The cc.0.email has to be valid", "MS42208", "cc.0.email"), Rejected),
     Row("from", 422, said("The from.email has to be valid", "MS42208", "from.email"), Blocked),
     Row("reply-to", 422, said("The reply_to.email is custom", "MS42208", "reply_to.email"), Rejected),
     Row("twice", 422, said("duplicate recipient", "MS42201"), Rejected),

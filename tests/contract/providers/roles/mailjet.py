@@ -53,6 +53,7 @@ ROWS = (
     Row("taken-with-400", 400, DONE, Accepted, reference=str(2**60)),
     Row("wrong-count", 200, {"Messages": []}, type(None)),
     Row("bad-to", 400, item(400, "mj-0013", "is an invalid email address."), Rejected, suppress=True),
+    Row("bad-cc", 400, item(400, "mj-0013", "is an invalid email address.", "Cc[0].Email"), Rejected),
     Row("bad-from", 400, item(400, "mj-0013", "is invalid.", "From.Email"), Blocked),
     Row("sender", 403, item(403, "send-0008", "not validated"), Blocked),
     Row("item", 400, item(400, "mj-0004"), Rejected),

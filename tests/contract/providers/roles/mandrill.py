@@ -57,6 +57,7 @@ ROWS = (
     Row("key-401", 401, said("Invalid_Key"), Blocked),
     Row("payment", 402, said("PaymentRequired"), Blocked),
     Row("subaccount", 500, said("Unknown_Subaccount"), Blocked),
+    Row("pool", 500, said("Unknown_Pool"), Blocked),
     Row("validation", 500, said("ValidationError", -2), Rejected),
     Row("rate", 429, said("RequestLimitExceeded"), Deferred, slow_down=True),
     Row("general", 500, said("GeneralError"), Deferred),

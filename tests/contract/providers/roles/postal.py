@@ -46,6 +46,10 @@ ROWS = (
     Row("key", 200, said("InvalidServerAPIKey", token=KEY), Blocked),
     Row("suspended", 200, said("ServerSuspended"), Blocked),
     Row("parameter", 200, {"status": "parameter-error", "data": {"message": "`data` is missing"}}, Rejected),
+    Row("proxy-header", 400, "<html>nginx</html>", Deferred),
+    Row("proxy-size", 413, "<html>nginx</html>", Rejected),
+    Row("proxy-path", 404, "<html>nginx</html>", Blocked),
+    Row("proxy-rate", 429, "<html>nginx</html>", Deferred, slow_down=True),
     Row("proxy", 500, "<html>nginx</html>", Deferred),
     Row("unavailable", 503, "<html>nginx</html>", Deferred),
 )

@@ -15,6 +15,10 @@ def said(kind: str, text: str = "said so") -> dict[str, Any]:
     return {"type": kind, "message": text}
 
 
+def detail(name: str) -> dict[str, Any]:
+    return {"details": [{"argument_name": name, "reason": "constraint", "help_message": "must be valid"}]}
+
+
 def entry(recipient: str, status: str = "sending", **more: Any) -> dict[str, Any]:
     return {"id": f"id-{recipient}", "mail_rcpt": recipient, "status": status, "try_count": 0, **more}
 
@@ -45,6 +49,10 @@ ROWS = (
     Row("other-recipient", 200, {"emails": [entry("x@example.org")]}, type(None)),
     Row("bad", 400, said("invalid_arguments", "text: too short"), Rejected),
     Row("to", 400, said("invalid_arguments", "to: invalid"), Rejected, suppress=True),
+    Row("unable", 400, said("invalid_arguments", "unable to read the body from the request"), Rejected),
+    Row("to-detail", 400, said("invalid_arguments") | detail("to[0].email"), Rejected, suppress=True),
+    Row("cc-detail", 400, said("invalid_arguments") | detail("cc[0].email"), Rejected),
+    Row("from-detail", 400, said("invalid_arguments") | detail("from.email"), Blocked),
     Row("from", 400, said("invalid_arguments", "from: domain not checked"), Blocked),
     Row("key", 401, said("denied_authentication"), Blocked),
     Row("permission", 403, said("permissions_denied"), Blocked),
