@@ -61,6 +61,10 @@ class Limiter(Protocol):
         """The other side asked for less: halve the key's rate; it recovers additively."""
         ...
 
+    async def hear(self) -> None:
+        """Learn which keys other processes have slowed down, unless that was asked a moment ago."""
+        ...
+
     async def close(self) -> None:
         """Let go of whatever remembers the limits."""
         ...

@@ -197,6 +197,7 @@ class Engine:
         if self._throttle is None or job.halted:
             await self._put(job, backend, rows)
             return
+        await self._throttle.hear()
         groups = self._throttle.groups(backend, job.composition, rows)
         takes = [self._take(self._throttle, job, backend, keys, group) for keys, group in groups.items()]
         failed = [one for one in await asyncio.gather(*takes, return_exceptions=True) if one is not None]

@@ -153,6 +153,7 @@ class Source:
 
     async def _regroup(self, throttle: Throttle, now: float) -> None:
         """Lanes that share their limits are read together; usually that is all of them."""
+        await throttle.hear()
         began = time.perf_counter()
         known = {group.keys: group for group in self._groups}
         by_keys = await self._by_keys(throttle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from mailer.delivery.compositions import Composition
 from mailer.delivery.contract import Limiter
@@ -70,6 +71,11 @@ class Throttle:
             await self._limiter.slow_down(lane_key(backend, lane), seconds)
         except LimitsUnavailable as error:
             log.warning("%s; lane %s not slowed down", error, lane)
+
+    async def hear(self) -> None:
+        """What other processes were asked for holds here, too: at most a second later."""
+        with suppress(LimitsUnavailable):  # what is known to be limited waits until there is an answer
+            await self._limiter.hear()
 
     def keys(self, backend: str, lane: str, campaign_id: int) -> Keys:
         """What limits this lane as a whole; for the pump, which knows no single row.

@@ -133,6 +133,22 @@ async def test_a_reply_halves_the_rate_and_it_recovers_by_equal_steps(place):
     assert await granted_in(limiter, keys, place.clock, 5) == pytest.approx(500, rel=0.1)
 
 
+async def test_what_one_process_was_asked_for_holds_in_all_though_the_lane_has_no_rate(place):
+    asked, other = place.limiter(), place.limiter()
+    await asked.slow_down("lane:main:gmail", 120.0)
+    assert other.limits.keys_for("main", "gmail") == ()
+
+    await other.hear()
+
+    assert other.limits.keys_for("main", "gmail") == ("lane:main:gmail",)
+    assert (await other.take(GMAIL[1:], 1)).granted == 0
+
+    place.clock.now += 120.0 + 301.0
+    late = place.limiter()
+    await late.hear()
+    assert late.limits.keys_for("main", "gmail") == ()
+
+
 async def test_a_lane_is_held_for_as_long_as_the_other_side_says(place):
     limiter = place.limiter(lanes={"gmail": ("100/s",)})
     await limiter.slow_down("lane:main:gmail", 120.0)
@@ -354,8 +370,9 @@ async def test_memories_of_limits_end(redis_server):
     assert ends["mailer:{limits}:backend:main"] == pytest.approx(DAY, abs=5)
     assert ends["mailer:{limits}:lane:main:gmail"] == pytest.approx(600, abs=5)
     assert ends.keys() - {"mailer:{limits}:filling", "mailer:{limits}:lasting"} == {
-        "mailer:{limits}:backend:main", "mailer:{limits}:lane:main:gmail",
+        "mailer:{limits}:backend:main", "mailer:{limits}:lane:main:gmail", "mailer:{limits}:slowed",
     }  # fmt: skip
+    assert ends["mailer:{limits}:slowed"] == pytest.approx(300, abs=5)
 
 
 # --- several processes ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mailer.delivery.contract import Grant
@@ -16,6 +16,8 @@ from mailer.delivery.limits.windows import LONGEST_PACE, URGENT_SECONDS, Gate, d
 T = TypeVar("T")
 #: Where a key keeps until when transactional mail comes next.
 URGENT = "urgent"
+#: The key that keeps which others are slowed down, and until when: who never asked for those does not know.
+SLOWED = "slowed"
 #: What one key remembers: JSON-able, by gate name.
 Memory = Mapping[str, Any]
 Memories = Mapping[str, Memory]
@@ -44,9 +46,17 @@ class Exchanged:
         def change(memories: Memories, now: float) -> tuple[Memories, None]:
             before = memories.get(key, {})
             slowed = slowing.halved(before.get(slowing.MEMORY), now, full, seconds)
-            return {key: {**before, slowing.MEMORY: slowed}}, None
+            known = {each: end for each, end in memories.get(SLOWED, {}).items() if end > now}
+            known[key] = slowing.ends(slowed)
+            return {key: {**before, slowing.MEMORY: slowed}, SLOWED: known}, None
 
-        await self._store.exchange([key], change)
+        await self._store.exchange([key, SLOWED], change)
+
+    async def slowed(self) -> Collection[str]:
+        def look(memories: Memories, now: float) -> tuple[Memories, list[str]]:
+            return {}, [key for key, end in memories.get(SLOWED, {}).items() if end > now]
+
+        return await self._store.exchange([SLOWED], look)
 
 
 def gates(terms: Terms, memory: Memory, now: float) -> list[Gate]:

@@ -7,7 +7,8 @@ messages and several keys, and nothing is reserved that nobody asked for, so not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,12 @@ from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing
 from mailer.delivery.limits.plan import Limits, Terms
 
+log = logging.getLogger(__name__)
+
+#: How often a process that sends asks what others have slowed down.
+HEAR_SECONDS = 1.0
+#: ... and when there was no answer: mail that nothing limits must not wait for one over and over.
+UNHEARD_SECONDS = 10.0
 #: Told of every grant: key, messages, time on the store's clock.
 GrantLog = Callable[[str, int, float], None]
 
@@ -55,6 +62,10 @@ class Decider(Protocol):
         """Halve what ``key`` may do, ``full`` messages a second until now; nothing at all for ``seconds``."""
         ...
 
+    async def slowed(self) -> Collection[str]:
+        """The keys that are slowed down now, whoever was asked to."""
+        ...
+
 
 class WindowLimiter:
     """Implements ``delivery.contract.Limiter``. For one event loop.
@@ -78,6 +89,7 @@ class WindowLimiter:
         self._asks: list[Ask] = []
         self._serving: asyncio.Task[None] | None = None
         self._quiet_until: dict[str, float] = {}
+        self._hear_at = 0.0
 
     async def take(self, keys: Sequence[str], wanted: int, *, urgent: bool = False) -> Grant:
         if not keys or wanted <= 0:
@@ -98,12 +110,24 @@ class WindowLimiter:
 
     async def slow_down(self, key: str, seconds: float | None = None) -> None:
         loop = asyncio.get_running_loop()
-        if seconds is None and loop.time() < self._quiet_until.get(key, 0.0):
+        again = loop.time() < self._quiet_until.get(key, 0.0)
+        if seconds is None and again:
             return
+        if not again:
+            log.warning("%s: the other side asks for less; slowed down", key)
         self._quiet_until[key] = loop.time() + slowing.COOLDOWN_SECONDS
         full = self._limits.full_rate(key, slowing.UNSEEN_PER_SECOND)
         self._limits.mark_slowed(key, slowed=True)
         await self._decider.slow_down(key, self._limits.terms(key), full, seconds)
+
+    async def hear(self) -> None:
+        clock = asyncio.get_running_loop().time
+        if clock() < self._hear_at:
+            return
+        self._hear_at = clock() + UNHEARD_SECONDS
+        for key in await self._decider.slowed():
+            self._limits.mark_slowed(key, slowed=True)
+        self._hear_at = clock() + HEAR_SECONDS
 
     async def close(self) -> None:
         """Nothing of its own to let go of."""

@@ -272,6 +272,21 @@ local function answer(now, open_at)
   return {exact(now), grants, at_full_speed}
 end
 
+-- Of a limit by name, until when it is slowed down.
+local function slowed_keys(key, now)
+  local found, last = {}, now
+  for name, ends in pairs(remembered(key)) do
+    if ends > now then found[name], last = ends, max(last, ends) end
+  end
+  return found, last
+end
+
+local function slowed(now)
+  local names = {}
+  for name in pairs(slowed_keys(KEYS[3], now)) do names[#names + 1] = name end
+  return names
+end
+
 local function slow_down(now)
   local request, memory = cjson.decode(ARGV[4]), remembered(KEYS[3])
   local slowed, until_ = memory.slowed, 0
@@ -287,6 +302,11 @@ local function slow_down(now)
   end
   memory.slowed = slowed
   remember(KEYS[3], memory, lasting_gates(request.terms), now)
+  local known, last = slowed_keys(KEYS[4], now)
+  known[request.key] = max(slowed.at, slowed.hold) + (1 - slowed.factor) / RECOVERY
+  last = max(last, known[request.key])
+  redis.call('SET', KEYS[4], cmsgpack.pack(known), 'PX', math.ceil((last - now) * 1000) + 1000)
+  redis.call('ZADD', INDEX, exact(last), KEYS[4])
   return {}
 end
 
@@ -350,5 +370,5 @@ if ARGV[1] == 'restore' then return restore(now) end
 local marker = redis.call('HMGET', MARKER, 'filling', 'open_at', 'beat_at', 'copied_at')
 local filling = marker[1] or ''
 if filling == '' or filling ~= ARGV[2] then return {filling, marker[4] or '0'} end
-local does = {answer = answer, slow_down = slow_down, look = look, beat = beat, replay = replay}
+local does = {answer = answer, slow_down = slow_down, slowed = slowed, look = look, beat = beat, replay = replay}
 return {filling, does[ARGV[1]](now, tonumber(marker[2]), tonumber(marker[3]))}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from redis.exceptions import WatchError
 
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits.copies import Copies
-from mailer.delivery.limits.exchange import Change
+from mailer.delivery.limits.exchange import SLOWED, Change
 from mailer.delivery.limits.filling import MARKER, PREFIX, Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.limiter import PATIENCE, Answers, Ask, GrantLog, WindowLimiter
@@ -56,8 +56,11 @@ class RedisDecider:
         return answers
 
     async def slow_down(self, key: str, terms: Terms, full: float, seconds: float | None) -> None:
-        request = {"full": full, "seconds": seconds or 0, "terms": terms.as_json()}
-        await self._filling.do("slow_down", [key], json.dumps(request))
+        request = {"key": key, "full": full, "seconds": seconds or 0, "terms": terms.as_json()}
+        await self._filling.do("slow_down", [key, SLOWED], json.dumps(request))
+
+    async def slowed(self) -> Collection[str]:
+        return [key.decode() for key in await self._filling.do("slowed", [SLOWED])]
 
 
 class RedisStore:

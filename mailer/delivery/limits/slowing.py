@@ -60,6 +60,11 @@ def halved(memory: Any, now: float, full: float, seconds: float | None) -> dict[
     return {**memory, "factor": max(least, _factor(memory, now) / 2), "at": now, "until": hold}
 
 
+def ends(memory: dict[str, float]) -> float:
+    """When the key has recovered, if nothing more is asked for."""
+    return max(memory["at"], memory["until"]) + (1 - memory["factor"]) / RECOVERY
+
+
 def gates(memory: Any, now: float) -> list[Gate]:
     """None at all once the key has recovered."""
     if memory is None:

@@ -21,6 +21,9 @@ class Away:
     async def slow_down(self, key, seconds=None):
         raise LimitsUnavailable("the limits in redis://limits: TimeoutError")
 
+    async def hear(self):
+        raise LimitsUnavailable("the limits in redis://limits: TimeoutError")
+
     async def close(self): ...
 
 
