@@ -193,6 +193,7 @@ class Outgoing:
     metadata: tuple[tuple[str, str], ...] = field(
         default=(), repr=False
     )  # providers give it back in webhooks
+    campaign: str = ""  # its name in the ledger; goes along for the same purpose
 
     @property
     def data(self) -> bytes:

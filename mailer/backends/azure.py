@@ -9,6 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import plain
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.backends.signatures import azure
@@ -79,7 +80,7 @@ class Azure:
                 if group
             },
             "content": {name: value for name, value in content.items() if value},
-            "headers": mail.headers,
+            "headers": {**dict(plain(letters[0])), **mail.headers},
             "replyTo": [one.pair("address", "displayName") for one in mail.reply_to],
             "attachments": [_attachment(file) for file in mail.files],
         }

@@ -67,11 +67,9 @@ class Brevo:
         self._template = own.template
         self._headers = {"api-key": own.key}
         self._special = {"X-Sib-Sandbox": "drop"} if own.flag("sandbox") else {}
-        if own.metadata:
-            self._special["X-Mailin-custom"] = json.dumps(own.metadata, sort_keys=True)
         if "pool" in own.options:
             self._special["sender.ip"] = own.options["pool"]
-        self._tags = own.tags
+        self._tags, self._metadata = own.tags, own.metadata
         self._fixed: dict[str, Any] = {}
         if own.send_at:
             self._fixed["scheduledAt"] = own.send_at.isoformat(timespec="milliseconds")
@@ -81,7 +79,9 @@ class Brevo:
 
     def request(self, letters: Sequence[Letter]) -> Request:
         mail, key = letters[0].fields, letters[0].message.idempotency_key
-        special = dict(self._special)
+        # Recipients can see it, so what an application says of its message is not in it.
+        known = {**letters[0].ids(), **self._metadata}
+        special = {**self._special, "X-Mailin-custom": json.dumps(known, sort_keys=True)}
         if key:  # in the body, and a UUID: docs call it a header
             special["idempotencyKey"] = str(uuid5(NAMESPACE_URL, key))
         message: dict[str, Any] = {

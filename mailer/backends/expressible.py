@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
 from mailer.backends.provider import Facts, Features, Letter
 from mailer.message import Outgoing
 
-#: Octets of the Message-ID and its name, where metadata is bounded: they go along with it.
-_IDENTITY = 120
+#: What goes along with metadata to match webhooks by, where it is bounded: a campaign and a Message-ID.
+_IDS = {"mailer_campaign": "x" * 53, "mailer_message": "x" * 80}
+_NONE: Mapping[str, str] = {}
 
 
-def complaints(facts: Facts, letter: Letter, *, labels: bool = True) -> list[str]:
+def complaints(
+    facts: Facts, letter: Letter, *, labels: bool = True, fixed: Mapping[str, str] = _NONE
+) -> list[str]:
     """What this message needs and this provider cannot do; empty when it can be sent.
 
-    Without ``labels`` its tags and metadata need not go along. Raises ``structured.Unreadable``.
+    Without ``labels`` its tags and metadata need not go along; ``fixed`` is the account's metadata, which
+    stands beside its own. Raises ``structured.Unreadable``.
     """
     recipients = letter.message.recipients
-    found = misfits(facts.features, letter.message.tags, dict(letter.message.metadata)) if labels else []
+    found = (
+        misfits(facts.features, letter.message.tags, dict(letter.message.metadata), fixed) if labels else []
+    )
     if facts.recipients is not None and len(recipients) > facts.recipients:
         found.append(f"{len(recipients)} recipients, the limit is {facts.recipients}")
     beyond_ascii = letter.message.smtputf8 or not "".join(recipients).isascii()
@@ -35,34 +41,60 @@ def complaints(facts: Facts, letter: Letter, *, labels: bool = True) -> list[str
     return found if facts.raw else found + _inexpressible(facts.features, letter)
 
 
-def misfits(features: Features, tags: Sequence[str], metadata: Mapping[str, str]) -> list[str]:
+def misfits(
+    features: Features, tags: Sequence[str], metadata: Mapping[str, str], fixed: Mapping[str, str] = _NONE
+) -> list[str]:
     """Which of these tags and metadata a provider with these features has no place for."""
     if not tags and not metadata:  # as in most campaigns
         return []
-    octets = len(orjson.dumps(dict(metadata))) + _IDENTITY
-    pattern = re.compile(features.label or ".*", re.DOTALL)
-    odd = [f"the tag {tag!r}" for tag in tags if not pattern.fullmatch(tag)]
-    # By its name alone: what it says may be nobody's business.
-    odd += [
-        f"the metadata {name!r}"
-        for name, value in metadata.items()
-        if not (pattern.fullmatch(name) and pattern.fullmatch(value))
-    ]
-    longest = features.tag_length
+    return _odd_tags(features, tags) + (_odd_metadata(features, metadata, fixed) if metadata else [])
+
+
+def _odd_tags(features: Features, tags: Sequence[str]) -> list[str]:
+    form = re.compile(features.tag_form or features.label or ".*", re.DOTALL)
     tests = (
         (bool(tags) and not features.tags, "tags"),
         (len(tags) > features.tags > 0, f"{len(tags)} tags, the limit is {features.tags}"),
+        (_over(tags, features.tag_length), f"a tag over {features.tag_length} characters"),
+    )
+    odd = [f"the tag {tag!r}" for tag in tags if features.tags and not form.fullmatch(tag)]
+    return [text for wrong, text in tests if wrong] + odd
+
+
+def _odd_metadata(features: Features, metadata: Mapping[str, str], fixed: Mapping[str, str]) -> list[str]:
+    if not features.metadata:
+        return ["metadata"]
+    form = re.compile(features.label or ".*", re.DOTALL)
+    whole = {**_IDS, **fixed, **metadata}
+    octets, pairs = features.metadata_octets, features.metadata_pairs
+    tests = (
+        (octets is not None and len(orjson.dumps(whole)) > octets, f"metadata over {octets} octets"),
         (
-            longest is not None and any(len(tag) > longest for tag in tags),
-            f"a tag over {longest} characters",
+            pairs is not None and len(whole) > pairs,
+            f"{len(metadata)} pairs, {_room(pairs, fixed)}",
         ),
-        (bool(metadata) and not features.metadata, "metadata"),
+        (_over(metadata, features.name_length), f"a name in metadata over {features.name_length} characters"),
         (
-            features.metadata_octets is not None and bool(metadata) and octets > features.metadata_octets,
-            f"metadata over {features.metadata_octets} octets",
+            _over(metadata.values(), features.value_length),
+            f"a value in metadata over {features.value_length} characters",
         ),
     )
+    # By its name alone: what it says may be nobody's business.
+    odd = [
+        f"the metadata {name!r}"
+        for name, value in metadata.items()
+        if not (form.fullmatch(name) and form.fullmatch(value))
+    ]
     return [text for wrong, text in tests if wrong] + odd
+
+
+def _room(pairs: int | None, fixed: Mapping[str, str]) -> str:
+    ours = f"the account's {len(fixed)} and " if fixed else ""
+    return f"the limit is {pairs} with {ours}ours for campaign and message"
+
+
+def _over(texts: Iterable[str], longest: int | None) -> bool:
+    return longest is not None and any(len(text) > longest for text in texts)
 
 
 def from_its_sender(message: Outgoing) -> bool:

@@ -29,6 +29,7 @@ class HttpBackend:
         self.provider = provider
         self._account = account
         self._name = account.name
+        self._metadata = account.metadata
         self._batch = account.batch or facts.batch
         self._channel = Channel(account)
         self._slots = Slots(account.connections, lambda: self._channel.open)
@@ -112,7 +113,7 @@ class HttpBackend:
     def _inexpressible(self, letter: Letter) -> list[str]:
         facts, title = self.provider.facts, self.provider.facts.title
         try:
-            found = complaints(facts, letter, labels=self._account.labels)
+            found = complaints(facts, letter, labels=self._account.labels, fixed=self._metadata)
             return [f"{title} cannot send {one}" for one in found]
         except Unreadable as error:
             return [f"{title} cannot send this message: {error}"]

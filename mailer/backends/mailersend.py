@@ -12,6 +12,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import with_campaign
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.backends.structured import File, Mailbox
@@ -82,7 +83,7 @@ class MailerSend:
             **self._content(letters[0]),
             "headers": [{"name": name, "value": value} for name, value in mail.headers.items()],
             "attachments": [_attachment(file) for file in mail.files],
-            "tags": letters[0].tags(self._tags, FACTS.features.tags),
+            "tags": with_campaign(letters[0], self._tags, FACTS.features.tags),
         }
         filled = {name: value for name, value in message.items() if value} | self._fixed
         return as_json("/email", filled, self._headers)

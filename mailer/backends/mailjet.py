@@ -105,7 +105,6 @@ class Mailjet:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
-        metadata = letter.metadata(self._metadata)
         message = {
             "From": _person(mail.sender),
             "To": [_person(one) for one in mail.to],
@@ -117,8 +116,8 @@ class Mailjet:
             "Attachments": [_file(file) for file in mail.attachments],
             "InlinedAttachments": [{**_file(file), "ContentID": file.content_id} for file in mail.images],
             "CustomID": letter.identity,
-            "CustomCampaign": next(iter(letter.tags(self._tags)), None),
-            "EventPayload": json.dumps(metadata, sort_keys=True) if metadata else None,
+            "CustomCampaign": next(iter(letter.tags(self._tags)), letter.message.campaign),
+            "EventPayload": json.dumps(letter.metadata(self._metadata), sort_keys=True),
         }
         return {name: value for name, value in message.items() if value} | self._fixed
 

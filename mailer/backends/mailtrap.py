@@ -118,7 +118,7 @@ class Mailtrap:
             "headers": headers,
             "attachments": [file.disposed() for file in mail.files],
             "category": next(iter(letter.tags(self._tags, self.facts.features.tags)), None),
-            "custom_variables": {**letter.metadata(self._metadata), "message_id": letter.identity},
+            "custom_variables": letter.metadata(self._metadata),
         }
         return {name: value for name, value in message.items() if value}
 

@@ -9,6 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import mandrill, marked, octets
 from mailer.backends.meanings import bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.message import Outcome
@@ -34,7 +35,7 @@ FACTS = Facts(
     title="Mandrill",
     bases={"": "https://mandrillapp.com/api/1.0"},
     rules=RULES,
-    features=Features(eight_bit=False),
+    features=Features(eight_bit=False, tags=100, tag_length=50, tag_form="[^_,][^,]*", metadata=True),
     raw=True,
     size=25_000_000,
     calls=64,
@@ -43,8 +44,8 @@ _TAKEN = frozenset({"sent", "queued", "scheduled"})
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """Options: ``pool``, ``send_at``."""
-    own = account(config, FACTS, ("pool", "send_at"))
+    """Options: ``tags``, ``metadata``, ``pool``, ``send_at``."""
+    own = account(config, FACTS, ("tags", "metadata", "pool", "send_at"))
     return HttpBackend(own, Mandrill(own))
 
 
@@ -55,6 +56,7 @@ class Mandrill:
 
     def __init__(self, own: Account) -> None:
         self._key = {"key": own.key}
+        self._tags, self._metadata = own.tags, own.metadata
         self._fixed = {"ip_pool": own.options["pool"]} if "pool" in own.options else {}
         if own.send_at:
             self._fixed["send_at"] = f"{own.send_at:%Y-%m-%d %H:%M:%S}"
@@ -64,9 +66,11 @@ class Mandrill:
 
     def request(self, letters: Sequence[Letter]) -> Request:
         message = letters[0].message
+        # Handled "exactly as if it were sent through Mandrill's SMTP servers", so their headers count.
+        content = marked(message, mandrill(letters[0], self._tags, self._metadata))
         body = {
             **self._key,
-            "raw_message": message.data.decode("ascii"),
+            "raw_message": octets(content).decode("ascii"),
             "to": list(message.recipients),
             "async": False,
             **self._fixed,

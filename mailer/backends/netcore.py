@@ -111,7 +111,6 @@ class Netcore:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
-        known = {**letter.metadata(self._metadata), "message_id": letter.identity}
         person = {
             "to": [one.pair() for one in mail.to],
             "cc": [{"email": one.addr} for one in mail.cc],
@@ -119,7 +118,7 @@ class Netcore:
             "headers": mail.headers,
             "attributes": letter.variables if self._template else None,
             # A text, although it holds JSON; it comes back in webhooks as X-APIHEADER.
-            "token_to": json.dumps(known, sort_keys=True),
+            "token_to": json.dumps(letter.metadata(self._metadata), sort_keys=True),
         }
         reply_to: Any = [one.pair() for one in mail.reply_to]
         whole = {

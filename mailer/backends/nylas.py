@@ -9,6 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import campaign, marked, octets
 from mailer.backends.meanings import after, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_form
 from mailer.message import Outcome
@@ -94,12 +95,12 @@ class Nylas:
 
 def addressed(letter: Letter) -> bytes:
     """The message, whose headers are all that says who gets it: they must say what the envelope says."""
-    mail, message = letter.fields, letter.message
-    head, blank, body = message.data.partition(b"\r\n\r\n")
+    mail, data = letter.fields, octets(marked(letter.message, campaign(letter)))
+    head, blank, body = data.partition(b"\r\n\r\n")
     named = b"".join(_ADDRESSED.findall(head + b"\r\n")).lower()
     shown = [*mail.to, *mail.cc]
     if named.count(b"@") == len(shown) and all(one.addr.lower().encode() in named for one in shown):
-        return message.data
+        return data
     others = _ADDRESSED.sub(b"", head + b"\r\n")
     lines = [f"To: <{mail.to[0].addr}>", *(f"Cc: <{one.addr}>" for one in mail.cc)]
     return "\r\n".join(lines).encode() + b"\r\n" + others.removesuffix(b"\r\n") + blank + body

@@ -9,6 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import marked, octets, postal
 from mailer.backends.meanings import ambiguous, later, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json
 from mailer.message import Outcome
@@ -31,14 +32,14 @@ FACTS = Facts(
     title="Postal",
     bases={"": "https://{host}"},
     rules=RULES,
-    features=Features(return_path=True, utf8_local=False),
+    features=Features(return_path=True, utf8_local=False, tags=1),
     raw=True,
 )
 
 
 def connect(config: BackendConfig) -> HttpBackend:
-    """No options of its own."""
-    own = account(config, FACTS, domain="host")
+    """Options: ``tags`` (one)."""
+    own = account(config, FACTS, ("tags",), domain="host")
     return HttpBackend(own, Postal(own))
 
 
@@ -49,6 +50,7 @@ class Postal:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"X-Server-API-Key": own.key}
+        self._tags = own.tags
 
     def group(self, letter: Letter) -> Hashable:
         return letter
@@ -58,7 +60,7 @@ class Postal:
         body = {
             "mail_from": message.sender,
             "rcpt_to": list(message.recipients),
-            "data": b64encode(message.data).decode(),
+            "data": b64encode(octets(marked(message, postal(letters[0], self._tags)))).decode(),
         }
         return as_json("/api/v1/send/raw", body, self._headers)
 

@@ -39,7 +39,9 @@ FACTS = Facts(
     title="Postmark",
     bases={"": "https://api.postmarkapp.com"},
     rules=RULES,
-    features=Features(tags=1, tag_length=1000, metadata=True),
+    features=Features(
+        tags=1, tag_length=1000, metadata=True, metadata_pairs=10, name_length=20, value_length=80
+    ),
     batch=500,
     request_octets=50_000_000,
     size=10_000_000,
@@ -120,7 +122,7 @@ class Postmark:
         return {
             **filled,
             **self._fixed,
-            "Metadata": {**letter.metadata(self._metadata), "message_id": letter.identity},
+            "Metadata": letter.metadata(self._metadata, longest=80),
         }
 
     def _content(self, letter: Letter) -> dict[str, Any]:

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 import orjson
 
 from mailer.backends.answers import Answer, Rule, Said, one_line
+from mailer.backends.letter import Letter
 from mailer.backends.meanings import Verdict
-from mailer.backends.structured import Fields, Mailbox, fields
-from mailer.message import Outcome, Outgoing, Phase, Reply, Unknown
+from mailer.message import Outcome, Phase, Reply, Unknown
+
+__all__ = [
+    "NOT_UNDERSTOOD",
+    "Facts",
+    "Features",
+    "Letter",
+    "Provider",
+    "Request",
+    "as_form",
+    "as_json",
+    "each",
+    "joint_key",
+    "verdict",
+]
 
 Item = TypeVar("Item")
 
@@ -44,8 +57,12 @@ class Features:
     copies: int | None = None  # Cc, and again Bcc
     tags: int = 0  # of one message
     tag_length: int | None = None
+    tag_form: str = ""  # the pattern of a tag alone
     metadata: bool = False
     metadata_octets: int | None = None  # as JSON, what is added here for matching included
+    metadata_pairs: int | None = None  # these included, too
+    name_length: int | None = None  # of one name in the metadata
+    value_length: int | None = None
     label: str = ""  # the pattern of a tag, and of names and values of metadata
 
 
@@ -86,41 +103,6 @@ class Request:
     method: str = "POST"
     repeatable: bool = False
     fine: tuple[int, ...] = ()
-
-
-class Letter:
-    """One message on its way, and what became of it."""
-
-    def __init__(self, message: Outgoing) -> None:
-        self.message = message
-        self.outcome: Outcome | None = None
-
-    @cached_property
-    def fields(self) -> Fields:
-        """Taken apart once, when first asked for. Raises ``structured.Unreadable``."""
-        return fields(self.message)
-
-    @property
-    def everybody(self) -> list[Mailbox]:
-        return [*self.fields.to, *self.fields.cc, *self.fields.bcc]
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """What a template that lies at the provider is filled with."""
-        return dict(self.message.variables)
-
-    @property
-    def identity(self) -> str:
-        """The Message-ID without its brackets: what webhooks are matched by where there is no other id."""
-        return self.message.message_id.strip("<>")
-
-    def tags(self, fixed: Sequence[str], most: int | None = None) -> list[str]:
-        """Its own before those of the account: where a provider takes one, it is the message's."""
-        return list(dict.fromkeys([*self.message.tags, *fixed]))[:most]
-
-    def metadata(self, fixed: Mapping[str, str]) -> dict[str, str]:
-        """Those of the account and its own."""
-        return {**fixed, **dict(self.message.metadata)}
 
 
 class Provider(Protocol):

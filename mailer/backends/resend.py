@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.letter import plain
 from mailer.backends.meanings import ambiguous, bad_address, later, our_fault, refused, slower
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, each, joint_key, verdict
 from mailer.message import Outcome
@@ -46,7 +46,6 @@ FACTS = Facts(
     key_seconds=86_400.0,
     reset=("ratelimit-reset", "seconds"),
 )
-_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def connect(config: BackendConfig) -> HttpBackend:
@@ -115,7 +114,7 @@ class Resend:
             "reply_to": list(map(str, mail.reply_to)),
             **self._content(letter),
             "headers": mail.headers,
-            "tags": [_label(tag) for tag in letter.tags(self._tags)],
+            "tags": _labels(letter, self._tags),
             **self._fixed,
             "attachments": [
                 {"content": file.data, "filename": file.name, "content_type": file.kind}
@@ -132,10 +131,11 @@ class Resend:
         return {"subject": mail.subject, "html": mail.html, "text": mail.text or ""}
 
 
-def _label(tag: str) -> dict[str, str]:
+def _labels(letter: Letter, tags: Sequence[str]) -> list[dict[str, str]]:
     """Resend's tags are pairs, of letters, digits, ``_`` and ``-``; it refuses a mail with any other."""
-    name, _, value = (_NOT_IN_A_LABEL.sub("_", part)[:256] for part in tag.partition("="))
-    return {"name": name, "value": value or "yes"}
+    own = [[plain(part) for part in tag.partition("=")] for tag in letter.tags(tags)]
+    pairs = letter.around({name: value or "yes" for name, _, value in own})
+    return [{"name": name, "value": value} for name, value in pairs.items()]
 
 
 def _in_order(data: list[dict[str, Any]], wrong: dict[int, str], count: int) -> list[Outcome]:

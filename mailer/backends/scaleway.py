@@ -9,6 +9,7 @@ from mailer.backends.account import Account, account
 from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
+from mailer.backends.marks import plain
 from mailer.backends.meanings import bad_address, our_fault, refused
 from mailer.backends.provider import Facts, Features, Letter, Request, as_json, verdict
 from mailer.message import Outcome
@@ -57,7 +58,9 @@ class Scaleway:
 
     def request(self, letters: Sequence[Letter]) -> Request:
         mail = letters[0].fields
-        headers = [{"key": name, "value": value} for name, value in mail.headers.items()]
+        # Its webhooks tell the headers, and nothing else of ours.
+        told = {**dict(plain(letters[0])), **mail.headers}
+        headers = [{"key": name, "value": value} for name, value in told.items()]
         if mail.reply_to:  # there is no field for it
             people = ", ".join(formataddr((one.name, one.addr)) for one in mail.reply_to)
             headers.append({"key": "Reply-To", "value": people})

@@ -142,6 +142,7 @@ class SendGrid:
             "subject": None if self._template else mail.subject,
             "dynamic_template_data": letter.variables if self._template else None,
             "headers": mail.headers,
-            "custom_args": {**letter.metadata(self._metadata), "mailer_message_id": letter.identity},
+            # Its events have these beside their own fields.
+            "custom_args": letter.metadata(self._metadata, "mailer_"),
         }
         return {name: value for name, value in whole.items() if value}

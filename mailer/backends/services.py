@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mailer.backends.contract import BackendConfig
+from mailer.backends.marks import RELAYS
 from mailer.errors import ConfigError
 
 PREFIX = "smtp+"
@@ -78,7 +79,7 @@ def expanded(config: BackendConfig) -> BackendConfig:
     if rest.strip("/"):
         raise _wrong(config, f"nothing stands behind the @-sign: {scheme}://…@")
     service = SERVICES[name]
-    options = dict(config.options)
+    options = {"marks": name, **config.options} if name in RELAYS else dict(config.options)
     host = _host(config, service, options.pop("region", None))
     user, password = config.user, config.password
     if service.user is not None:

@@ -93,16 +93,11 @@ class Ses:
             body["FeedbackForwardingEmailAddress"] = message.sender
         if self._tracking:
             body["ConfigurationOverrides"] = {"Tracking": self._tracking}
-        if tags := self._labels(letters[0]):
-            body["EmailTags"] = tags
+        labels = letters[0].labels(self._own.tags, self._own.metadata)
+        body["EmailTags"] = [{"Name": name, "Value": value} for name, value in labels.items()]
         if "configuration_set" in self._own.options:
             body["ConfigurationSetName"] = self._own.options["configuration_set"]
         return self._signed(as_json(_PATH, body, {}))
-
-    def _labels(self, letter: Letter) -> list[dict[str, str]]:
-        """SES knows pairs alone: a tag is one whose value says nothing."""
-        pairs = dict.fromkeys(letter.tags(self._own.tags), "yes") | letter.metadata(self._own.metadata)
-        return [{"Name": name, "Value": value} for name, value in pairs.items()]
 
     def read(self, answer: Answer, letters: Sequence[Letter]) -> list[Outcome] | None:
         return [accepted(answer.status, answer.json()["MessageId"])] if answer.ok else None

@@ -83,10 +83,10 @@ class SparkPost:
             "recipients": [{"address": {"email": one}, **tagged} for one in message.recipients],
             **self._content(letter),
             "options": self._options,
-            "metadata": {**letter.metadata(self._metadata), "message_id": letter.identity},
+            "metadata": letter.metadata(self._metadata),
         }
-        if tags:  # what its reports are grouped by
-            body["campaign_id"] = tags[0]
+        if campaign := (tags[0] if tags else message.campaign):  # what its reports are grouped by
+            body["campaign_id"] = campaign[:64]
         if message.sender:
             body["return_path"] = message.sender
         headers = {**self._headers, "Idempotency-Key": key} if key else self._headers

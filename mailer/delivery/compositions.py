@@ -30,6 +30,7 @@ class Composition:
     """A campaign at one revision, ready to make messages. Immutable, shared by all slices."""
 
     campaign_id: int
+    slug: str
     version: int
     revision: int
     stream: str
@@ -70,6 +71,7 @@ class Composition:
             # The same on every attempt, another for other content: what providers ask of such a key.
             idempotency_key=f"{identity.seed}.{self.version}",
             variables=_of_letter(cells, row.address) if self.letters else _named(cells),
+            campaign=self.slug,
             **(_marks(cells) if self.letters else {}),  # a column of a campaign may have any name
         )
 
@@ -91,6 +93,7 @@ class Composition:
             eight_bit=cells["eight_bit"],
             smtputf8=cells["smtputf8"],
             idempotency_key=f"{cells['id']}.{self.version}",
+            campaign=self.slug,
             **_marks(cells),
         )
 
@@ -146,6 +149,7 @@ def composition(campaign: Campaign, mail: MailSpec, composer: Composer) -> Compo
     lifetime = spec.get("expires_in")
     return Composition(
         campaign_id=campaign.id,
+        slug=campaign.slug,
         version=campaign.version,
         revision=campaign.revision,
         stream=campaign.stream,

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from mailer.backends.contract import BackendConfig, BackendLimits, Use
+from mailer.backends.marks import relayed
 from mailer.backends.share import Share
 from mailer.backends.smtp.connect import open_session
 from mailer.backends.smtp.jobs import Batch
@@ -48,6 +49,8 @@ class SmtpBackend:
             return []
         if self._pool is None:
             self._pool = Pool(self._options, self._open, self._share)
+        if (relay := self._options.marks) != "none":
+            batch = [relayed(relay, message) for message in batch]
         work = Batch(batch, mark)
         self._pool.put(work.jobs)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailer.backends.contract import BackendConfig
+from mailer.backends.marks import RELAYS
 from mailer.backends.options import check
 from mailer.backends.smtp.oauth import Grant, TokenSource
 from mailer.errors import ConfigError
@@ -72,6 +73,7 @@ class Options:
     idle: float = 30.0  # seconds until an idle connection is closed
     max_messages: int = 0  # per connection; 0: any number
     size: int | None = None  # octets per message, besides what the server says
+    marks: str = "none"  # whose headers tell tags, metadata and ids; see backends.marks
     tokens: TokenSource | None = field(default=None, repr=False, compare=False)  # in place of a password
     timeouts: Timeouts = Timeouts()
 
@@ -228,4 +230,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "max_messages": _count,
     "size": _count,
     "oauth_file": _tokens,
+    "marks": _one_of(*RELAYS, "none"),
 }

@@ -28,6 +28,10 @@ def need(module: str) -> Any:
 
 #: What an application gave the message, as the providers' libraries are given it.
 TAG, METADATA = "receipt-7", {"order": "7"}
+#: What webhooks are matched by, beside them.
+IDS = {"campaign": "november-7f3a", "message": f"{1:024x}@acme.example"}
+#: The same where neither @ nor dots may be.
+PLAIN_IDS = {"campaign": "november-7f3a", "message": f"{1:024x}"}
 
 
 def same_message(
@@ -48,7 +52,12 @@ def same_message(
         file=True,
         sender=f"{name}<news@acme.example>",
     )
-    return replace(message, tags=(TAG,) if tags else (), metadata=tuple(METADATA.items()) if metadata else ())
+    return replace(
+        message,
+        tags=(TAG,) if tags else (),
+        metadata=tuple(METADATA.items()) if metadata else (),
+        campaign=IDS["campaign"],
+    )
 
 
 def plain_message() -> Outgoing:

@@ -64,7 +64,7 @@ async def test_a_message_with_everything_arrives(role, fake):
     (taken,) = fake.taken
     people = " ".join(taken.recipients)
     assert all(recipient in people for recipient in message.recipients)
-    assert taken.raw in {b"", message.data}
+    assert taken.raw == b"" or taken.raw.endswith(message.data)
     if not taken.raw:
         assert taken.subject == "Grüße: 50 % off, “today”"
 

@@ -6,6 +6,7 @@ the libraries have no parameter for.
 
 from __future__ import annotations
 
+import json
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -19,9 +20,19 @@ from mailer.message import Accepted, Outgoing
 from tests.contract.providers.fake import Fake, Recorded, serving
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY
-from tests.contract.providers.sdks import BILL, HTML, LOGO, METADATA, SUBJECT, TAG, TEXT, need, same_message
-
-IDENTITY = f"{1:024x}@acme.example"
+from tests.contract.providers.sdks import (
+    BILL,
+    HTML,
+    IDS,
+    LOGO,
+    METADATA,
+    PLAIN_IDS,
+    SUBJECT,
+    TAG,
+    TEXT,
+    need,
+    same_message,
+)
 
 
 async def both(scheme: str, theirs: Callable[[Fake], None], message: Outgoing) -> tuple[Recorded, Recorded]:
@@ -53,7 +64,8 @@ def sendgrid(fake: Fake) -> None:
     person.add_bcc(m.Bcc("hidden@example.net"))
     person.add_header(m.Header("X-Entity", "7"))
     person.add_custom_arg(m.CustomArg("order", METADATA["order"]))
-    person.add_custom_arg(m.CustomArg("mailer_message_id", IDENTITY))
+    for name, value in IDS.items():
+        person.add_custom_arg(m.CustomArg(f"mailer_{name}", value))
     mail.add_personalization(person)
     mail.add_category(m.Category(TAG))
     mail.reply_to_list = [m.ReplyTo("help@acme.example", "Help")]
@@ -97,7 +109,11 @@ async def test_resend(monkeypatch):
                 "text": TEXT,
                 "html": HTML,
                 "headers": {"X-Entity": "7"},
-                "tags": [{"name": TAG, "value": "yes"}],
+                "tags": [
+                    {"name": "campaign", "value": PLAIN_IDS["campaign"]},
+                    {"name": "message", "value": PLAIN_IDS["message"]},
+                    {"name": TAG, "value": "yes"},
+                ],
                 "attachments": [
                     {"content": LOGO, "filename": "logo.png", "content_type": "image/png"}
                     | {"content_id": "logo@mailer"},
@@ -142,7 +158,7 @@ async def test_postmark():
                 ],
                 "MessageStream": "outbound",
                 "Tag": TAG,
-                "Metadata": {**METADATA, "message_id": IDENTITY},
+                "Metadata": {**METADATA, **IDS},
             }
         )
         client.session.close()
@@ -177,9 +193,9 @@ async def test_mailjet():
             {"ContentType": "image/png", "Filename": "logo.png", "Base64Content": LOGO}
             | {"ContentID": "logo@mailer"}
         ],
-        "CustomID": IDENTITY,
+        "CustomID": IDS["message"],
         "CustomCampaign": TAG,
-        "EventPayload": '{"order": "7"}',
+        "EventPayload": json.dumps(IDS | METADATA, sort_keys=True),
     }
 
     def send(fake: Fake) -> None:
@@ -221,7 +237,7 @@ async def test_mailtrap(tls):
             html=HTML,
             headers={"X-Entity": "7"},
             category=TAG,
-            custom_variables={**METADATA, "message_id": IDENTITY},
+            custom_variables={**METADATA, **IDS},
             attachments=[
                 mt.Attachment(LOGO.encode(), "logo.png", mt.Disposition.INLINE, "image/png", "logo@mailer"),
                 mt.Attachment(
@@ -264,7 +280,10 @@ async def test_ses():
         client.send_email(
             Destination={"ToAddresses": ["ada@example.org"], "BccAddresses": [*message.recipients[1:]]},
             Content={"Raw": {"Data": message.data}},
-            EmailTags=[{"Name": TAG, "Value": "yes"}, {"Name": "order", "Value": "7"}],
+            EmailTags=[
+                {"Name": name, "Value": value}
+                for name, value in {**PLAIN_IDS, TAG: "yes", **METADATA}.items()
+            ],
         )
         client.close()
 

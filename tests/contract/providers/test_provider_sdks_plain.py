@@ -12,9 +12,12 @@ from mailer.message import Accepted, Outgoing
 from tests.contract.providers.fake import Recorded, serving
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY
-from tests.contract.providers.sdks import PLAIN, PLAIN_SENDER, need, plain_message
+from tests.contract.providers.sdks import IDS, PLAIN, PLAIN_IDS, PLAIN_SENDER, need, plain_message
 
-TO, SUBJECT, IDENTITY = "ada@example.org", "Hello", f"{1:024x}@acme.example"
+TO, SUBJECT, IDENTITY = "ada@example.org", "Hello", IDS["message"]
+#: No campaign: a test mail belongs to none.
+PAYLOAD = f'{{"message": "{IDENTITY}"}}'
+TAGS = [{"name": "message", "value": PLAIN_IDS["message"]}]
 
 
 def sendgrid(base: str) -> None:
@@ -24,7 +27,7 @@ def sendgrid(base: str) -> None:
     mail = m.Mail(m.Email(PLAIN_SENDER))
     person = m.Personalization()
     person.add_to(m.To(TO))
-    person.add_custom_arg(m.CustomArg("mailer_message_id", IDENTITY))
+    person.add_custom_arg(m.CustomArg("mailer_message", IDENTITY))
     person.subject = SUBJECT  # one for each, where the library has one for all
     mail.add_personalization(person)
     mail.add_content(m.Content("text/html", PLAIN))
@@ -35,7 +38,7 @@ def resend(base: str) -> None:
     sdk = need("resend")
     known = sdk.api_key, sdk.api_url
     sdk.api_key, sdk.api_url = KEY, base
-    mail = {"from": PLAIN_SENDER, "to": [TO], "subject": SUBJECT, "html": PLAIN, "text": ""}
+    mail = {"from": PLAIN_SENDER, "to": [TO], "subject": SUBJECT, "html": PLAIN, "text": "", "tags": TAGS}
     sdk.Emails.send(mail)
     sdk.api_key, sdk.api_url = known
 
@@ -49,7 +52,7 @@ def postmark(base: str) -> None:
             "Subject": SUBJECT,
             "HtmlBody": PLAIN,
             "MessageStream": "outbound",
-            "Metadata": {"message_id": IDENTITY},
+            "Metadata": {"message": IDENTITY},
         }
     )
     client.session.close()
@@ -65,6 +68,7 @@ def mailjet(base: str) -> None:
         "Subject": SUBJECT,
         "HTMLPart": PLAIN,
         "CustomID": IDENTITY,
+        "EventPayload": PAYLOAD,
     }
     login = (KEY, "secret-0123456789")
     with sdk.Client(auth=login, config=Config(version="v3.1", api_url=base)) as client:
@@ -81,6 +85,7 @@ def brevo(base: str) -> None:
             to=[mail.SendTransacEmailRequestToItem(email=TO)],
             subject=SUBJECT,
             html_content=PLAIN,
+            headers={"X-Mailin-custom": PAYLOAD},
         )
 
 
@@ -103,6 +108,7 @@ def azure(base: str) -> None:
         "senderAddress": PLAIN_SENDER,
         "recipients": {"to": [{"address": TO}]},
         "content": {"subject": SUBJECT, "html": PLAIN},
+        "headers": {"X-Mailer-Message": IDENTITY},
     }
     with EmailClient(base, AzureKeyCredential(KEY)) as client:
         client.begin_send(mail, polling=False)
@@ -111,7 +117,8 @@ def azure(base: str) -> None:
 def mandrill(base: str) -> None:
     client = need("mailchimp_transactional").Client(KEY)
     client.api_client.host = base
-    raw = {"raw_message": plain_message().data.decode(), "to": [TO], "async": False}
+    marked = f"X-MC-Metadata: {PAYLOAD}\r\n{plain_message().data.decode()}"
+    raw = {"raw_message": marked, "to": [TO], "async": False}
     client.messages.send_raw(raw)
 
 
@@ -121,7 +128,7 @@ def sparkpost(base: str) -> None:
     transmissions.send(
         recipients=[TO],
         email_rfc822=plain_message().data.decode(),
-        metadata={"message_id": IDENTITY},
+        metadata={"message": IDENTITY},
         return_path=PLAIN_SENDER,
         perform_substitutions=False,
     )
@@ -137,6 +144,7 @@ def ses(base: str) -> None:
     client.send_email(
         Destination={"ToAddresses": [TO], "BccAddresses": []},
         Content={"Raw": {"Data": plain_message().data}},
+        EmailTags=[{"Name": "message", "Value": PLAIN_IDS["message"]}],
     )
     client.close()
 

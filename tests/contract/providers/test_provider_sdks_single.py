@@ -6,6 +6,7 @@ signature.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formataddr
@@ -20,7 +21,18 @@ from tests.contract.providers.fake import Recorded, Response, serving
 from tests.contract.providers.role import KEY
 from tests.contract.providers.roles.azure import is_signed
 from tests.contract.providers.roles.mailgun import form
-from tests.contract.providers.sdks import BILL, HTML, LOGO, METADATA, SUBJECT, TAG, TEXT, need, same_message
+from tests.contract.providers.sdks import (
+    BILL,
+    HTML,
+    IDS,
+    LOGO,
+    METADATA,
+    SUBJECT,
+    TAG,
+    TEXT,
+    need,
+    same_message,
+)
 
 ADA, CHARLES = ("ada@example.org", "Ada Lövelace"), ("c@example.net", "Charles")
 HIDDEN = "hidden@example.net"
@@ -59,6 +71,7 @@ def brevo(base: str, message: Outgoing) -> None:
             text_content=TEXT,
             headers={
                 "X-Entity": "7",
+                "X-Mailin-custom": json.dumps(IDS),
                 "idempotencyKey": str(uuid5(NAMESPACE_URL, message.idempotency_key)),
             },
             attachment=[mail.SendTransacEmailRequestAttachmentItem(name=BILL_NAME, content=BILL)],
@@ -80,7 +93,7 @@ def mailersend(base: str, message: Outgoing) -> None:
             text=TEXT,
             html=HTML,
             headers=[sdk.EmailHeader(name="X-Entity", value="7")],
-            tags=[TAG],
+            tags=[TAG, IDS["campaign"]],
             attachments=[
                 sdk.EmailAttachment(
                     content=LOGO, filename="logo.png", disposition="inline", id="logo@mailer"
@@ -99,7 +112,7 @@ def sparkpost(base: str, message: Outgoing) -> None:
         recipients=[{"address": {"email": one}, "tags": [TAG]} for one in message.recipients],
         campaign=TAG,
         email_rfc822=message.data.decode(),
-        metadata={**METADATA, "message_id": message.message_id.strip("<>")},
+        metadata={**METADATA, **IDS},
         return_path=message.sender,
         perform_substitutions=False,
     )
@@ -109,7 +122,8 @@ def sparkpost(base: str, message: Outgoing) -> None:
 def mandrill(base: str, message: Outgoing) -> None:
     client = need("mailchimp_transactional").Client(KEY)
     client.api_client.host = f"{base}/api/1.0"
-    raw = {"raw_message": message.data.decode(), "to": list(message.recipients), "async": False}
+    marked = f"X-MC-Metadata: {json.dumps(IDS)}\r\n{message.data.decode()}"
+    raw = {"raw_message": marked, "to": list(message.recipients), "async": False}
     client.messages.send_raw(raw)
 
 
@@ -135,6 +149,8 @@ def scaleway(base: str, message: Outgoing) -> None:
         html=PLAIN_HTML,
         attachments=[types.CreateEmailRequestAttachment(BILL_NAME, "application/pdf", BILL)],
         additional_headers=[
+            types.CreateEmailRequestHeader("X-Mailer-Campaign", IDS["campaign"]),
+            types.CreateEmailRequestHeader("X-Mailer-Message", IDS["message"]),
             types.CreateEmailRequestHeader("X-Entity", "7"),
             types.CreateEmailRequestHeader("Reply-To", formataddr(("Help", "help@acme.example"))),
         ],
@@ -153,7 +169,11 @@ def azure(base: str, message: Outgoing) -> None:
         "senderAddress": "news@acme.example",
         "recipients": {"to": [person(ADA)], "cc": [person(CHARLES)], "bcc": [{"address": HIDDEN}]},
         "content": {"subject": SUBJECT, "plainText": TEXT, "html": HTML},
-        "headers": {"X-Entity": "7"},
+        "headers": {
+            "X-Mailer-Campaign": IDS["campaign"],
+            "X-Mailer-Message": IDS["message"],
+            "X-Entity": "7",
+        },
         "replyTo": [person(("help@acme.example", "Help"))],
         "attachments": [
             {
@@ -171,14 +191,15 @@ def azure(base: str, message: Outgoing) -> None:
 
 def nylas(base: str, message: Outgoing) -> None:
     client = need("nylas").Client(KEY, base)
-    client.messages.send_raw_mime("8ab0e9c1-77", {"mime": message.data})
+    marked = f"X-Mailer-Campaign: {IDS['campaign']}\r\n".encode() + message.data
+    client.messages.send_raw_mime("8ab0e9c1-77", {"mime": marked})
 
 
 def multipart(request: Recorded) -> Any:
     return form(request), request.headers["content-type"].split(";")[0]
 
 
-#: Mandrill takes no labels with finished MIME, MailerSend no metadata.
+#: MailerSend has no metadata; others have neither.
 UNLABELLED, TAGGED = same_message(tags=False, metadata=False), same_message(metadata=False)
 WITHOUT_IMAGE = same_message(image=False, tags=False, metadata=False)
 #: The grant's mailbox is addressed by the headers alone, so there are no hidden recipients.

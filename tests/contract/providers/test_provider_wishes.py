@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ AT, UNIX = quote("2026-12-01T09:00+01:00"), 1_796_112_000
 ADA = {"email": "ada@example.org", "first_name": "Ada"}
 OFF = "track_opens=no"
 NOT = "track_clicks=no"
+RESEND_MESSAGE = [{"name": "message", "value": f"{1:024x}"}]
+SES_MESSAGE = [{"Name": "message", "Value": f"{1:024x}"}]
 
 #: Provider, what is wished for, where it stands in the request, and what stands there.
 TABLE: tuple[tuple[str, str, str, Any], ...] = (
@@ -40,7 +43,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("postmark", "metadata=a=b", "0.Metadata.a", "b"),
     ("resend", "template=t-1", "template", {"id": "t-1", "variables": ADA}),
     ("resend", f"send_at={AT}", "scheduled_at", "2026-12-01T08:00:00+00:00"),
-    ("resend", "tags=a=b", "tags", [{"name": "a", "value": "b"}]),
+    ("resend", "tags=a=b", "tags", [*RESEND_MESSAGE, {"name": "a", "value": "b"}]),
     ("sendgrid", "template=d-1", "template_id", "d-1"),
     ("sendgrid", "template=d-1", "personalizations.0.dynamic_template_data", ADA),
     ("sendgrid", "pool=news", "ip_pool_name", "news"),
@@ -69,14 +72,14 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("netcore", "metadata=a=b", "personalizations.0.token_to", re.compile('"a": "b"')),
     ("ses", OFF, "ConfigurationOverrides.Tracking.OpenTrackingEnabled", "DISABLED"),
     ("ses", NOT, "ConfigurationOverrides.Tracking.ClickTrackingEnabled", "DISABLED"),
-    ("ses", "metadata=a=b", "EmailTags", [{"Name": "a", "Value": "b"}]),
-    ("ses", "tags=a", "EmailTags", [{"Name": "a", "Value": "yes"}]),
+    ("ses", "metadata=a=b", "EmailTags", [*SES_MESSAGE, {"Name": "a", "Value": "b"}]),
+    ("ses", "tags=a", "EmailTags", [*SES_MESSAGE, {"Name": "a", "Value": "yes"}]),
     ("brevo", "template=12", "templateId", 12),
     ("brevo", "template=12", "params", ADA),
     ("brevo", "pool=192.0.2.1", "headers.sender+ip", "192.0.2.1"),
     ("brevo", f"send_at={AT}", "scheduledAt", "2026-12-01T08:00:00.000+00:00"),
     ("brevo", "tags=a", "tags", ["a"]),
-    ("brevo", "metadata=a=b", "headers.X-Mailin-custom", '{"a": "b"}'),
+    ("brevo", "metadata=a=b", "headers.X-Mailin-custom", re.compile('{"a": "b", ')),
     ("mailersend", "template=t-1", "template_id", "t-1"),
     ("mailersend", "template=t-1", "personalization", [{"email": "ada@example.org", "data": ADA}]),
     ("mailersend", f"send_at={AT}", "send_at", UNIX),
@@ -89,7 +92,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("mailjet", OFF, "Messages.0.TrackOpens", "disabled"),
     ("mailjet", NOT, "Messages.0.TrackClicks", "disabled"),
     ("mailjet", "tags=a", "Messages.0.CustomCampaign", "a"),
-    ("mailjet", "metadata=a=b", "Messages.0.EventPayload", '{"a": "b"}'),
+    ("mailjet", "metadata=a=b", "Messages.0.EventPayload", re.compile('{"a": "b", ')),
     ("sparkpost", "template=t-1", "content", {"template_id": "t-1"}),
     ("sparkpost", "template=t-1", "substitution_data", ADA),
     ("sparkpost", "pool=news", "options.ip_pool", "news"),
@@ -99,9 +102,12 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("sparkpost", "tags=a,b", "campaign_id", "a"),
     ("sparkpost", "tags=a,b", "recipients.0.tags", ["a", "b"]),
     ("sparkpost", "metadata=a=b", "metadata.a", "b"),
+    ("mandrill", "tags=a,b", "raw_message", re.compile("^X-MC-Tags: a,b\r\n")),
+    ("mandrill", "metadata=a=b", "raw_message", re.compile('^X-MC-Metadata: {"a": "b", ')),
     ("mandrill", "pool=news", "ip_pool", "news"),
     ("mandrill", f"send_at={AT}", "send_at", "2026-12-01 08:00:00"),
     ("azure", OFF, "userEngagementTrackingDisabled", True),
+    ("postal", "tags=a", "data", re.compile(f"^{b64encode(b'X-Postal-Tag: a').decode()}")),
 )
 CAN = {(scheme, wish.partition("=")[0]) for scheme, wish, _, _ in TABLE} | {
     (scheme, "sandbox") for scheme, role in ROLES.items() if role.sandbox

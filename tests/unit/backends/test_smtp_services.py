@@ -63,4 +63,6 @@ def test_its_limits_and_key_file_are_found_by_name(tmp_path):
     config = backend_configs(settings)["office"]
     assert (config.connections, config.rates[0]) == (3, "30/min")
     assert (config.user, config.password) == ("me@acme.example", "secret-key")
-    assert backend_name(settings, "smtp+postmark://secret@") == "smtp://smtp.postmarkapp.com:587"
+    assert (
+        backend_name(settings, "smtp+postmark://secret@") == "smtp://smtp.postmarkapp.com:587?marks=postmark"
+    )
