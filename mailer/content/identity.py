@@ -69,5 +69,5 @@ def _domain(sender: str) -> str | None:
 def identity_of_letter(letter: Mapping[str, Any]) -> Identity:
     """Of a message that was handed over by itself. Raises ContentError when what it was made of is gone."""
     if "date" not in letter:
-        raise ContentError("its content was erased after it had been accepted")
+        raise ContentError("its content was erased when it had ended")
     return Identity(letter["message_id"], letter["date"], letter["id"])

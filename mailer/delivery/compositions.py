@@ -43,7 +43,7 @@ class Composition:
     rates: tuple[str, ...]
     dsn: Dsn | None = None
     letters: bool = False  # each row is a message by itself, with an identity and an end of its own
-    sensitive: bool = False  # what it was made of is erased once it is accepted
+    sensitive: bool = False  # what a message was made of is erased when it has ended
     finished: bool = False  # rows name finished bytes among the blobs; nothing is rendered
 
     def contents(self, rows: Sequence[Row]) -> set[str]:
@@ -101,12 +101,6 @@ class Composition:
         """When this row is not to be sent any more."""
         own = _cells(row).get("expires_at") if self.letters else None
         return self.expires_at if own is None else own
-
-    def remains(self, row: Row) -> str:
-        """What is kept of its cells once it is accepted: nothing of its content."""
-        cells = _cells(row)
-        kept = ("id", "message_id", "template", "tags", "metadata")
-        return json.dumps({name: cells[name] for name in kept if name in cells})
 
     def identity(self, message_id: int) -> Identity:
         return self.identities.of(ordinal_of(message_id))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mailer.delivery.compositions import Composition
 from mailer.delivery.verdicts import Circumstances
 from mailer.ledger.contract import Row, Slice
+from mailer.ledger.erasing import remains
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,10 @@ class Job:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self.left:
             self.done.set_result(None)
+
+    def remains(self, id_: int) -> str:
+        """Of a secret message's cells, if this ends it."""
+        return next(remains(row.cells) for row in self.slice.rows if row.id == id_)
 
     def halt(self) -> None:
         """Give back what has not been started."""

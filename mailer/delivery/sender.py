@@ -20,7 +20,7 @@ from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
 from mailer.ledger.contract import Row, Settlement
 from mailer.ledger.writer import GroupCommit
-from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply, State
+from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class Sender:
 
     def _write(self, job: Job, settlement: Settlement) -> None:
         point("before_settle")
+        if job.composition.sensitive:
+            settlement.cells = job.remains(settlement.id)
         job.last = self._writer.settle_soon(settlement)
         self._observer.settled(settlement.state, settlement.backend or job.composition.backend)
 
@@ -173,8 +175,6 @@ class Sender:
         said = verdicts.verdict(row, outcome, carrier.via, job.around, now=now + job.skew, rng=self._rng)
         if why := job.moved.get(row.id):
             said.reason = f"{why} {said.reason}" if said.reason else why
-        if job.composition.sensitive and said.state is State.ACCEPTED:
-            said.cells = job.composition.remains(row)
         self._router.forget(row.id)
         self.settle(job, said)
         return isinstance(outcome, Deferred) and (outcome.slow_down or verdicts.is_shut(outcome))

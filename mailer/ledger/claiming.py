@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, insert, literal, select, update
 
+from mailer.ledger import erasing
 from mailer.ledger.contract import CampaignState, Row, Slice, campaign_of
 from mailer.ledger.schema import WAITING, campaign, lease, message, recipient
 from mailer.ledger.statements import one_of
@@ -121,7 +122,9 @@ def _without_suppressed(
     if not refused:
         return due, 0
     out = [row for row in due if row[1] in refused]
-    tx.run(_SUPPRESS, ids=tx.array([row[0] for row in out]), now=tx.now)
+    ids = [row[0] for row in out]
+    tx.run(_SUPPRESS, ids=tx.array(ids), now=tx.now)
+    erasing.ended(tx, campaign_id, ids)
     for row in out:
         in_doubt = row[_PHASE] == _ANSWER  # an earlier try may have arrived
         tx.moved(campaign_id, row[-1], (State.UNKNOWN if in_doubt else State.SUPPRESSED).value)

@@ -173,7 +173,7 @@ class Settlement:
     reference: str | None = None
     copies: str | None = None  # JSON: refused Cc and Bcc recipients
     suppress: bool = False  # add the address to the suppression list
-    cells: str | None = None  # what is left of them from now on, when the rest is secret
+    cells: str | None = None  # what is left of them if this ends the row, when the rest is secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, exists, select
 
 from mailer.errors import ConfigError, IdempotencyConflict
+from mailer.ledger import erasing
 from mailer.ledger.database import Database
 from mailer.ledger.schema import handover
 from mailer.ledger.single_rows import Added, CampaignClosed, Single, add
@@ -85,7 +86,7 @@ def _put(connection: Any, one: Single) -> Added:
             return Added(one.public, 0, created=True)
         _run(connection, _WITHDRAW, (one.public,))
     ((public, fingerprint),) = known or _run(connection, _STORED, (one.scope, one.key))
-    if fingerprint != one.fingerprint:
+    if fingerprint is not None and fingerprint != one.fingerprint:
         raise IdempotencyConflict(
             f"the idempotency key {one.key!r} was used for another message: give this one its own key"
         )
@@ -122,7 +123,8 @@ def _make(tx: Transaction, one: Single) -> None:
     try:
         add(tx, [one])
     except CampaignClosed:
-        add(tx, [one], state=State.CANCELLED)
+        (added,) = add(tx, [one], state=State.CANCELLED)
+        erasing.ended(tx, one.campaign_id, [added.id])
     except IdempotencyConflict:
         # Its key became another message's between its look and its commit; nobody can be told any more.
         log.error("message %s was not sent: its idempotency key is another message's", one.public)

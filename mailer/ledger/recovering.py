@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, literal, literal_column, null, or_, select, update
 
+from mailer.ledger import erasing
 from mailer.ledger.contract import CampaignState, Recovery
 from mailer.ledger.schema import HELD, attempt, campaign, lease, message
 from mailer.ledger.statements import one_of
@@ -136,6 +137,7 @@ def _unsent(tx: Transaction, campaign_id: int, ids: Sequence[int], after: State)
         in_doubt = tx.run(_DOUBT, ids=tx.array(ids), now=tx.now)
         tx.moved(campaign_id, State.CLAIMED, State.UNKNOWN, in_doubt)
         tx.moved(campaign_id, State.CLAIMED, after, tx.run(_CANCEL, ids=tx.array(ids), now=tx.now))
+        erasing.ended(tx, campaign_id, ids)
     else:
         tx.run(_RETURN, ids=tx.array(ids), after=after.value, now=tx.now)
         tx.moved(campaign_id, State.CLAIMED, after, len(ids))

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from sqlalchemy import Connection, bindparam, func, insert, literal, null, select, true, update
 
+from mailer.ledger import erasing
 from mailer.ledger.contract import NewRow, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.schema import ROWS, attempt, message, recipient, tally
@@ -69,6 +70,7 @@ def waiting(tx: Transaction, campaign_id: int) -> int:
 
 def cancel(tx: Transaction, campaign_id: int) -> None:
     """All that wait; those of which an earlier try may have arrived are unknown from now on."""
+    secret = erasing.waiting_of(tx, campaign_id)
     own = message.c.campaign_id == campaign_id
     in_doubt = message.c.phase == Phase.ANSWER.value
     over = {"settled_at": tx.now, "reason": "The campaign was cancelled."}
@@ -77,6 +79,7 @@ def cancel(tx: Transaction, campaign_id: int) -> None:
         for which, after in ((in_doubt, State.UNKNOWN), (true(), State.CANCELLED)):
             ended = tx.execute(these.where(which).values(state=after.value)).rowcount
             tx.moved(campaign_id, state, after, ended)
+    erasing.ended(tx, campaign_id, secret)
 
 
 def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select
 
 from mailer.ledger.contract import CampaignState, Settlement, campaign_of
+from mailer.ledger.erasing import ENDED, leave
 from mailer.ledger.held import Held, held
-from mailer.ledger.schema import attempt, campaign, message, recipient
+from mailer.ledger.schema import attempt, campaign, message
 from mailer.ledger.statements import RowUpdate, one_of
 from mailer.ledger.suppressions import suppress_rows
 from mailer.ledger.transaction import Transaction
@@ -34,8 +35,6 @@ _reply_of = attrgetter(*_REPLY)
 _SETTLE = RowUpdate(message, "state", "due_at", "attempts", "first_tried_at", "settled_at", *_REPLY)
 _GIVE_BACK = RowUpdate(message, "state", "due_at", "first_tried_at", "reason")
 
-_ERASE = update(recipient).where(recipient.c.id == bindparam("row")).values(cells=bindparam("left"))
-
 _TRIED = ("phase", "code", "enhanced", "reply", "backend")  # in the order of the table
 _tried_of = attrgetter(*_TRIED)
 _ADD_ATTEMPT = insert(attempt).values(
@@ -51,7 +50,7 @@ class _Work:
     given_back: list[tuple[Any, ...]]
     attempts: list[tuple[Any, ...]]
     suppress: list[tuple[int, str]]
-    erase: list[tuple[int, str]]
+    erase: list[tuple[str, int]]
 
 
 def settle(
@@ -101,8 +100,8 @@ def _decide(
     tx.moved(row.campaign_id, row.state, state)
     if settlement.suppress:
         work.suppress.append((row.id, settlement.reason or settlement.reply or ""))
-    if settlement.cells is not None:
-        work.erase.append((row.id, settlement.cells))
+    if settlement.cells is not None and state in ENDED:
+        work.erase.append((settlement.cells, row.id))
     due_at = settlement.due_at or tx.now
     attempts, first_tried_at = row.attempts, row.first_tried_at
     if settlement.spent:
@@ -147,5 +146,5 @@ def _write(tx: Transaction, work: _Work) -> None:
         tx.many(_ADD_ATTEMPT, work.attempts)
     if work.suppress:
         suppress_rows(tx, work.suppress)
-    for id_, left in work.erase:
-        tx.run(_ERASE, row=id_, left=left)
+    if work.erase:
+        leave(tx, work.erase)

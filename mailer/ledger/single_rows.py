@@ -70,8 +70,8 @@ class Raced(Exception):
     """Another process took the same key in this very moment: look again."""
 
 
-#: (scope, key) -> (public, fingerprint)
-Keys = dict[tuple[str, str], tuple[str, str]]
+#: (scope, key) -> (public, fingerprint; None when that was erased, and any content counts as the same)
+Keys = dict[tuple[str, str], tuple[str, str | None]]
 
 
 def add(tx: Transaction, singles: Sequence[Single], state: State = State.PENDING) -> list[Added]:
@@ -94,7 +94,7 @@ def sorted_out(singles: Sequence[Single], known: Keys) -> tuple[list[Added], lis
             added.append(Added(one.public, 0, True))
             if one.key is not None:
                 keys[name] = (one.public, one.fingerprint)
-        elif found[1] != one.fingerprint:
+        elif found[1] is not None and found[1] != one.fingerprint:
             raise IdempotencyConflict(
                 f"the idempotency key {one.key!r} was used for another message: give this one its own key"
             )

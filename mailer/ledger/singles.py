@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import bindparam, func, literal, select, update
 
 from mailer.errors import IdempotencyConflict, LedgerBusy, LedgerError
-from mailer.ledger import single_campaigns, steering
+from mailer.ledger import erasing, single_campaigns, steering
 from mailer.ledger.contract import Campaign, NewCampaign, campaign_of
 from mailer.ledger.database import Database
 from mailer.ledger.dialect import Room
@@ -95,6 +95,7 @@ class Singles:
             for state in WAITING:
                 if tx.run(_CANCEL, row=message_id, was=state.value, now=tx.now):
                     tx.moved(campaign_of(message_id), state, State.CANCELLED)
+                    erasing.ended(tx, campaign_of(message_id), [message_id])
                     return True
         return False
 

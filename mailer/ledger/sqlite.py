@@ -31,6 +31,7 @@ _PRAGMAS = (
     "temp_store = MEMORY",
     "wal_autocheckpoint = 4000",
     "journal_size_limit = 67108864",
+    "secure_delete = ON",  # what was erased is not in the file any more, whoever built SQLite
 )
 #: SQLite takes 32 766 parameters; more than this in one statement gains nothing.
 _MOST_PARAMETERS = 3000

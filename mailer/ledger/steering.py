@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from mailer.errors import StateConflict
-from mailer.ledger import rows
+from mailer.ledger import erasing, rows
 from mailer.ledger.backends import follow_backend
 from mailer.ledger.contract import Campaign, CampaignState, Event, Retried, Runner
 from mailer.ledger.lifting import lift
@@ -72,6 +72,11 @@ def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> Retri
     found = campaign_by_id(tx.connection, campaign_id)
     check(found, "retry", *ALIVE, CampaignState.FINISHED)
     _not_pruned(found)
+    if erasing.is_sensitive(tx, campaign_id) and not set(states) <= {State.UNKNOWN}:
+        raise StateConflict(
+            f"cannot retry {found.slug}: it is `sensitive`, so what a message said was erased when it ended;"
+            " only --unknown can be tried again"
+        )
     lifted = lift(tx, campaign_id) if State.REJECTED in states else 0
     again = rows.retry(tx, campaign_id, states)
     if again and found.state is CampaignState.FINISHED:

@@ -86,7 +86,7 @@ class MessageIn(_Wire):
     send_at: Moment | None = Field(None, description="not before then; with a time zone")
     expires_in: float | None = Field(None, gt=0, le=YEAR, description="seconds; not sent after that")
     on_unknown: Literal["hold", "retry"] | None = None
-    sensitive: bool | None = Field(None, description="erase the data once it is accepted")
+    sensitive: bool | None = Field(None, description="erase what it says when it has ended")
     tags: list[Text] = Field(default_factory=list, max_length=50)
     metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
 
