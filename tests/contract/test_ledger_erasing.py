@@ -113,7 +113,7 @@ def test_what_waits_or_is_in_doubt_keeps_what_sending_it_needs(book):
 
 
 def test_what_is_no_secret_is_kept(book):
-    campaign, row = added(book, replace(SECRET, spec={"letters": True}))
+    campaign, _ = added(book, replace(SECRET, spec={"letters": True}))
 
     book.ledger.campaigns.cancel(campaign.id)
 
