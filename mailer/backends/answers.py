@@ -138,9 +138,16 @@ def one_line(text: str) -> str:
     return plain.strip()[:_MAX_TEXT]
 
 
+#: What is said where a key does not tell which domains it may send from.
+UNASKED = "its domains cannot be asked with this key"
+_SHOWN = 20
+
+
 def verified(domains: Iterable[tuple[str, object]]) -> str:
-    """What a provider says of the sender's domains, for people; empty when it says nothing."""
-    return ", ".join(f"{name} {'verified' if good else 'not verified'}" for name, good in domains)
+    """What a provider says of the sender's domains, for people."""
+    told = [f"{name} {'verified' if good else 'not verified'}" for name, good in domains]
+    more = [f"and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
+    return ", ".join(told[:_SHOWN] + more) or "no domain yet"
 
 
 def described(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, now
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import plain
@@ -108,7 +108,7 @@ class Azure:
         return (self._signed(request),)
 
     def checked(self, answer: Answer) -> str:
-        return ""
+        return f"{UNASKED}, but in the portal"
 
     def _signed(self, request: Request) -> Request:
         own = self._own

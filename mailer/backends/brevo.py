@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, verified
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import ambiguous, bad_address, our_fault, refused
@@ -116,5 +116,7 @@ class Brevo:
         return tuple(Request(path, headers=self._headers, method="GET") for path in paths)
 
     def checked(self, answer: Answer) -> str:
-        domains = answer.record().get("domains") or []
+        domains = answer.record().get("domains")
+        if domains is None:
+            return UNASKED
         return verified((one["domain_name"], one["authenticated"]) for one in domains)

@@ -14,11 +14,12 @@ from mailer.backends.channel import Channel, Lost
 from mailer.backends.contract import BackendLimits, Use
 from mailer.backends.expressible import complaints
 from mailer.backends.meanings import Verdict
+from mailer.backends.probing import probe
 from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
 from mailer.backends.slots import Slots
 from mailer.backends.structured import Unreadable
 from mailer.errors import BackendUnusable
-from mailer.message import Blocked, Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
+from mailer.message import Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply, Unknown
 
 
 class HttpBackend:
@@ -66,21 +67,8 @@ class HttpBackend:
         return [letter.outcome for letter in letters if letter.outcome is not None]
 
     async def probe(self) -> str:
-        """One request that needs the key and sends nothing."""
-        verdict: Verdict | None = None
-        for check in self.provider.check():
-            try:
-                answer = await self._channel.exchange(check)
-            except Lost as lost:
-                raise BackendUnusable(self._name, str(lost)) from None
-            good = answer.ok or answer.status in check.fine
-            if good and (told := self._checked(answer)) is not None:
-                return f"{self.provider.facts.title}: key valid{told and '; '}{told}"
-            verdict = self._judged(answer)
-        reply = verdict.reply if verdict else Reply("nothing to check")
-        raise BackendUnusable(
-            self._name, f"{reply.reason} ({reply.code} {reply.text})", isinstance(verdict, Blocked)
-        )
+        """Requests that need the key and send nothing."""
+        return await probe(self._account, self.provider, self._channel.exchange, self._judged)
 
     def complaints(self, message: Outgoing) -> list[str]:
         """What this message needs and the provider cannot do, each with the provider's name."""
@@ -217,12 +205,6 @@ class HttpBackend:
             said = Said(answer.status, "", answer.text)
         wait = said.wait if said.wait is not None else answer.wait(self.provider.facts.reset, now())
         return Said(said.status, said.code, said.text, wait).verdict(self.provider.facts.rules)
-
-    def _checked(self, answer: Answer) -> str | None:
-        try:
-            return self.provider.checked(answer)
-        except NOT_UNDERSTOOD:
-            return "but its answer cannot be understood"
 
 
 async def _marked(part: Sequence[Letter], mark: Mark) -> Sequence[Outcome | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, described
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, described, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import with_campaign
@@ -117,9 +117,9 @@ class MailerSend:
         return (domains, replace(as_json("/email", {}, self._headers), fine=(422,)))
 
     def checked(self, answer: Answer) -> str:
-        states = {True: "verified", False: "not verified"}
-        domains = answer.record().get("data") or []
-        return ", ".join(f"{one['name']} {states[bool(one['is_verified'])]}" for one in domains)
+        if not answer.ok:
+            return UNASKED
+        return verified((one["name"], one["is_verified"]) for one in answer.json()["data"])
 
 
 def _person(one: Mailbox) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from email.utils import format_datetime
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
@@ -107,4 +107,4 @@ class Mailgun:
 
     def checked(self, answer: Answer) -> str:
         domain = answer.record().get("domain")
-        return f"domain {domain['name']} {domain['state']}" if domain else ""
+        return f"domain {domain['name']} {domain['state']}" if domain else UNASKED

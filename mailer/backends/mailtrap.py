@@ -9,7 +9,7 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, described
+from mailer.backends.answers import Answer, Rule, Said, accepted, described, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
@@ -73,6 +73,7 @@ class Mailtrap:
         self._headers = {"Api-Token": own.key}
         self._metadata, self._tags = own.metadata, own.tags
         self._place = place
+        self._questions = "" if "base" in own.options else "https://mailtrap.io"
         self._template = own.template
 
     def group(self, letter: Letter) -> Hashable:
@@ -102,6 +103,15 @@ class Mailtrap:
 
     def checked(self, answer: Answer) -> str:
         return ""
+
+    def domains(self, answers: Sequence[Answer]) -> Request | str:
+        """Asked elsewhere; the account's number is told to whom has the key."""
+        if not answers:
+            return Request("/api/accounts", headers=self._headers, method="GET", base=self._questions)
+        if len(answers) == 1:
+            path = f"/api/accounts/{answers[0].json()[0]['id']}/sending_domains"
+            return Request(path, headers=self._headers, method="GET", base=self._questions)
+        return verified((one["domain_name"], one["dns_verified"]) for one in answers[1].json()["data"])
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, verified
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import mandrill, marked, octets
@@ -95,7 +95,7 @@ class Mandrill:
         told = answer.json()
         if isinstance(told, list):
             return verified((one["domain"], one["valid_signing"]) for one in told)
-        return "" if told.get("PING") else None
+        return UNASKED if told.get("PING") else None
 
 
 def _result(item: dict[str, Any]) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, described
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
@@ -107,7 +107,7 @@ class Netcore:
         return (replace(as_json(self._path, {}, self._headers), fine=(400, 422)),)
 
     def checked(self, answer: Answer) -> str:
-        return ""
+        return UNASKED
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields

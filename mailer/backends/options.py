@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 
 from mailer.backends.contract import BackendConfig
 from mailer.errors import ConfigError
@@ -73,6 +74,19 @@ def moment(config: BackendConfig, key: str) -> datetime | None:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     raise _wrong(config, key, "a time with its zone, such as 2026-12-01T09:00+01:00")
+
+
+def secret(name: str, options: Mapping[str, str], key: str) -> str:
+    """What stands in the file that this option names; "" without it."""
+    if key not in options:
+        return ""
+    try:
+        text = Path(options[key]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"backend {name!r}: option {key!r}: there is no such file") from None
+    if not text.isascii() or not text.isprintable():
+        raise ConfigError(f"backend {name!r}: option {key!r}: the file holds what no key has")
+    return text
 
 
 def _wrong(config: BackendConfig, key: str, expected: str) -> ConfigError:

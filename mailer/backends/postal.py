@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Hashable, Sequence
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import marked, octets, postal
@@ -82,4 +82,4 @@ class Postal:
         return (as_json("/api/v1/messages/message", {"id": 0}, self._headers),)
 
     def checked(self, answer: Answer) -> str | None:
-        return "" if self.said(answer).code in {"", "MessageNotFound"} else None
+        return UNASKED if self.said(answer).code in {"", "MessageNotFound"} else None

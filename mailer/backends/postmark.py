@@ -6,8 +6,9 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, later, our_fault, refused
@@ -52,9 +53,9 @@ _INACTIVE = re.compile(r"inactive addresses?: ([^\s].*?)\.(?: |$)", re.IGNORECAS
 
 def connect(config: BackendConfig) -> HttpBackend:
     """Options: ``stream``, ``tags`` (one), ``metadata``, ``track_opens``, ``track_clicks``, ``template``
-    (id or alias), ``sandbox``."""
+    (id or alias), ``sandbox``, ``account_token_file`` (for ``mailer doctor``)."""
     more = ("stream", "tags", "metadata", "track_opens", "track_clicks", "template", "sandbox")
-    own = account(config, FACTS, more)
+    own = account(config, FACTS, (*more, "account_token_file"))
     return HttpBackend(own, Postmark(own))
 
 
@@ -69,12 +70,11 @@ class Postmark:
         test = {"X-Postmark-Server-Token": "POSTMARK_API_TEST"}
         self._headers = test if own.flag("sandbox") else self._own
         self._metadata, self._tags = own.metadata, own.tags
-        self._template: dict[str, Any] = {}
-        if own.template:
-            numbered = own.template.isdigit()
-            self._template = (
-                {"TemplateId": int(own.template)} if numbered else {"TemplateAlias": own.template}
-            )
+        self._asking = options.secret(own.name, own.options, "account_token_file")
+        template = own.template or ""
+        self._template: dict[str, Any] = {"TemplateAlias": template} if template else {}
+        if template.isdigit():
+            self._template = {"TemplateId": int(template)}
         self._fixed: dict[str, Any] = {"MessageStream": own.options.get("stream", "outbound")}
         if (opens := own.flag("track_opens")) is not None:
             self._fixed["TrackOpens"] = opens
@@ -100,10 +100,18 @@ class Postmark:
         return Said(answer.status, str(body.get("ErrorCode", "")), str(body.get("Message", answer.text)))
 
     def check(self) -> tuple[Request, ...]:
-        return (Request("/server", headers={"Accept": "application/json", **self._own}, method="GET"),)
+        return (_get("/server", self._own),)
 
     def checked(self, answer: Answer) -> str:
         return f"server {answer.json()['Name']!r}"
+
+    def domains(self, answers: Sequence[Answer]) -> Request | str:
+        """A server token may not ask; the account's may, and does nothing else here."""
+        if not self._asking:
+            return f"{UNASKED}, but with the account's: account_token_file"
+        if not answers:
+            return _get("/domains?count=500&offset=0", {"X-Postmark-Account-Token": self._asking})
+        return verified((one["Name"], one["DKIMVerified"]) for one in answers[0].json()["Domains"])
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
@@ -142,6 +150,10 @@ class Postmark:
         if inactive and letter.message.recipients[0].lower() in inactive[1].lower().split(", "):
             return verdict(FACTS, 422, 406, text)
         return accepted(200, item["MessageID"], text)
+
+
+def _get(path: str, headers: dict[str, str]) -> Request:
+    return Request(path, headers={"Accept": "application/json", **headers}, method="GET")
 
 
 def _attachment(file: File) -> dict[str, str]:

@@ -94,7 +94,8 @@ class Facts:
 class Request:
     """One HTTP request, complete but for its base address. ``repeatable``: it carries an idempotency key.
 
-    ``fine`` are statuses that also count as a good answer to ``check``.
+    ``fine`` are statuses that also count as a good answer to ``check``. ``base`` is another address than the
+    account's, for questions.
     """
 
     path: str
@@ -103,6 +104,7 @@ class Request:
     method: str = "POST"
     repeatable: bool = False
     fine: tuple[int, ...] = ()
+    base: str = ""
 
 
 class Provider(Protocol):

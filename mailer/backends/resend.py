@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.letter import plain
@@ -99,7 +99,7 @@ class Resend:
 
     def checked(self, answer: Answer) -> str:
         if not answer.ok:
-            return "may send, and nothing else"
+            return f"may send, and nothing else: {UNASKED}"
         domains = answer.json()["data"]
         return ", ".join(f"{domain['name']} {domain['status']}" for domain in domains) or "no domain yet"
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, described, verified
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, described, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
@@ -130,8 +130,9 @@ class SendGrid:
     def checked(self, answer: Answer) -> str:
         told = answer.json()
         if isinstance(told, list):
-            return verified((one["domain"], one["valid"]) for one in told) or "no domain yet"
-        return "may send" if "mail.send" in told["scopes"] else "but it may not send (mail.send)"
+            return verified((one["domain"], one["valid"]) for one in told)
+        may = "may send" if "mail.send" in told["scopes"] else "but it may not send (mail.send)"
+        return f"{may}; {UNASKED}"
 
     def _personalization(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields

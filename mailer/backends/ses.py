@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted, now
+from mailer.backends.answers import Answer, Rule, Said, accepted, now, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.expressible import from_its_sender
 from mailer.backends.http import HttpBackend
@@ -120,6 +120,13 @@ class Ses:
             return "may send"
         stage = "production" if told.get("ProductionAccessEnabled") else "sandbox: verified recipients only"
         return f"{stage}, {quota['MaxSendRate']:g}/s, {quota['Max24HourSend']:g} a day"
+
+    def domains(self, answers: Sequence[Answer]) -> Request | str:
+        """May be allowed to a key by itself: ``ses:ListEmailIdentities``."""
+        if not answers:
+            return self._signed(as_json("/v2/email/list-identities", {"PageSize": 1000}, {}))
+        found = answers[0].json()["EmailIdentities"]
+        return verified((one["IdentityName"], one["VerificationStatus"] == "SUCCESS") for one in found)
 
     def _signed(self, request: Request) -> Request:
         kind = {name: value for name, value in request.headers.items() if name == "Content-Type"}

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import Answer, Rule, Said, accepted
+from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, verified
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import ambiguous, bad_address, later, our_fault, refused, slower
@@ -119,8 +119,7 @@ class SparkPost:
         return (domains, Request(empty.path, empty.content, empty.headers, fine=(400, 422)))
 
     def checked(self, answer: Answer) -> str:
-        domains = answer.record().get("results") or []
-        states = {True: "verified", False: "not verified"}
-        return ", ".join(
-            f"{one['domain']} {states[bool(one['status']['ownership_verified'])]}" for one in domains
-        )
+        if not answer.ok:
+            return UNASKED
+        domains = answer.json()["results"]
+        return verified((one["domain"], one["status"]["ownership_verified"]) for one in domains)

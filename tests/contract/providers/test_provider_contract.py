@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -430,10 +432,14 @@ async def test_the_test_mode_is_the_providers_own(role, fake):
     await backend.close()
 
 
-#: Whose API says which domains may be sent from, to a key that may look.
-TELL_OF_DOMAINS = frozenset(
-    ("resend", "sendgrid", "mailgun", "brevo", "mailersend", "mailjet", "sparkpost", "mandrill", "scaleway")
-)
+#: Whose API does not say which domains may be sent from, and what is said instead.
+SILENT = {
+    "postmark": "its domains cannot be asked with this key, but with the account's: account_token_file",
+    "netcore": "its domains cannot be asked with this key",
+    "nylas": "it has no domain to verify",
+    "azure": "its domains cannot be asked with this key, but in the portal",
+    "postal": "its domains cannot be asked with this key",
+}
 
 
 async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
@@ -445,9 +451,96 @@ async def test_a_probe_says_that_the_key_works_or_does_not(role, fake):
     await bad.close()
 
     assert answer.startswith(f"{good.provider.facts.title}: key valid")
-    assert ("acme.example" in answer) == (role.scheme in TELL_OF_DOMAINS)
+    assert answer.endswith(SILENT[role.scheme]) if role.scheme in SILENT else "acme.example" in answer
     assert caught.value.lasting
     assert fake.taken == []
+
+
+async def test_postmark_is_asked_with_the_accounts_token(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("account-token-1\n")
+    with serving(ROLES["postmark"].play) as fake:
+        backend = backend_of(ROLES["postmark"], fake.base, f"account_token_file={file}")
+        told = await backend.probe()
+        file.write_text("server-token")
+        other = backend_of(ROLES["postmark"], fake.base, f"account_token_file={file}")
+        refused = await other.probe()
+        await backend.close()
+        await other.close()
+    assert told == "Postmark: key valid; server 'Acme'; acme.example not verified"
+    assert refused == "Postmark: key valid; server 'Acme'; its domains cannot be asked with this key (401)"
+
+
+#: What asks for domains apart from the key, and for which a fault there proves nothing about the key.
+APART = ("mailtrap", "ses")
+
+
+@pytest.mark.parametrize("scheme", APART)
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Response(403, {"message": "no"}), "its domains cannot be asked with this key (403)"),
+        (Response(200, "<html>"), "its domains could not be asked just now"),
+        (Response(200, []), "its domains could not be asked just now"),
+        (DROP, "its domains could not be asked just now"),
+    ],
+)
+async def test_a_key_is_valid_also_if_it_may_not_ask_for_domains(scheme, answer, words):
+    role = ROLES[scheme]
+
+    def play(request: Recorded) -> Any:
+        return answer if re.search("accounts|identities", request.path) else role.play(request)
+
+    with serving(play) as fake:
+        backend = backend_of(role, fake.base)
+        told = await backend.probe()
+        await backend.close()
+    assert told.startswith(f"{backend.provider.facts.title}: key valid; ")
+    assert told.endswith(words)
+
+
+#: Keys that may send and nothing else are told by what is missing in an empty message.
+SENDING = ("resend", "sendgrid", "mailgun", "brevo", "mailersend", "sparkpost", "mandrill")
+
+
+@pytest.mark.parametrize("scheme", SENDING)
+async def test_a_key_that_may_only_send_is_valid_and_tells_no_domains(scheme):
+    role = ROLES[scheme]
+    empty = {"resend": 422, "mailersend": 422, "sparkpost": 422, "mailgun": 400}
+    fine = {"sendgrid": {"scopes": ["mail.send"]}, "mandrill": {"PING": "PONG!"}, "brevo": {"plan": []}}
+
+    def play(request: Recorded) -> Response:
+        if "domains" in request.path:
+            return Response(403, {"message": "not allowed"})
+        return Response(empty.get(scheme, 200), fine.get(scheme, {"message": "'from' is missing"}))
+
+    with serving(play) as fake:
+        backend = backend_of(role, fake.base)
+        told = await backend.probe()
+        await backend.close()
+    assert told.startswith(f"{backend.provider.facts.title}: key valid; ")
+    assert told.endswith("its domains cannot be asked with this key")
+
+
+def test_mailtrap_is_asked_where_it_answers():
+    provider = connect(urls.parse("main", f"mailtrap://{KEY}@")).provider
+    step = provider.domains([])
+    assert (step.base, step.path) == ("https://mailtrap.io", "/api/accounts")
+
+
+async def test_of_many_domains_a_few_are_named():
+    role = ROLES["ses"]
+    many = [{"IdentityName": f"d{n}.example", "VerificationStatus": "SUCCESS"} for n in range(25)]
+
+    def play(request: Recorded) -> Response:
+        asked = request.path.endswith("identities")
+        return Response(200, {"EmailIdentities": many}) if asked else role.play(request)
+
+    with serving(play) as fake:
+        backend = backend_of(role, fake.base)
+        told = await backend.probe()
+        await backend.close()
+    assert told.endswith("d19.example verified, and 5 more")
 
 
 async def test_a_key_never_shows(role, fake, caplog):

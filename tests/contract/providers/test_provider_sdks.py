@@ -294,3 +294,21 @@ async def test_ses():
     ours, theirs = own.headers["authorization"], sdk.headers["authorization"]
     assert ours.split("/")[0] == theirs.split("/")[0]
     assert ours.split("/")[2:4] == theirs.split("/")[2:4]  # region and service; the day may change between
+
+
+async def test_ses_is_asked_for_domains_as_its_library_asks():
+    need("botocore")
+    from botocore.session import Session
+
+    with serving(ROLES["ses"].play) as fake:
+        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": "secret-0123456789"}
+        client = Session().create_client("sesv2", region_name="eu-west-1", endpoint_url=fake.base, **keys)
+        told = client.list_email_identities(PageSize=1000)["EmailIdentities"]
+        client.close()
+        backend = connect(urls.parse("main", ROLES["ses"].address(fake.base)))
+        said = await backend.probe()
+        await backend.close()
+    sdk, own = (request for request in fake.requests if request.path.endswith("identities"))
+
+    assert (own.method, own.target, own.json) == (sdk.method, sdk.target, sdk.json)
+    assert said.endswith(f"; {told[0]['IdentityName']} not verified")

@@ -14,6 +14,11 @@ _KNOWN = "from to cc bcc reply_to subject text html headers attachments category
 def play(request: Recorded) -> Response:
     if KEY not in {request.headers.get("api-token"), request.headers.get("authorization", "")[7:]}:
         return Response(401, {"error": "Unauthorized"})
+    if request.path == "/api/accounts":
+        return Response(200, [{"id": 26730, "name": "Acme", "access_levels": [1000]}])
+    if request.path == "/api/accounts/26730/sending_domains":
+        domain = {"id": 1, "domain_name": "acme.example", "dns_verified": True, "demo": False}
+        return Response(200, {"data": [domain]})
     if request.path.startswith("/api/send"):
         return Response(400, {"success": False, "errors": ["'from' is missing"]})
     if request.path not in {"/api/batch", "/api/batch/77"}:

@@ -15,6 +15,8 @@ _KNOWN = (
 
 
 def play(request: Recorded) -> Response:
+    if request.path == "/domains":
+        return _domains(request)
     for_tests = {"POSTMARK_API_TEST"} if request.method == "POST" else set()
     if request.headers.get("x-postmark-server-token") not in {KEY, *for_tests}:
         return Response(401, {"ErrorCode": 10, "Message": "Bad or missing server API token."})
@@ -29,6 +31,14 @@ def play(request: Recorded) -> Response:
     answers = [_one(message, number) for number, message in enumerate(request.json)]
     taken = tuple(taken for _, taken in answers if taken)
     return Response(200, [answer for answer, _ in answers], taken=taken)
+
+
+def _domains(request: Recorded) -> Response:
+    """A server token is not the account's."""
+    if request.headers.get("x-postmark-account-token") != "account-token-1":
+        return Response(401, {"ErrorCode": 10, "Message": "Bad or missing Account API token."})
+    domain = {"ID": 1, "Name": "acme.example", "SPFVerified": True, "DKIMVerified": False}
+    return Response(200, {"TotalCount": 1, "Domains": [domain]})
 
 
 def _one(message: dict[str, Any], number: int) -> tuple[dict[str, Any], Taken | None]:

@@ -26,6 +26,9 @@ def play(request: Recorded) -> Response:
     if request.path == "/v2/email/account":
         quota = {"Max24HourSend": 50000.0, "MaxSendRate": 14.0, "SentLast24Hours": 0.0}
         return Response(200, {"SendQuota": quota, "ProductionAccessEnabled": True})
+    if request.path == "/v2/email/list-identities":
+        domain = {"IdentityType": "DOMAIN", "IdentityName": "acme.example", "VerificationStatus": "PENDING"}
+        return Response(200, {"EmailIdentities": [domain]})
     if request.path != "/v2/email/outbound-emails":
         return error(404, "NotFoundException")
     body = request.json
