@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs the servers that tests need beyond Python: redis-server, PostgreSQL, Postfix's smtp-sink,
-# swaks, msmtp, Chromium for pages, and clients in other languages: Node with its packages, PHPMailer and,
-# where there is a Java development kit, Jakarta Mail.
+# swaks, msmtp, Prometheus with its promtool, Chromium for pages, and clients in other languages: Node with its
+# packages, PHPMailer and, where there is a Java development kit, Jakarta Mail.
 # As root on Debian or Ubuntu; anywhere else it names what is missing, which is an error only when CI is set.
 # Running it again costs nothing.
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp chromium faketime node npm php"
+BINARIES="redis-server rabbitmq-server postgres smtp-sink swaks msmtp prometheus promtool chromium faketime"
+BINARIES="$BINARIES node npm php"
 PHPMAILER=/usr/share/php/libphp-phpmailer
 JAKARTA_MAIL=/usr/share/java/jakarta-mail.jar
 NODE=$(dirname "$0")/../tests/node
@@ -41,6 +42,7 @@ package_of() {
     postgres) echo postgresql ;;
     node) echo nodejs ;;
     php) echo php-cli ;;
+    promtool) echo prometheus ;;
     *) echo "$1" ;;
     esac
 }
@@ -55,7 +57,7 @@ forbid_services() {
 
 stop_services() {
     [ -d /run/systemd/system ] || return 0
-    for service in redis-server rabbitmq-server postgresql postfix; do
+    for service in redis-server rabbitmq-server postgresql postfix prometheus; do
         systemctl disable --now "$service" >/dev/null 2>&1 || true
     done
 }
@@ -69,7 +71,7 @@ fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "missing:" $wanted >&2
-    echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis postgresql swaks msmtp" >&2
+    echo "their tests cannot run; on Debian or Ubuntu run this as root, on macOS: brew install redis postgresql swaks msmtp prometheus" >&2
     echo "(smtp-sink is part of Postfix)" >&2
     install_node_packages
     [ -z "${CI:-}" ]

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from mailer.errors import MailerError
 from mailer.ledger import open_ledger
+from mailer.message import State
 
 #: Counted by workers: name, labels, what it is. docs/operations/ uses these names.
 COUNTED: dict[str, tuple[tuple[str, ...], str]] = {
@@ -95,14 +96,17 @@ class Collector:
         counts = self._reports.counts()
         for name, (labels, text) in COUNTED.items():
             family = CounterMetricFamily(f"mailer_{name}", text, labels=labels)
-            for key, number in counts.items():
+            # A counter that first appears at 3 has not increased, as Prometheus sees it.
+            first: dict[tuple[str, ...], int] = {} if labels else {(name,): 0}
+            for key, number in {**first, **counts}.items():
                 if key[0] == name:
                     family.add_metric(key[1:], number)
             yield family
         deaths = CounterMetricFamily(
             "mailer_worker_deaths", "Worker processes that ended.", labels=["worker"]
         )
-        for name, number in self._reports.deaths().items():
+        none = dict.fromkeys(self._alive(), 0)
+        for name, number in {**none, **self._reports.deaths()}.items():
             deaths.add_metric([name], number)
         yield deaths
 
@@ -140,8 +144,9 @@ class Collector:
         up.add_metric([], 1.0)
         yield up
         family = GaugeMetricFamily("mailer_rows", "Rows of all campaigns.", labels=["backend", "state"])
-        for key, number in rows.items():
-            family.add_metric(key, number)
+        for backend in {backend for backend, _ in rows}:
+            for state in State:  # also those that have no rows yet: to see the first one become unknown
+                family.add_metric([backend, state.value], rows.get((backend, state.value), 0))
         yield family
         yield GaugeMetricFamily("mailer_oldest_due_seconds", "The row that waits longest.", oldest)
         yield GaugeMetricFamily("mailer_leases_expired", "Leases that nobody has recovered yet.", expired)
