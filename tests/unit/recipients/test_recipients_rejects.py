@@ -97,9 +97,14 @@ def test_without_invalid_rows_an_earlier_report_goes(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(RecipientsError, match="invalid rows cannot be written"):
-        InvalidWriter(tmp_path / "nowhere" / "x.csv", ["email"])
+def test_a_folder_that_cannot_be_written_to_matters_with_the_first_invalid_row_only(tmp_path):
+    with InvalidWriter(tmp_path / "nowhere" / "x.csv", ["email"]):
+        pass
+    with (
+        InvalidWriter(tmp_path / "nowhere" / "x.csv", ["email"]) as writer,
+        pytest.raises(RecipientsError, match="invalid rows cannot be written: No such file"),
+    ):
+        writer.write(Invalid(1, 2, None, "blank line", ()))
 
 
 def test_a_list_may_begin_with_line_column_reason_itself(opened):
