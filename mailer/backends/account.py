@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mailer.backends import options
+from mailer.backends.answers import now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.expressible import misfits
 from mailer.backends.provider import Facts
@@ -134,6 +135,7 @@ def account(
         send_at=options.moment(config, "send_at"),
         options=config.options,
     )
+    _check_wishes(config, facts, own)
     # Whether there is a place for an account's metadata is whether the option is known.
     wrong = misfits(replace(facts.features, metadata=True), own.tags, own.metadata)
     if wrong:
@@ -154,6 +156,18 @@ def _check(config: BackendConfig, facts: Facts, known: set[str]) -> None:
     ca_file = config.options.get("ca_file")
     if ca_file is not None and not Path(ca_file).is_file():
         raise _wrong(config, "option 'ca_file': there is no such file")
+
+
+def _check_wishes(config: BackendConfig, facts: Facts, own: Account) -> None:
+    """What a provider would refuse later, with every message."""
+    if own.send_at and facts.horizon is not None and own.send_at.timestamp() > now() + facts.horizon:
+        ahead = facts.horizon / 86_400
+        raise _wrong(
+            config, f"{facts.title} takes nothing for later than in {ahead:g} days: see option 'send_at'"
+        )
+    pool = own.options.get("pool")
+    if pool is not None and not re.fullmatch(facts.pool or ".+", pool):
+        raise _wrong(config, f"{pool!r} is no pool of {facts.title}: see option 'pool'")
 
 
 def _host(config: BackendConfig, domain: str) -> str:

@@ -43,6 +43,7 @@ FACTS = Facts(
     ),
     size=20_000_000,
     recipients=99,
+    pool=r"[0-9a-fA-F.:]{3,45}",
     requests=("1000/s",),
     key_seconds=900.0,
     reset=("x-sib-ratelimit-reset", "either"),

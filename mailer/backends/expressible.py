@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 from mailer.backends.provider import Facts, Features, Letter
+from mailer.backends.structured import Fields
 from mailer.message import Outgoing
 
 #: What goes along with metadata to match webhooks by, where it is bounded: a campaign and a Message-ID.
@@ -47,7 +48,11 @@ def misfits(
     """Which of these tags and metadata a provider with these features has no place for."""
     if not tags and not metadata:  # as in most campaigns
         return []
-    return _odd_tags(features, tags) + (_odd_metadata(features, metadata, fixed) if metadata else [])
+    found = _odd_tags(features, tags) + (_odd_metadata(features, metadata, fixed) if metadata else [])
+    pairs = len(tags) + len({**_IDS, **fixed, **metadata})
+    if features.labels is not None and pairs > features.labels:
+        found.append(f"{pairs} tags and pairs of metadata with ours, the limit is {features.labels}")
+    return found
 
 
 def _odd_tags(features: Features, tags: Sequence[str]) -> list[str]:
@@ -127,4 +132,24 @@ def _inexpressible(features: Features, letter: Letter) -> list[str]:
             "characters beyond ASCII in the sender's address",
         ),
     )
+    return [text for wrong, text in tests if wrong] + _sizes(features, content)
+
+
+def _sizes(features: Features, content: Fields) -> list[str]:
+    """Limits beside the octets of the whole, which every backend knows."""
+    texts = [text for text in (content.text, content.html) if text]
+    odd = [file.kind for file in content.attachments if file.kind not in (features.kinds or {file.kind})]
+    shortest = min(map(len, (content.subject, *texts)))
+    tests = (
+        (_over([content.subject], features.subject), f"a subject over {features.subject} characters"),
+        (_heavy(texts, features.text_octets), f"a text over {(features.text_octets or 0) // 1_000_000} MB"),
+        (shortest < features.shortest, f"a subject or text under {features.shortest} characters"),
+        (bool(odd), f"attachments of type {', '.join(odd)}"),
+    )
     return [text for wrong, text in tests if wrong]
+
+
+def _heavy(texts: Iterable[str], octets: int | None) -> bool:
+    return octets is not None and any(
+        len(text) > octets // 4 and len(text.encode()) > octets for text in texts
+    )

@@ -37,10 +37,11 @@ FACTS = Facts(
     title="MailerSend",
     bases={"": "https://api.mailersend.com/v1"},
     rules=RULES,
-    features=Features(headers=None, reply_to=1, copies=10, tags=5),
+    features=Features(headers=None, reply_to=1, copies=10, subject=998, tags=5),
     size=25_000_000,
     recipients=50,
     requests=("120/min",),
+    horizon=72 * 3600.0,
     reset=("x-ratelimit-reset", "unix"),
 )
 #: Custom headers need a plan that has them, and nobody can ask which plan it is.

@@ -33,10 +33,13 @@ FACTS = Facts(
     title="Mailgun",
     bases={"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"},
     rules=RULES,
-    features=Features(tags=100, tag_length=128, metadata=True, metadata_octets=16_000),
+    features=Features(
+        tags=100, tag_length=128, tag_form=r"[\x20-\x7e]*", metadata=True, metadata_octets=16_000
+    ),
     raw=True,
     size=25_000_000,
     recipients=1000,
+    horizon=7 * 86_400.0,  # 3 days with some plans
     calls=64,
 )
 _AGAIN = re.compile(r"try again after (\d+) second", re.IGNORECASE)

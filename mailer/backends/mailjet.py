@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mailer.backends import options
@@ -44,13 +45,15 @@ FACTS = Facts(
     bases={"": "https://api.mailjet.com"},
     rules=RULES,
     features=Features(
-        headers=frozenset(_FORBIDDEN.split()), reply_to=1, utf8_local=True, tags=1, metadata=True
+        headers=frozenset(_FORBIDDEN.split()), reply_to=1, utf8_local=True, subject=255, tags=1, metadata=True
     ),
     batch=50,
     request_octets=15_000_000,
     size=15_000_000,
     recipients=50,
 )
+#: Its subject and texts lie there.
+TEMPLATED = replace(FACTS, features=replace(FACTS.features, subject=None))
 
 
 def connect(config: BackendConfig) -> HttpBackend:
@@ -65,9 +68,8 @@ def connect(config: BackendConfig) -> HttpBackend:
 class Mailjet:
     """Implements ``mailer.backends.provider.Provider``."""
 
-    facts = FACTS
-
     def __init__(self, own: Account) -> None:
+        self.facts = TEMPLATED if own.template else FACTS
         login = b64encode(f"{own.key}:{own.secret}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"}
         self._template = own.template

@@ -37,6 +37,7 @@ FACTS = Facts(
     rules=RULES,
     features=Features(eight_bit=False, tags=100, tag_length=50, tag_form="[^_,][^,]*", metadata=True),
     raw=True,
+    horizon=365 * 86_400.0,
     size=25_000_000,
     calls=64,
 )

@@ -41,7 +41,13 @@ FACTS = Facts(
     bases={"": "https://api.postmarkapp.com"},
     rules=RULES,
     features=Features(
-        tags=1, tag_length=1000, metadata=True, metadata_pairs=10, name_length=20, value_length=80
+        text_octets=5_000_000,
+        tags=1,
+        tag_length=1000,
+        metadata=True,
+        metadata_pairs=10,
+        name_length=20,
+        value_length=80,
     ),
     batch=500,
     request_octets=50_000_000,

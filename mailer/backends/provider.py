@@ -55,6 +55,10 @@ class Features:
     eight_bit: bool = True  # MIME may hold octets over 127
     sender_name: bool = True  # a display name in From
     copies: int | None = None  # Cc, and again Bcc
+    subject: int | None = None  # its characters
+    text_octets: int | None = None  # of either body
+    shortest: int = 0  # characters of the subject and of each body
+    kinds: frozenset[str] | None = None  # content types of attachments
     tags: int = 0  # of one message
     tag_length: int | None = None
     tag_form: str = ""  # the pattern of a tag alone
@@ -63,6 +67,7 @@ class Features:
     metadata_pairs: int | None = None  # these included, too
     name_length: int | None = None  # of one name in the metadata
     value_length: int | None = None
+    labels: int | None = None  # tags and pairs together, where they are the same to it
     label: str = ""  # the pattern of a tag, and of names and values of metadata
 
 
@@ -87,6 +92,8 @@ class Facts:
     requests: tuple[str, ...] = ()
     calls: int = 10  # requests under way at once, unless ``connections`` says otherwise
     key_seconds: float = 0.0
+    horizon: float | None = None  # seconds that ``send_at`` may be ahead
+    pool: str = ""  # the pattern of a pool's name
     reset: tuple[str, str] | None = None
 
 

@@ -44,6 +44,7 @@ FACTS = Facts(
     recipients=50,
     requests=("10/s",),
     key_seconds=86_400.0,
+    horizon=30 * 86_400.0,
     reset=("ratelimit-reset", "seconds"),
 )
 

@@ -27,12 +27,13 @@ RULES = (
     Rule("400|409|413|422", "", "", refused, "Scaleway refused this message.", _DOC),
 )
 _HOST = "https://api.scaleway.com/transactional-email/v1alpha1/regions"
+_KINDS = "application/pdf text/html text/plain text/calendar text/csv image/jpeg image/png image/gif"
 # fmt: on
 FACTS = Facts(
     title="Scaleway",
     bases={"fr-par": f"{_HOST}/fr-par", "nl-ams": f"{_HOST}/nl-ams"},
     rules=RULES,
-    features=Features(inline=False),
+    features=Features(inline=False, shortest=10, kinds=frozenset(_KINDS.split())),
     size=2_000_000,
     requests=("50/h",),
 )

@@ -41,6 +41,8 @@ FACTS = Facts(
     size=30_000_000,
     recipients=1000,
     reset=("x-ratelimit-reset", "unix"),
+    horizon=72 * 3600.0,
+    pool=".{2,64}",
     calls=64,
 )
 

@@ -41,7 +41,7 @@ FACTS = Facts(
     title="Amazon SES",
     bases={"*": "https://email.{region}.amazonaws.com"},
     rules=RULES,
-    features=Features(return_path=True, tags=50, metadata=True, label=r"[A-Za-z0-9_-]{1,256}"),
+    features=Features(return_path=True, tags=50, metadata=True, labels=50, label=r"[A-Za-z0-9_-]{1,256}"),
     raw=True,
     size=30_000_000,  # 40 MB are allowed, after base64
     recipients=50,

@@ -39,6 +39,7 @@ FACTS = Facts(
     raw=True,
     size=20_000_000,
     key_seconds=86_400.0,
+    horizon=3 * 86_400.0,
     calls=64,
 )
 
@@ -86,7 +87,7 @@ class SparkPost:
             "metadata": letter.metadata(self._metadata),
         }
         if campaign := (tags[0] if tags else message.campaign):  # what its reports are grouped by
-            body["campaign_id"] = campaign[:64]
+            body["campaign_id"] = campaign.encode()[:64].decode(errors="ignore")
         if message.sender:
             body["return_path"] = message.sender
         headers = {**self._headers, "Idempotency-Key": key} if key else self._headers

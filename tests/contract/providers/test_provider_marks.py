@@ -112,6 +112,13 @@ REFUSED = [
     ("sendgrid", tuple("abcdefghijk"), {}, "SendGrid cannot send 11 tags, the limit is 10"),
     ("sendgrid", ("a" * 256,), {}, "SendGrid cannot send a tag over 255 characters"),
     ("sendgrid", (), {"order": "7" * 10_000}, "SendGrid cannot send metadata over 10000 octets"),
+    (
+        "ses",
+        tuple(f"t{n}" for n in range(40)),
+        dict.fromkeys("abcdefghi", "x"),
+        "Amazon SES cannot send 51 tags and pairs",
+    ),
+    ("mailgun", ("für",), {}, "Mailgun cannot send the tag 'für'"),
     ("mailgun", ("a" * 129,), {}, "Mailgun cannot send a tag over 128 characters"),
     ("mailgun", (), {"order": "7" * 16_000}, "Mailgun cannot send metadata over 16000 octets"),
     ("mailjet", ("a", "b"), {}, "Mailjet cannot send 2 tags, the limit is 1"),

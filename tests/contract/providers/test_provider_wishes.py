@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from tests.contract.providers.letters import letter
 from tests.contract.providers.registry import ROLES
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "providers.md"
-AT, UNIX = quote("2026-12-01T09:00+01:00"), 1_796_112_000
+#: Tomorrow, as somebody in Berlin writes it: nobody takes anything for next year.
+MOMENT = (datetime.now(UTC) + timedelta(days=1)).replace(second=0, microsecond=0)
+AT, UNIX = quote(MOMENT.astimezone(timezone(timedelta(hours=1))).isoformat()), int(MOMENT.timestamp())
 ADA = {"email": "ada@example.org", "first_name": "Ada"}
 OFF = "track_opens=no"
 NOT = "track_clicks=no"
@@ -42,7 +46,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("postmark", "tags=a", "0.Tag", "a"),
     ("postmark", "metadata=a=b", "0.Metadata.a", "b"),
     ("resend", "template=t-1", "template", {"id": "t-1", "variables": ADA}),
-    ("resend", f"send_at={AT}", "scheduled_at", "2026-12-01T08:00:00+00:00"),
+    ("resend", f"send_at={AT}", "scheduled_at", MOMENT.isoformat()),
     ("resend", "tags=a=b", "tags", [*RESEND_MESSAGE, {"name": "a", "value": "b"}]),
     ("sendgrid", "template=d-1", "template_id", "d-1"),
     ("sendgrid", "template=d-1", "personalizations.0.dynamic_template_data", ADA),
@@ -57,7 +61,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("mailtrap", "tags=a", "requests.0.category", "a"),
     ("mailtrap", "metadata=a=b", "requests.0.custom_variables.a", "b"),
     ("mailgun", "pool=news", "o:sending-ip-pool", "news"),
-    ("mailgun", f"send_at={AT}", "o:deliverytime", "Tue, 01 Dec 2026 08:00:00 GMT"),
+    ("mailgun", f"send_at={AT}", "o:deliverytime", format_datetime(MOMENT, usegmt=True)),
     ("mailgun", OFF, "o:tracking-opens", "no"),
     ("mailgun", NOT, "o:tracking-clicks", "no"),
     ("mailgun", "tags=a", "o:tag", "a"),
@@ -77,7 +81,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("brevo", "template=12", "templateId", 12),
     ("brevo", "template=12", "params", ADA),
     ("brevo", "pool=192.0.2.1", "headers.sender+ip", "192.0.2.1"),
-    ("brevo", f"send_at={AT}", "scheduledAt", "2026-12-01T08:00:00.000+00:00"),
+    ("brevo", f"send_at={AT}", "scheduledAt", MOMENT.isoformat(timespec="milliseconds")),
     ("brevo", "tags=a", "tags", ["a"]),
     ("brevo", "metadata=a=b", "headers.X-Mailin-custom", re.compile('{"a": "b", ')),
     ("mailersend", "template=t-1", "template_id", "t-1"),
@@ -96,7 +100,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("sparkpost", "template=t-1", "content", {"template_id": "t-1"}),
     ("sparkpost", "template=t-1", "substitution_data", ADA),
     ("sparkpost", "pool=news", "options.ip_pool", "news"),
-    ("sparkpost", f"send_at={AT}", "options.start_time", "2026-12-01T08:00:00+00:00"),
+    ("sparkpost", f"send_at={AT}", "options.start_time", MOMENT.isoformat()),
     ("sparkpost", OFF, "options.open_tracking", False),
     ("sparkpost", NOT, "options.click_tracking", False),
     ("sparkpost", "tags=a,b", "campaign_id", "a"),
@@ -105,7 +109,7 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("mandrill", "tags=a,b", "raw_message", re.compile("^X-MC-Tags: a,b\r\n")),
     ("mandrill", "metadata=a=b", "raw_message", re.compile('^X-MC-Metadata: {"a": "b", ')),
     ("mandrill", "pool=news", "ip_pool", "news"),
-    ("mandrill", f"send_at={AT}", "send_at", "2026-12-01 08:00:00"),
+    ("mandrill", f"send_at={AT}", "send_at", f"{MOMENT:%Y-%m-%d %H:%M:%S}"),
     ("azure", OFF, "userEngagementTrackingDisabled", True),
     ("postal", "tags=a", "data", re.compile(f"^{b64encode(b'X-Postal-Tag: a').decode()}")),
 )
@@ -187,3 +191,82 @@ def test_a_template_needs_no_html_of_ours():
     for more, found in (("", 1), ("template=12", 0)):
         config = urls.parse("main", ROLES["brevo"].address("https://api.example.com", more))
         assert len(complaints(config, text.data)) == found
+
+
+#: Provider, days that it takes a message ahead, as its documentation says.
+HORIZONS = (
+    ("resend", 30),
+    ("sendgrid", 3),
+    ("mailgun", 7),
+    ("mailersend", 3),
+    ("sparkpost", 3),
+    ("mandrill", 365),
+)
+
+
+@pytest.mark.parametrize(("scheme", "days"), HORIZONS)
+async def test_nothing_is_left_to_a_provider_for_later_than_it_takes(scheme, days):
+    just, later = MOMENT + timedelta(days=days - 1.01), MOMENT + timedelta(days=days)
+    await backend_of(scheme, f"send_at={quote(just.isoformat())}").close()
+    with pytest.raises(ConfigError, match=f"nothing for later than in {days} days"):
+        backend_of(scheme, f"send_at={quote(later.isoformat())}")
+
+
+@pytest.mark.parametrize(("scheme", "pool"), [("sendgrid", "a"), ("sendgrid", "a" * 65), ("brevo", "news")])
+def test_a_pool_that_cannot_be_is_refused(scheme, pool):
+    with pytest.raises(ConfigError, match=f"'{pool}' is no pool of "):
+        backend_of(scheme, f"pool={pool}")
+
+
+LONG = "x" * 256
+#: Provider, what a message is made with, and the limit that it is over.
+TOO_MUCH = (
+    ("postmark", {"html": "ä" * 2_500_001}, "a text over 5 MB"),
+    ("mailjet", {"subject": LONG}, "a subject over 255 characters"),
+    ("mailersend", {"subject": "x" * 999}, "a subject over 998 characters"),
+    ("scaleway", {"subject": "Hello"}, "a subject or text under 10 characters"),
+    ("scaleway", {"text": "Hi\n"}, "a subject or text under 10 characters"),
+    ("postmark", {"cc": [f"c{n}@example.net" for n in range(50)]}, "51 recipients, the limit is 50"),
+    ("mailersend", {"cc": [f"c{n}@example.net" for n in range(11)]}, "more than 10 Cc or Bcc copies"),
+    ("brevo", {"bcc": [f"c{n}@example.net" for n in range(99)]}, "100 recipients, the limit is 99"),
+    ("azure", {"cc": [f"c{n}@example.net" for n in range(50)]}, "51 recipients, the limit is 50"),
+    ("resend", {"cc": [f"c{n}@example.net" for n in range(50)]}, "51 recipients, the limit is 50"),
+    ("ses", {"cc": [f"c{n}@example.net" for n in range(50)]}, "51 recipients, the limit is 50"),
+    ("mailjet", {"cc": [f"c{n}@example.net" for n in range(50)]}, "51 recipients, the limit is 50"),
+)
+
+
+@pytest.mark.parametrize(("scheme", "made", "words"), TOO_MUCH)
+async def test_a_message_over_a_limit_is_refused_here(scheme, made, words):
+    backend = backend_of(scheme, "headers=yes" if scheme == "mailersend" else "")
+    title = backend.provider.facts.title
+    assert backend.complaints(letter(1, **{**ROLES[scheme].plain, **made})) == [
+        f"{title} cannot send {words}"
+    ]
+    await backend.close()
+
+
+async def test_what_is_just_within_the_limits_goes():
+    for scheme, made in (
+        ("postmark", {"html": "ä" * 2_490_000}),
+        ("mailjet", {"subject": LONG[1:]}),
+        ("mailjet", {"file": True, "image": True}),
+        ("scaleway", {"subject": "0123456789", "file": True}),
+    ):
+        backend = backend_of(scheme, "")
+        assert backend.complaints(letter(1, **{**ROLES[scheme].plain, **made})) == []
+        await backend.close()
+
+
+async def test_an_attachment_of_a_kind_that_is_not_taken_is_named():
+    backend = backend_of("scaleway", "")
+    message = letter(1, subject="Hello to everybody", file=True)
+    message.content = message.data.replace(b"application/pdf", b"application/zip")
+    assert backend.complaints(message) == ["Scaleway cannot send attachments of type application/zip"]
+    await backend.close()
+
+
+async def test_a_subject_that_lies_at_the_provider_is_not_measured():
+    backend = backend_of("mailjet", "template=12")
+    assert backend.complaints(letter(1, subject=LONG)) == []
+    await backend.close()

@@ -58,3 +58,20 @@ def test_every_option_is_told(scheme):
         line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{scheme}`, ")
     )
     assert set(re.findall(r"`(\w+)`", row)) == {scheme, *options}
+
+
+@pytest.mark.parametrize("scheme", ROLES)
+def test_limits_are_told(scheme):
+    facts = facts_of(scheme)
+    can = facts.features
+    rows = re.findall(rf"^\| `{scheme}` \|(.*)\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    told = " ".join(row for row in rows if row.count("|") == 4)
+    expected = [
+        f"{can.subject} characters" if can.subject else "",
+        f"{can.text_octets // 1_000_000} MB" if can.text_octets else "",
+        f"{can.shortest} characters at least" if can.shortest else "",
+        f"in {facts.horizon / 86_400:g} days" if facts.horizon else "",
+        "PDF" if can.kinds else "",
+    ]
+    assert [words for words in expected if words not in told] == []
+    assert bool(facts.pool) == (scheme in {"sendgrid", "brevo"})

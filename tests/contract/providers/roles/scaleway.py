@@ -34,6 +34,8 @@ def play(request: Recorded) -> Response:
     body = request.json
     if unknown_keys(body, _KNOWN) or body["project_id"] != "11111111-2222" or not body.get("subject"):
         return Response(400, said("invalid_arguments"))
+    if any(len(body[name]) < 10 for name in ("subject", "text", "html") if name in body):
+        return Response(400, said("invalid_arguments"))
     if not all(set(one) == {"key", "value"} for one in body.get("additional_headers", ())):
         return Response(400, said("invalid_arguments"))
     people = tuple(one["email"] for name in ("to", "cc", "bcc") for one in body.get(name, ()))
@@ -62,4 +64,10 @@ ROWS = (
     Row("rate", 429, said("too_many_requests"), Deferred, slow_down=True),
     Row("fault", 500, said("internal"), Deferred),
 )
-ROLE = Role("scaleway", "scaleway://{key}@11111111-2222?base={base}", play, ROWS)
+ROLE = Role(
+    "scaleway",
+    "scaleway://{key}@11111111-2222?base={base}",
+    play,
+    ROWS,
+    plain={"subject": "Hello to everybody"},
+)
