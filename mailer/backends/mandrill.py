@@ -28,7 +28,7 @@ RULES = (
          "The address is bad, or on Mandrill's rejection list.", _DOC),
     Rule("200", "invalid-sender|unsigned|test-mode-limit", "", our_fault,
          "Mandrill does not accept the sender, or the key is for tests.", _DOC),
-    Rule("200", "soft-bounce|rule|[a-z-]+", "", refused, "Mandrill rejected this message.", _DOC),
+    Rule("200", "[a-z-]+", "", refused, "Mandrill rejected this message.", _DOC),
 )
 # fmt: on
 FACTS = Facts(

@@ -161,6 +161,24 @@ async def test_a_wish_is_passed_on(scheme, wish, place, expected):
         )
 
 
+#: Wishes for which there is no place in a request unless somebody has them.
+UNSAID = ("pool", "send_at", "track_opens", "track_clicks")
+
+
+@pytest.mark.parametrize(("scheme", "wish", "place", "expected"), TABLE)
+async def test_what_nobody_wished_for_is_not_asked_of_the_provider(scheme, wish, place, expected):
+    if not wish.startswith(UNSAID):
+        return
+    backend = backend_of(scheme, "")
+    request = request_of(backend, scheme)
+    await backend.close()
+    try:
+        found = at(request, place)
+    except (KeyError, IndexError):
+        found = None
+    assert found is None
+
+
 @pytest.mark.parametrize("scheme", ROLES)
 @pytest.mark.parametrize("wish", WISHES)
 def test_a_wish_that_cannot_be_met_is_refused_with_both_names(scheme, wish):

@@ -32,6 +32,27 @@ FACTS = {
     "postal": (1, None, None, None, (), 0, None),
 }
 
+#: Requests under way at once, and what a region may be called.
+CALLS = {
+    "sendgrid": 64,
+    "mailgun": 64,
+    "netcore": 64,
+    "ses": 64,
+    "brevo": 64,
+    "sparkpost": 64,
+    "mandrill": 64,
+}
+REGIONS = {
+    "sendgrid": ["global", "eu"],
+    "mailtrap": ["transactional", "bulk", "sandbox"],
+    "mailgun": ["us", "eu"],
+    "netcore": ["global", "eu", "pepipost"],
+    "nylas": ["us", "eu"],
+    "ses": ["*"],
+    "sparkpost": ["us", "eu"],
+    "scaleway": ["fr-par", "nl-ams"],
+}
+
 #: What is added to the URL, and where the request goes then.
 PLACES = [
     ("postmark://k1234567@", "https://api.postmarkapp.com/email/batch"),
@@ -89,6 +110,8 @@ def test_limits(scheme):
         facts.key_seconds,
         facts.reset,
     )
+    assert facts.calls == CALLS.get(scheme, 10)
+    assert list(facts.bases) == REGIONS.get(scheme, [""])
 
 
 @pytest.mark.parametrize(("url", "place"), PLACES)
@@ -125,6 +148,18 @@ async def test_one_recipient_too_many_is_refused_here(scheme):
         assert len(found) == len(said)
         assert all(words in one for words, one in zip(said, found, strict=True))
     await backend.close()
+
+
+#: Who asks that MIME be ASCII, of those that take it as it is.
+ASCII_ONLY = {"sparkpost", "mandrill"}
+
+
+@pytest.mark.parametrize("scheme", [name for name in ROLES if facts_of(name).raw])
+def test_octets_over_127_are_refused_where_they_would_be_broken(scheme):
+    backend = connect(urls.parse("main", ROLES[scheme].address("http://127.0.0.1:1")))
+    plain = letter(1)
+    message = replace(plain, content=plain.data + "Grüße\r\n".encode())
+    assert any("octets over 127" in one for one in backend.complaints(message)) is (scheme in ASCII_ONLY)
 
 
 async def test_mailersend_takes_ten_copies():

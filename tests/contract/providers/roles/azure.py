@@ -56,6 +56,8 @@ ROWS = (
     Row("failed", 202, ended("Unspecified"), Rejected),
     Row("canceled", 202, {"id": "az-1", "status": "Canceled", "error": None}, Rejected),
     Row("not-linked", 202, ended("DomainNotLinked", "The specified domain is not linked"), Blocked),
+    Row("from", 400, said("BadRequest", "The from address is unknown"), Blocked),
+    Row("recipients", 400, said("BadRequest", "Recipients are not right"), Rejected, suppress=True),
     Row("unable", 400, said("BadRequest", "unable to read the body from the request"), Rejected),
     Row("format", 400, said("BadRequest", "Invalid format for email address"), Rejected, suppress=True),
     Row("sender", 400, said("InvalidSenderUserName", "sender username is invalid"), Blocked),

@@ -57,6 +57,8 @@ ROWS = (
     Row("missing", 400, said("missing_parameter", "htmlContent is missing"), Rejected),
     Row("range", 400, said("out_of_range"), Rejected),
     Row("repeated", 400, said("duplicate_request", "idempotency key was used"), Unknown),
+    Row("duplicate", 400, said("invalid_request", "Duplicate request"), Unknown),
+    Row("recipient", 400, said("invalid_parameter", "recipient is not valid"), Rejected, suppress=True),
     Row("key", 401, said("unauthorized", "Key not found"), Blocked),
     Row("credits", 402, said("not_enough_credits"), Blocked),
     Row("permission", 403, said("permission_denied"), Blocked),

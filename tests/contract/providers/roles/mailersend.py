@@ -62,6 +62,8 @@ ROWS = (
     Row("maintenance", 421, said("maintenance"), Deferred),
     Row("domain", 422, said("The from.email domain must be verified", "MS42207"), Blocked),
     Row("quota", 422, said("quota", "MS42222"), Blocked),
+    Row("limit", 422, said("limit", "MS42204"), Blocked),
+    Row("recipient", 422, said("The recipient is not valid", "MS42208", "x"), Rejected, suppress=True),
     Row("trial", 422, said("trial", "MS42225"), Blocked),
     Row("to", 422, said("The to.0.email must be valid", "MS42208", "to.0.email"), Rejected, suppress=True),
     Row("cc", 422, said("The cc.0.email has to be valid", "MS42208", "cc.0.email"), Rejected),

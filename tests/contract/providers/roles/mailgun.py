@@ -50,6 +50,12 @@ ROWS = (
     Row("taken", 200, {"id": "<2@mg>", "message": "Queued."}, Accepted, reference="<2@mg>"),
     Row("elsewhere", 200, "Mailgun Magnificent API", Blocked),
     Row("to", 400, {"message": "to parameter is not a valid address. please check"}, Rejected, suppress=True),
+    Row("html", 200, "<html>hello</html>", Blocked),
+    Row("no-id", 200, {"message": "Queued."}, type(None)),
+    Row("inactive", 400, {"message": "Please activate your Mailgun account"}, Blocked),
+    Row("not-allowed", 400, {"message": "Domain mg.acme.example is not allowed to send"}, Blocked),
+    Row("unauthorized", 400, {"message": "not among the authorized recipients"}, Blocked),
+    Row("disabled", 400, {"message": "Domain mg.acme.example is disabled"}, Blocked),
     Row("quoted-to", 400, {"message": "'to' parameter is not a valid address."}, Rejected, suppress=True),
     Row("quoted-from", 400, {"message": "'from' parameter is not a valid address."}, Blocked),
     Row(

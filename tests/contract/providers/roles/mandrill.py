@@ -53,6 +53,10 @@ ROWS = (
         Row(reason, 200, result("rejected", reject_reason=reason), Blocked)
         for reason in ("invalid-sender", "unsigned", "test-mode-limit")
     ),
+    Row("new-reason", 200, result("rejected", reject_reason="something-new"), Rejected),
+    Row("no-reason", 200, result("rejected"), Rejected),
+    Row("general-400", 400, said("GeneralError"), Deferred),
+    Row("unavailable-400", 400, said("ServiceUnavailable"), Deferred),
     Row("key", 500, said("Invalid_Key"), Blocked),
     Row("key-401", 401, said("Invalid_Key"), Blocked),
     Row("payment", 402, said("PaymentRequired"), Blocked),

@@ -43,6 +43,7 @@ ROWS = (
         Accepted,
         reference="nc-2",
     ),
+    Row("from-422", 422, {"message": "The from address is missing"}, Blocked),
     Row("unable", 400, {"message": "unable to read the message from the request"}, Rejected),
     Row("domain", 400, {"error": "Sending domain is not verified"}, Blocked),
     Row("to-words", 422, {"error": {"message": "Invalid recipient: sender@x.y"}}, Rejected, suppress=True),

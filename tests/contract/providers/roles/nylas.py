@@ -66,6 +66,7 @@ ROWS = (
     Row("unavailable", 503, said("provider_error"), Deferred, wait=3600.0),
     Row("timeout", 504, said("provider_error", provider_error={"message": "timeout"}), Unknown),
     Row("address", 750, said("provider_error", provider_error="recipient address rejected"), Rejected),
+    Row("address-500", 500, said("provider_error", "address not found"), Rejected),
     Row("mailbox", 750, said("provider_error"), Deferred, wait=3600.0),
 )
 ROLE = Role("nylas", "nylas://{key}@8ab0e9c1-77?base={base}", play, ROWS, raw=True)

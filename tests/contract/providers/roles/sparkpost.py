@@ -59,6 +59,8 @@ ROWS = (
     Row("media", 415, said(""), Rejected),
     Row("limit", 420, said("2101", "sending limit exceeded"), Blocked),
     Row("address", 422, said("1300", "invalid recipient address"), Rejected, suppress=True),
+    Row("domain-1603", 400, said("1603"), Blocked),
+    Row("recipient", 422, said("1400", "invalid recipient"), Rejected, suppress=True),
     Row("nobody", 400, said("5002", "At least one valid recipient is required"), Rejected, suppress=True),
     Row("header", 422, said("1300", "Error validating domain name syntax for header address"), Rejected),
     Row("message", 422, said("2000", "limits exceeded"), Rejected),
