@@ -1,4 +1,7 @@
-"""Whole requests, written out, of those that have no library to be held beside: Netcore, Mailgun, Postal."""
+"""Whole requests, written out, of those that have no library to be held beside: Netcore, Mailgun, Postal.
+
+And what Nylas is told in headers, which its library leaves to whoever writes the MIME.
+"""
 
 from __future__ import annotations
 
@@ -138,9 +141,36 @@ def test_mailgun_gets_the_message_as_it_is_and_everybody_by_name():
     assert headers["accept"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("recipients", "head"),
+    [
+        (("staging@acme.example",), b"To: <staging@acme.example>\r\n"),
+        (
+            ("staging@acme.example", "c@example.net"),
+            b"To: <staging@acme.example>\r\nCc: <c@example.net>\r\n",
+        ),
+    ],
+)
+def test_nylas_reads_the_envelope_in_the_headers(recipients, head):
+    one = Letter(letter(1, cc=["Charles <c@example.net>"], file=True))
+    one.message.recipients = recipients
+    request = backend_of(f"nylas://{KEY}@grant-1").provider.request([one])
+    assert request.repeatable
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert headers["idempotency-key"] == one.message.idempotency_key
+    ((name, mime),) = form(Recorded(request.method, request.path, headers, request.content))
+    told, _, body = mime.partition(b"\r\n\r\n")
+    assert name == "mime"
+    assert head in told + b"\r\n"
+    assert told.count(b"\nTo: ") + told.startswith(b"To: ") == 1
+    assert (b"Cc: " in told) is (len(recipients) == 2)
+    assert b"ovelace" not in told  # whom the header named gets nothing
+    assert body == one.message.data.partition(b"\r\n\r\n")[2]
+
+
 def test_postal_gets_the_message_as_it_is_and_the_envelope():
     one = everything()
-    one.message.sender = "bounces@acme.example"
+    one.message.sender, one.message.tags = "bounces@acme.example", ()
     request = backend_of(f"postal://{KEY}@postal.acme.example").provider.request([one])
     assert request.headers["X-Server-API-Key"] == KEY
     assert json.loads(request.content) == {

@@ -51,6 +51,7 @@ ID = {"X-Message-Id": "ms-1"}
 ROWS = (
     Row("taken", 202, "", Accepted, ID, reference="ms-1"),
     Row("all-suppressed", 202, warned("ALL_SUPPRESSED", "r1@example.org"), Rejected, suppress=True),
+    Row("all-of-them", 202, warned("ALL_SUPPRESSED", "other@example.org"), Rejected, suppress=True),
     Row("suppressed", 202, warned("SOME_SUPPRESSED", "R1@example.org"), Rejected, ID, suppress=True),
     Row("copy-suppressed", 202, warned("SOME_SUPPRESSED", "c@example.net"), Accepted, ID, reference="ms-1"),
     Row("no-id", 202, "", type(None)),

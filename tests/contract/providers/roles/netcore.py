@@ -31,6 +31,7 @@ def play(request: Recorded) -> Response:
 
 ROWS = (
     Row("taken", 202, {"data": {"message_id": "nc-1"}, "status": "success"}, Accepted, reference="nc-1"),
+    Row("id-with-500", 500, {"data": {"message_id": "nc-3"}}, Deferred),
     Row("no-id", 200, {"status": "success"}, type(None)),
     Row("list-with-200", 200, [{"field": "subject", "message": "is too long"}], Rejected),
     Row("error-with-200", 200, {"error": "something is wrong"}, Rejected),

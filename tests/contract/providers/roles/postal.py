@@ -36,6 +36,7 @@ DONE = {"status": "success", "data": {"message_id": "x", "messages": {"r1@exampl
 ROWS = (
     Row("taken", 200, DONE, Accepted, reference="7"),
     Row("other-recipient", 200, {"status": "success", "data": {"messages": {}}}, type(None)),
+    Row("done-with-500", 500, DONE, Deferred),
     Row("recipients", 200, said("NoRecipients"), Rejected),
     Row("content", 200, said("NoContent"), Rejected),
     Row("too-many", 200, said("TooManyToAddresses"), Rejected),

@@ -67,6 +67,11 @@ BAD_TO = said("Does not contain a valid address.", "personalizations.0.to.0.emai
 ROWS = (
     Row("taken", 202, "", Accepted, headers={"X-Message-Id": "sg-1"}, reference="sg-1"),
     Row("bad-to", 400, BAD_TO, Rejected, suppress=True),
+    Row("bad-to-word", 400, said("Invalid email", "personalizations.0.to.0.email"), Rejected, suppress=True),
+    Row("bad-to-other", 400, said("No such address", "personalizations.0.to.0"), Rejected, suppress=True),
+    Row("no-to", 400, said("The to array is required", "personalizations.0.to"), Rejected),
+    Row("bad-cc", 400, said("Does not contain a valid address.", "personalizations.0.cc.0.email"), Rejected),
+    Row("bad-from-email", 400, said("Does not contain a valid address.", "from.email"), Blocked),
     Row("bad-from", 400, said("The from address does not match a verified Sender", "from"), Blocked),
     Row("bad-content", 400, said("The content value must be a string", "content.0.value"), Rejected),
     Row("no-field", 400, said("Bad Request"), Rejected),
