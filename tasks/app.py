@@ -24,7 +24,7 @@ from mailer.settings import Settings
 from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
-STOP_SECONDS = 25.0
+STOP_SECONDS = 20.0
 #: For Celery to stop the engine, and from the end of the engine to that of the process, at most.
 END_SECONDS = 4.0
 

@@ -154,7 +154,7 @@ def find(
         for history in histories:
             say_json(history)
     elif not histories:
-        say(f"nothing was ever sent to {email} from this ledger")
+        say(f"nothing that was sent to {email} is in this ledger; what `mailer prune` removed no longer is")
     else:
         _tell(histories)
     if not histories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -15,14 +16,15 @@ from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Json, Ledger, Yes
 from mailer.cli.output import ask, count, note, say, say_json, say_table
 from mailer.cli.progress import Show, progress
-from mailer.errors import InputError
-from mailer.ledger.contract import Campaign
+from mailer.errors import InputError, StateConflict
+from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
 
+_SQLITE = "sqlite:///"
 _VACUUM = (
     "The space is used again by later campaigns. To make the file smaller, with nothing running:"
-    " sqlite3 mailer.db VACUUM"
+    " sqlite3 {} VACUUM"
 )
 
 
@@ -55,7 +57,12 @@ def prune(
     settings = Settings.load(ledger=ledger)
     before = time.time() - _age(older_than)
     with open_ledger(settings, quiet=dry_run) as rooms:
-        chosen = _chosen(rooms, before, campaign, also_open=older_than is not None)
+        chosen = _chosen(rooms, before, also_open=older_than is not None, forget=not keep_counts)
+        if campaign is not None:
+            wanted = control.find(rooms, campaign)
+            chosen = [one for one in chosen if one.campaign.id == wanted.id]
+            if not chosen:
+                _refuse(wanted, dated=older_than is not None)
         rows = sum(one.rows for one in chosen)
         if not as_json:
             _show(chosen)
@@ -66,8 +73,8 @@ def prune(
         say_json([_told(one, removed=not dry_run) for one in chosen])
     elif chosen and not dry_run:
         say(f"removed: {count(rows, 'recipient')} of {count(len(chosen), 'campaign')}")
-        if settings.ledger_url.startswith("sqlite"):
-            note(_VACUUM)
+        if settings.ledger_url.startswith(_SQLITE):
+            note(_VACUUM.format(shlex.quote(settings.ledger_url.removeprefix(_SQLITE))))
 
 
 def _agree(rows: int, *, yes: bool) -> None:
@@ -90,14 +97,29 @@ class _Part(NamedTuple):
     whole: bool
 
 
-def _chosen(rooms: LedgerRooms, before: float, reference: str | None, *, also_open: bool) -> list[_Part]:
+def _chosen(rooms: LedgerRooms, before: float, *, also_open: bool, forget: bool) -> list[_Part]:
     parts = [_Part(one, one.total, whole=True) for one in rooms.pruning.over_before(before)]
+    if forget:
+        known = {one.campaign.id for one in parts}
+        left = rooms.pruning.over_before(before, empty=True)
+        parts += [_Part(one, 0, whole=True) for one in left if one.id not in known]
     if also_open:
         parts += [_Part(one, rows, whole=False) for one, rows in rooms.pruning.settled_before(before)]
-    if reference is None:
-        return parts
-    wanted = control.find(rooms, reference)
-    return [one for one in parts if one.campaign.id == wanted.id]
+    return parts
+
+
+def _refuse(wanted: Campaign, *, dated: bool) -> None:
+    """Somebody named a campaign of which nothing can go: that is a mistake, unless it is gone already."""
+    if wanted.state in (CampaignState.FINISHED, CampaignState.CANCELLED):
+        return
+    if not wanted.spec.get("letters"):
+        raise StateConflict(
+            f"cannot prune {wanted.slug}: it is {wanted.state}; `mailer cancel {wanted.slug}` ends it"
+        )
+    if not dated:
+        raise InputError(
+            f"{wanted.slug} has no end", hint="Give --older-than as well: what was settled longer ago goes."
+        )
 
 
 def _prune(rooms: LedgerRooms, chosen: list[_Part], before: float, *, keep_counts: bool, quiet: bool) -> None:

@@ -31,9 +31,14 @@ class Pruning:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def over_before(self, moment: float) -> list[Campaign]:
-        """Those that ended before then and whose recipients are still there, oldest first."""
-        ended = (campaign.c.state.in_(_OVER), campaign.c.finished_at < moment, _HAS_ROWS)
+    def over_before(self, moment: float, *, empty: bool = False) -> list[Campaign]:
+        """Those that ended before then and whose recipients are still there, oldest first; ``empty``: or of
+        which only name, times and counts are left."""
+        ended = (
+            campaign.c.state.in_(_OVER),
+            campaign.c.finished_at < moment,
+            *(() if empty else (_HAS_ROWS,)),
+        )
         with self._database.read() as connection:
             return campaigns_where(connection, *ended)
 

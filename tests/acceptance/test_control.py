@@ -95,6 +95,27 @@ def test_a_start_at_a_time_and_one_that_cannot_be(folder, mailer_sink):
     assert (past.code, "has passed" in past.err) == (2, True)
 
 
+def test_what_is_pruned_is_said_and_can_be_forgotten_later(folder):
+    folder.write("mailer.toml", SETTINGS)
+    slug = folder.mailer("send", "campaign.toml", "--yes", "--json", "--backend", "one").json()["id"]
+    begun = folder.mailer(
+        "send", "campaign.toml", "--yes", "--json", "--backend", "one", "--again", "--limit", "1"
+    ).json()["id"]
+
+    refused = folder.mailer("prune", "--campaign", begun, "--yes")
+    assert (refused.code, "`mailer cancel" in refused.err) == (2, True)
+
+    pruned = folder.mailer("prune", "--campaign", slug, "--yes")
+    assert "removed: 5 recipients of 1 campaign" in pruned.out
+    assert "mailer.db VACUUM" in pruned.err
+    assert folder.mailer("prune", "--campaign", slug, "--yes").out.strip() == "nothing to remove"
+
+    assert "removed: 0 recipients of 1 campaign" in folder.mailer(
+        "prune", "--campaign", slug, "--forget", "--yes"
+    ).out  # fmt: skip
+    assert "no campaign" in folder.mailer("status", slug).err
+
+
 def test_suppressions_go_in_and_out(folder, mailer_sink):
     folder.write("old.csv", "Email,reason\nPerson1@example.com,left\nperson2@example.com,\n")
     assert folder.mailer("suppressions", "import", "old.csv").out.startswith("2 addresses added")

@@ -74,6 +74,18 @@ def test_interrupted_it_is_gone_on_with(book, monkeypatch):
     assert book.ledger.pruning.prune(campaign.id) == 3
 
 
+def test_what_was_pruned_long_ago_can_still_be_forgotten(book):
+    campaign = over(book)
+    book.ledger.pruning.prune(campaign.id)
+    later = book.clock.now + 1
+    assert book.ledger.pruning.over_before(later) == []
+
+    (left,) = book.ledger.pruning.over_before(later, empty=True)
+    book.ledger.pruning.forget(left.id)
+
+    assert book.ledger.pruning.over_before(later, empty=True) == []
+
+
 def test_forgotten_it_was_never_there(book):
     campaign = over(book)
 

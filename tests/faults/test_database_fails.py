@@ -6,16 +6,20 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from mailer.cli import supervisor
 from mailer.ledger import migrate
 from mailer.message import State
 from tests.faults.judging import WHOLE
 from tests.faults.works import CONNECTIONS, Works
+from tests.forked import celery
 from tests.servers import need, postgres_server, wait_until
+from tests.working import run, write_settings
 
 ROWS = 600 if WHOLE else 400
 WORKERS = 2
@@ -43,16 +47,25 @@ def restart(postgres):
     postgres.restart()
 
 
-def freeze(postgres):
-    """All of its processes, for shorter than a lease: everybody waits, nobody loses a row."""
+@contextmanager
+def frozen(postgres):
+    """All of its processes."""
     command = ["pgrep", "-P", str(postgres.process.pid)]
     children = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     processes = [postgres.process.pid, *map(int, children)]
     for process in processes:
         os.kill(process, signal.SIGSTOP)
-    time.sleep(1.5)
-    for process in reversed(processes):
-        os.kill(process, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            os.kill(process, signal.SIGCONT)
+
+
+def freeze(postgres):
+    """For shorter than a lease: everybody waits, nobody loses a row."""
+    with frozen(postgres):
+        time.sleep(1.5)
 
 
 def cut(postgres):
@@ -100,6 +113,55 @@ async def test_f29_the_database_goes_away_and_comes_back(works, postgres, judge,
         window=lost * WORKERS * CONNECTIONS,
         moves_after=moved,
     )
+
+
+@contextmanager
+def stopped(postgres):
+    """Nobody listens there."""
+    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.start()
+
+
+def hurried(*arguments):
+    """A Celery worker that has two seconds instead of 24."""
+    from tasks import app
+
+    app.STOP_SECONDS, app.END_SECONDS = 1.5, 0.5
+    celery(*arguments)
+
+
+@pytest.mark.parametrize("away", [stopped, frozen])
+async def test_f5_sigterm_while_the_database_is_away(works, postgres, judge, away):
+    """Nothing can be settled or given back, and the worker ends by itself all the same. In doubt are, of each
+    connection, what was accepted last and what was marked after it."""
+    rows = 150
+    campaign = works.world.campaign(rows)
+    (first,) = works.start(work=hurried)
+    works.wait_for_some(campaign, 20)
+    with away(postgres):
+        first.signal(signal.SIGTERM)
+        ended = first.wait()
+    works.start()
+    works.wait_for_end(campaign)
+
+    assert ended >= 0, "killed by a signal"
+    what = f"SIGTERM while PostgreSQL is {away.__name__}"
+    judge("F5", what, works.states(campaign), works.copies(), rows=rows, window=2 * CONNECTIONS)
+
+
+def patience():
+    from tasks import app
+
+    print(app.STOP_SECONDS + app.END_SECONDS)
+
+
+def test_a_worker_ends_before_its_supervisor_loses_patience_and_both_within_half_a_minute(tmp_path):
+    write_settings(tmp_path, broker="redis://127.0.0.1:1/0", backend="memory:")
+
+    assert float(run(tmp_path, patience).stdout) < supervisor.STOP_SECONDS < 30
 
 
 async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, judge):

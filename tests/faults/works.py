@@ -30,10 +30,10 @@ CONNECTIONS = 4
 class Worker(Forked):
     """One worker process."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, work: Callable[..., None] = celery) -> None:
         self.name = name
         log, arguments = folder / f"{name}.log", worker_argv(name=name)[3:]
-        super().__init__(celery, *arguments, folder=folder, environment=environment(), out=log, err=log)
+        super().__init__(work, *arguments, folder=folder, environment=environment(), out=log, err=log)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -51,8 +51,8 @@ class Works:
         settings = {"lease": 2.0, "connections": CONNECTIONS, "rate": SLOWLY} | settings
         write_settings(folder, broker=broker, backend=sink.url, ledger=self.world.url, **settings)
 
-    def start(self, count: int = 1) -> list[Worker]:
-        started = [Worker(self.folder, f"w{len(self.workers) + n}") for n in range(1, count + 1)]
+    def start(self, count: int = 1, work: Callable[..., None] = celery) -> list[Worker]:
+        started = [Worker(self.folder, f"w{len(self.workers) + n}", work) for n in range(1, count + 1)]
         self.workers += started
         return started
 
