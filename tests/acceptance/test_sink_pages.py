@@ -119,6 +119,44 @@ def test_mail_can_do_nothing(sink, browser):
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
+def test_odd_mail_spoils_neither_the_page_nor_the_next_message(sink, browser):
+    plain = EmailMessage()
+    plain["From"], plain["To"] = "me@acme.example", ", ".join(f"you{n}@example.com" for n in range(90))
+    plain["Subject"] = "A subject that does not end " * 30
+    plain.set_content("Only text.")
+    plain.add_attachment(b"x", "application", "zip", filename="y" * 150 + ".zip")
+    for message in (letter("With HTML"), plain):
+        sink.send(message)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{sink.url}#2")
+    page.get_by_text("Only text.").wait_for()
+
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    assert page.locator("#view").bounding_box()["height"] > 200
+    page.get_by_role("button", name="← All messages").click()
+    page.get_by_role("button", name="With HTML").click()
+    page.frame_locator("iframe").get_by_role("heading", name="Hello Zoë").wait_for()
+    page.goto(f"{sink.url}#3")
+    page.get_by_text("There is no such message.").wait_for(state="attached")
+    page.get_by_role("button", name="With HTML").wait_for()
+
+
+def test_what_arrives_takes_nothing_away_from_who_looks_at_older_mail(sink, browser):
+    with smtplib.SMTP("127.0.0.1", sink.port) as smtp:
+        for number in range(201):
+            smtp.sendmail("me@acme.example", "you@example.com", f"Subject: number {number}.\r\n\r\nx\r\n")
+    page = browser.new_page()
+    page.goto(sink.url)
+    page.get_by_role("button", name="Older messages").click()
+    page.get_by_role("button", name="number 0.").wait_for()
+
+    sink.send(letter("Just in"))
+    page.get_by_role("button", name="Just in").wait_for()
+
+    assert page.get_by_role("button", name="number 0.").is_visible()
+    assert page.locator("#list li").count() == 202
+
+
 def test_only_this_machine_may_look(sink):
     sink.send(letter("x"))
 

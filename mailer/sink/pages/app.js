@@ -3,7 +3,8 @@
 // Everything that comes from a message is put in as text; only the sandboxed frame ever sees its HTML.
 
 const $ = (id) => document.getElementById(id);
-const state = { list: [], number: null, message: null, view: "html", width: "" };
+// `wish` is the view that was asked for; a message that has none of it shows another, and the next one has it again.
+const state = { list: [], search: "", asked: 0, number: null, message: null, wish: "html", view: "html", width: "" };
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -18,11 +19,13 @@ async function get(path) {
 }
 
 async function refresh(older = false) {
-  const query = new URLSearchParams({ search: $("search").value });
+  const search = $("search").value;
+  const asked = ++state.asked;
+  const query = new URLSearchParams({ search });
   if (older && state.list.length) query.set("before", state.list.at(-1).number);
   const page = await (await get(`/messages?${query}`)).json();
-  state.list = older ? [...state.list, ...page] : page;
-  $("more").hidden = page.length < 200;
+  if (asked !== state.asked) return; // somebody has typed on
+  merge(page, older, search);
   const count = `${state.list.length}${$("more").hidden ? "" : "+"}`;
   $("count").textContent = state.list.length ? `${count} message${count === "1" ? "" : "s"}` : "";
   $("empty").hidden = state.list.length > 0;
@@ -30,11 +33,24 @@ async function refresh(older = false) {
   $("list").replaceChildren(...state.list.map(line));
 }
 
+// What comes in while older messages are looked at does not take them away.
+function merge(page, older, search) {
+  const kept = search !== state.search ? [] : older ? state.list : state.list.filter((entry) => entry.number < (page.at(-1)?.number ?? 0));
+  state.search = search;
+  if (older || !kept.length) $("more").hidden = page.length < 200;
+  state.list = older ? [...kept, ...page] : [...page, ...kept];
+}
+
+function size(octets) {
+  if (octets < 1000) return `${octets} byte${octets === 1 ? "" : "s"}`;
+  return octets < 1e6 ? `${(octets / 1000).toFixed(1)} kB` : `${(octets / 1e6).toFixed(1)} MB`;
+}
+
 function line(entry) {
   const to = entry.recipients[0] + (entry.recipients.length > 1 ? ` and ${entry.recipients.length - 1} more` : "");
   const time = new Date(entry.at).toLocaleTimeString();
   const button = make("button", { type: "button" },
-    make("b", { textContent: entry.subject || "(no subject)" }), make("span", { textContent: `${time}  ${to}` }));
+    make("b", { textContent: entry.subject || "(no subject)", dir: "auto" }), make("span", { textContent: `${time}  ${to}` }));
   if (entry.number === state.number) button.setAttribute("aria-current", "true");
   button.addEventListener("click", () => { location.hash = entry.number; });
   return make("li", {}, button);
@@ -46,19 +62,21 @@ async function open(number) {
   $("message").hidden = number === null;
   $("hint").hidden = number !== null;
   if (number === null) return refresh();
-  state.message = await (await get(`/messages/${number}`)).json();
+  const message = await (await get(`/messages/${number}`)).json();
+  if (number !== state.number) return; // another was picked meanwhile
+  state.message = message;
   const value = (name) => state.message.headers.find((header) => header.name.toLowerCase() === name)?.value || "";
   $("subject").textContent = value("subject") || "(no subject)";
   document.title = `${$("subject").textContent} – mailer sink`;
-  const { sender, recipients, size, at } = state.message.envelope;
+  const { sender, recipients, size: octets, at } = state.message.envelope;
   const about = { From: value("from"), To: value("to"), Envelope: `${sender || "<>"} → ${recipients.join(", ")}`,
-    Arrived: `${new Date(at).toLocaleString()}, ${size.toLocaleString()} octets` };
+    Arrived: `${new Date(at).toLocaleString()}, ${size(octets)}` };
   $("about").replaceChildren(...Object.entries(about).flatMap(([name, text]) =>
-    [make("dt", { textContent: name }), make("dd", { textContent: text })]));
+    [make("dt", { textContent: name }), make("dd", { textContent: text, dir: "auto" })]));
   $("parts").replaceChildren(...state.message.parts.map((part) => make("li", {}, make("a", {
     href: `/messages/${number}/parts/${part.number}`, target: "_blank", rel: "noopener",
-    textContent: `${part.name || part.kind} (${part.size.toLocaleString()})` }))));
-  if (!available(state.view)) state.view = state.message.has_html ? "html" : "text";
+    textContent: `${part.name || part.kind} (${size(part.size)})`, dir: "auto" }))));
+  state.view = [state.wish, "html", "text", "source"].find(available);
   await show();
   await refresh();
 }
@@ -74,10 +92,10 @@ const views = {
     if (state.width) frame.style.width = `${state.width}px`;
     return frame;
   },
-  text: () => make("pre", { textContent: state.message.text }),
+  text: () => make("pre", { textContent: state.message.text || "(It is empty.)" }),
   headers: () => make("table", {}, make("tbody", {}, ...state.message.headers.map((header) => make("tr", {},
     make("th", { scope: "row", textContent: header.name }),
-    make("td", {}, header.value, make("small", { textContent: header.meaning })))))),
+    make("td", {}, make("bdi", { textContent: header.value }), make("small", { textContent: header.meaning })))))),
   async source() {
     return make("pre", { textContent: await (await get(`/messages/${state.number}/source`)).text() });
   },
@@ -96,7 +114,7 @@ async function show() {
 }
 
 for (const tab of document.querySelectorAll("[data-view]")) {
-  tab.addEventListener("click", () => { state.view = tab.dataset.view; show(); });
+  tab.addEventListener("click", () => { state.wish = state.view = tab.dataset.view; show(); });
 }
 for (const button of document.querySelectorAll("[data-width]")) {
   button.addEventListener("click", () => { state.width = button.dataset.width; show(); });
@@ -104,7 +122,14 @@ for (const button of document.querySelectorAll("[data-width]")) {
 $("back").addEventListener("click", () => { location.hash = ""; });
 $("more").addEventListener("click", () => refresh(true));
 $("search").addEventListener("input", () => refresh());
-const follow = () => open(Number(location.hash.slice(1)) || null);
+function missing() {
+  document.body.classList.remove("reading");
+  $("message").hidden = true;
+  $("hint").hidden = false;
+  $("hint").textContent = "There is no such message.";
+}
+
+const follow = () => open(Number(location.hash.slice(1)) || null).catch(missing);
 window.addEventListener("hashchange", follow);
 follow();
 new EventSource("/live").addEventListener("message", () => refresh());
