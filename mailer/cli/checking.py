@@ -60,7 +60,7 @@ def check(
 
 def settings_for(spec: CampaignSpec, ledger: str | None, **overrides: Any) -> Settings:
     """The settings that hold where the campaign file lies."""
-    return Settings.load(spec.directory, ledger=ledger, **overrides)
+    return Settings.load(spec.directory, ledger=ledger, **overrides).for_stream(spec.stream)
 
 
 def prepared_campaign(spec: CampaignSpec, settings: Settings) -> Any:

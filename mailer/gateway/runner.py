@@ -11,6 +11,7 @@ import uvloop
 from mailer import wiring
 from mailer.gateway.certificate import Certificate
 from mailer.gateway.config import GatewayConfig
+from mailer.gateway.message import STREAMS
 from mailer.gateway.server import Gateway
 from mailer.outbox.intake import Intake
 from mailer.settings import Settings
@@ -27,11 +28,12 @@ def run(
     listening: Callable[[Sequence[int]], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``listening`` is told the ports. Raises ConfigError, LedgerError."""
-    backend = wiring.backend_name(settings, settings.gateway.backend)
+    wish = settings.gateway.backend
+    backends = {one: wiring.backend_name(settings.for_stream(one), wish) for one in STREAMS}
     submission = Submission(settings)
     try:
         intake = Intake(
-            submission.ledger, runner=submission.runner, backend=backend, announce=submission.announce
+            submission.ledger, runner=submission.runner, backends=backends, announce=submission.announce
         )
         uvloop.run(_serve(Gateway(config, certificate, submission.ledger, intake), listening))
     finally:

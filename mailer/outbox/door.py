@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -115,6 +115,14 @@ def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> st
         raise (_missing(kind, missing) if whole else error) from None
     except ContentError as error:
         raise _by_its_field(error, letter) from None
+
+
+def named_senders(one: Checked) -> Iterator[tuple[str, str]]:
+    """Field and address of whoever it says it is from: readers show Sender as well."""
+    yield "sender", one.author
+    for name, value in one.letter.get("headers", {}).items():
+        if name.lower() == "sender":
+            yield f"headers.{name}", Address.parse(value).addr
 
 
 def _by_its_field(error: ContentError, letter: Mapping[str, Any]) -> ContentError:

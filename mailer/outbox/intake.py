@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,13 +59,13 @@ class Intake:
         ledger: Ledger,
         *,
         runner: Runner,
-        backend: str,
+        backends: Mapping[str, str],
         announce: Callable[[Sequence[int], str], None],
     ) -> None:
-        """``backend`` is the name by which the ledger knows what carries them."""
+        """``backends``: for each stream the name by which the ledger knows what carries its messages."""
         self._ledger = ledger
         self._runner = runner
-        self._backend = backend
+        self._backends = backends
         self._announce = announce
         self._campaigns: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
@@ -121,15 +121,16 @@ class Intake:
 
     def _opened(self, domain: str, stream: str) -> int:
         package, _ = pack(INLINE, MailSpec(sender=f"mail@{domain}", stream=stream))
-        digest = hashlib.sha256(json.dumps(["finished", domain, stream, self._backend]).encode()).hexdigest()
+        backend = self._backends[stream]
+        digest = hashlib.sha256(json.dumps(["finished", domain, stream, backend]).encode()).hexdigest()
         new = NewCampaign(
             slug=f"smtp-{domain}-{digest[:6]}",
             name=f"SMTP from {domain}",
             digest=digest,
-            spec=_spec(package, self._backend),
+            spec=_spec(package, backend),
             runner=self._runner,
             stream=stream,
-            backend=self._backend,
+            backend=backend,
         )
         return self._ledger.singles.campaign(new).id
 

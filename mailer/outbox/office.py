@@ -19,7 +19,7 @@ from mailer.ledger.ledger import Ledger
 from mailer.ledger.single_rows import CampaignClosed, Single
 from mailer.message import FINAL, WAITING, State
 from mailer.outbox.contract import Message, Receipt, Status, Try
-from mailer.outbox.door import Checked, checked
+from mailer.outbox.door import Checked, checked, named_senders
 from mailer.outbox.kinds import Kinds
 
 #: Rows of one hint of the pump, when many wait: bounded, because each may hold attachments.
@@ -32,8 +32,9 @@ Announce = Callable[[Sequence[int], str], None]
 class Office:
     """Implements ``Box`` over a ledger.
 
-    ``backend`` says under which name the ledger knows a wished backend, ``knows_keys`` for how long that one
-    knows idempotency keys, as the wiring does. ``client`` keeps the keys of several applications apart.
+    ``backend`` says under which name the ledger knows the backend wished for in a stream, ``knows_keys`` for
+    how long that one knows idempotency keys, as the wiring does. ``client`` keeps the keys of several
+    applications apart.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Office:
         kinds: Kinds,
         *,
         runner: Runner,
-        backend: Callable[[str | None], str],
+        backend: Callable[[str | None, str], str],
         announce: Announce,
-        knows_keys: Callable[[str | None], Mapping[str, Any] | None] = lambda _: None,
+        knows_keys: Callable[[str | None, str], Mapping[str, Any] | None] = lambda _, __: None,
         client: str = "",
     ) -> None:
         self._ledger = ledger
@@ -93,8 +94,9 @@ class Office:
             one = checked(message, self._kinds, fingerprint)
         except InputError as error:
             return error
-        if not may_send_as(one.author):
-            return SenderRefused("this key may not send from this address", column="sender")
+        refused = (field for field, address in named_senders(one) if not may_send_as(address))
+        if (field := next(refused, None)) is not None:
+            return SenderRefused("this key may not send from this address", column=field)
         return one
 
     def _stored(self, ready: Sequence[Checked], scope: str | None = None) -> list[Receipt]:
@@ -158,7 +160,7 @@ class Office:
         )
 
     def _campaign(self, one: Checked) -> int:
-        backend = self._backend(one.backend)
+        backend = self._backend(one.backend, one.stream)
         kind = one.kind
         parts = (kind.name, kind.digest, one.sender, one.stream, backend, one.on_unknown, one.sensitive)
         if (known := self._campaigns.get(parts)) is not None:
@@ -185,7 +187,7 @@ class Office:
             name=f"{name} from {one.sender}",
             digest=digest,
             spec=_spec(one, backend, package, str(self._kinds.files_root))
-            | {"knows_keys": self._knows_keys(one.backend)},
+            | {"knows_keys": self._knows_keys(one.backend, one.stream)},
             runner=self._runner,
             stream=one.stream,
             backend=backend,

@@ -35,7 +35,7 @@ class GatewaySettings(Table):
     )
     key: Path | None = Field(None, description="PEM file with the private key")
     backend: str | None = Field(
-        None, description="backend that carries what comes in; default: the settings' `backend`"
+        None, description="backend that carries what comes in; default: that of its stream"
     )
     max_size: int = Field(25_000_000, ge=1000, le=100_000_000, description="octets of a message; then 552")
     max_recipients: int = Field(100, ge=1, le=10_000, description="recipients of a message; then 452")

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "files": "MAILER_FILES",
     "templates": "MAILER_TEMPLATES",
     "backend": "MAILER_BACKEND",
+    "transactional_backend": "MAILER_TRANSACTIONAL_BACKEND",
     "processes": "MAILER_PROCESSES",
     "recipients_per_task": "MAILER_RECIPIENTS_PER_TASK",
     "metrics_port": "MAILER_METRICS_PORT",
@@ -60,6 +61,9 @@ class Settings(Table):
     )
     backend: str | None = Field(
         None, description="backend of campaigns that name none; default: the only one there is"
+    )
+    transactional_backend: str | None = Field(
+        None, description="backend of transactional mail that names none; default: `backend`"
     )
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict, description="`[backends.NAME]`, see below"
@@ -125,6 +129,12 @@ class Settings(Table):
             return url
         return f"{scheme}:///{(self.directory / path).absolute()}"
 
+    def for_stream(self, stream: str) -> Settings:
+        """What holds for mail of this stream: ``backend`` is that of mail that names none."""
+        if stream != "transactional" or self.transactional_backend is None:
+            return self
+        return self.model_copy(update={"backend": self.transactional_backend})
+
     @property
     def broker_url(self) -> str | None:
         return self.broker.get_secret_value() if self.broker else None
@@ -159,10 +169,11 @@ class Settings(Table):
         environment = {**dotenv(directory), **os.environ}
         values = toml(file) if file else {}
         values = substitute(values, environment, file)
-        for key, variable in ENVIRONMENT.items():
-            if environment.get(variable):
-                values[key] = environment[variable]
-        values.update({key: value for key, value in overrides.items() if value is not None})
+        said = {key: environment[name] for key, name in ENVIRONMENT.items() if environment.get(name)}
+        said |= {key: value for key, value in overrides.items() if value is not None}
+        if "backend" in said:  # of the file; what is said for this run holds for all mail
+            values.pop("transactional_backend", None)
+        values.update(said)
         values.pop("directory", None)
         for backend in _tables(values.get("backends")):
             backend.setdefault("directory", directory)

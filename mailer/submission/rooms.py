@@ -39,9 +39,9 @@ class Submission:
             self.ledger,
             Kinds(settings.template_root, settings.files_root),
             runner=self.runner,
-            backend=lambda wish: wiring.backend_name(settings, wish),
+            backend=lambda wish, stream: wiring.backend_name(settings.for_stream(stream), wish),
             announce=self.announce,
-            knows_keys=lambda wish: _knows_keys(settings, wish),
+            knows_keys=lambda wish, stream: _knows_keys(settings.for_stream(stream), wish),
             client=client,
         )
         if self._background is not None:

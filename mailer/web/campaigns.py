@@ -108,8 +108,8 @@ def _add_change(api: APIRouter, desk: Desk, change: str) -> None:
 
 
 def _opened(desk: Desk, upload: Upload, again: bool) -> dict[str, Any]:
-    settings = desk.settings
     spec = _spec(desk, upload)
+    settings = desk.settings.for_stream(spec.stream)
     name = backend_name(settings, spec.backend)
     with prepare(
         spec,
@@ -147,7 +147,7 @@ def _open(desk: Desk, prepared: Prepared, report: Report, backend: str, again: b
         again=again,
         start_at=prepared.spec.start_at,
         recipients_per_task=desk.settings.recipients_per_task,
-        knows_keys=knows_keys(desk.settings, prepared.spec.backend),
+        knows_keys=knows_keys(desk.settings.for_stream(prepared.spec.stream), prepared.spec.backend),
     )
 
 

@@ -202,6 +202,17 @@ def test_a_key_that_is_limited_to_senders_sees_only_its_own_messages(server):
     refused(server.post(f"/v1/messages/{theirs}/cancel", key=key), 404)
 
 
+def test_a_key_that_is_limited_to_senders_names_no_other_in_another_header(server):
+    key = server.new_key(senders=("*@acme.example",))
+
+    def sent(value):
+        return server.post("/v1/messages", PLAIN | {"headers": {"sender": value}}, key=key)
+
+    refused(sent("Boss <boss@evil.example>"), 403, "headers.sender")
+    refused(sent("boss@evil.example, shop@acme.example"), 422, "headers.sender")
+    assert sent("Robot <robot@acme.example>").status_code == 202
+
+
 def test_the_same_key_and_body_is_one_message_also_at_the_same_time(server):
     def send(text, path="/v1/messages"):
         return server.post(

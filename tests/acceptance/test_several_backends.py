@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from mailer import Mailer
 from tests.servers import free_port
 
 PEOPLE = [f"person{n}@example.com,Person {n}" for n in range(1, 41)]
@@ -53,6 +54,31 @@ def test_when_nobody_answers_nothing_is_opened(folder):
     assert done.code == 2
     assert "Nothing was sent" in done.err
     assert "backend 'spare'" in done.err
+
+
+def test_each_stream_leaves_by_its_backend(folder, monkeypatch):
+    """Without one being named: two campaigns, and single messages of the same application."""
+    folder.write(
+        "mailer.toml",
+        'backend = "news"\ntransactional_backend = "letters"\n'
+        '[backends.news]\nurl = "file:news?format=eml"\n'
+        '[backends.letters]\nurl = "file:letters?format=eml"\n',
+    )
+    folder.people(PEOPLE[:1])
+    for stream in ("bulk", "transactional"):
+        done = folder.mailer("send", "campaign.toml", "--yes", "--stream", stream)
+        assert done.code == 0, done.err
+    monkeypatch.chdir(folder.path)
+    with Mailer() as mailer:
+        for stream in ("bulk", "transactional"):
+            mailer.send(
+                to=f"{stream}@example.com", sender="a@acme.example", subject="Hi", text="x", stream=stream
+            )
+
+    for place, stream in (("news", "bulk"), ("letters", "transactional")):
+        sent = [file.read_text() for file in (folder.path / place).glob("*.eml")]
+        assert sum(f"To: {stream}@example.com" in text for text in sent) == 1
+        assert len(sent) == 2
 
 
 def test_weights_share_a_campaign(folder, mailer_sink):

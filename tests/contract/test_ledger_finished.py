@@ -22,7 +22,12 @@ def book(request, tmp_path):
 
 @pytest.fixture
 def intake(book):
-    return Intake(book.ledger, runner=Runner.WORKERS, backend="main", announce=lambda ids, stream: None)
+    return Intake(
+        book.ledger,
+        runner=Runner.WORKERS,
+        backends={"transactional": "main", "bulk": "main"},
+        announce=lambda ids, stream: None,
+    )
 
 
 def message(*names, data=b"From: a@acme.example\r\n\r\nHi\r\n", **more):

@@ -44,6 +44,7 @@ class Stored:
     cells: dict[str, Any]
     data: bytes
     stream: str
+    backend: str
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Gate:
             for result in self.ledger.results.rows(campaign.id):
                 cells = json.loads(result.cells)
                 data = self.ledger.blobs.get(cells["content"])
-                found.append(Stored(result.address, cells, data, campaign.stream))
+                found.append(Stored(result.address, cells, data, campaign.stream, campaign.backend))
         return found
 
     def trusting(self) -> ssl.SSLContext:
@@ -135,7 +136,7 @@ def running(folder: Path, **config: Any) -> Iterator[Gate]:
     intake = Intake(
         ledger,
         runner=Runner.WORKERS,
-        backend="main",
+        backends={"transactional": "main", "bulk": "news"},
         announce=lambda ids, stream: announced.append((tuple(ids), stream)),
     )
     gateway = Gateway(wanted, Certificate(made.cert, made.key), ledger, intake)

@@ -54,6 +54,15 @@ def test_dots_eight_bits_and_addresses_beyond_ascii_come_through(gate):
     assert row.cells["eight_bit"]
 
 
+def test_a_stream_has_its_backend(gate):
+    door = gate(to_all=True)
+    with door.client() as client:
+        for stream in (b"", b"X-Mailer-Stream: bulk\r\n"):
+            client.sendmail("shop@acme.example", ["ada@example.org"], stream + MESSAGE)
+
+    assert {(row.stream, row.backend) for row in door.rows()} == {("transactional", "main"), ("bulk", "news")}
+
+
 def test_pipelined_commands_are_answered_in_order(gate):
     door = gate(to_all=True)
     with (

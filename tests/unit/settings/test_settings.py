@@ -105,6 +105,20 @@ def test_paths_are_relative_to_the_settings_not_to_where_the_command_runs(write)
     assert backend_configs(settings)["b"].url == f"file:{folder}/outbox"
 
 
+def test_a_stream_has_its_backend_unless_one_is_said_for_all(write, monkeypatch):
+    folder = write('backend = "news"\ntransactional_backend = "letters"\n')
+
+    def chosen(**overrides: str) -> list[str | None]:
+        settings = Settings.load(folder, **overrides)
+        return [settings.for_stream(stream).backend for stream in ("bulk", "transactional")]
+
+    assert chosen() == ["news", "letters"]
+    assert chosen(backend="file:") == ["file:", "file:"]
+    assert chosen(transactional_backend="file:") == ["news", "file:"]
+    monkeypatch.setenv("MAILER_BACKEND", "console:")
+    assert chosen() == ["console:", "console:"]
+
+
 def test_every_complaint_at_once_with_its_place(write):
     folder = write('leger = "x"\nprocesses = 0\n[backends.a]\nconections = 3\n[safety]\nredirect = "a@b"\n')
 
