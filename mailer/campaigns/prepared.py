@@ -122,6 +122,14 @@ def templates_of(spec: CampaignSpec, template_root: Path) -> Path:
     return own if spec.file is not None and (own / spec.template).exists() else template_root
 
 
+def stream_of(spec: CampaignSpec, template_root: Path) -> str:
+    """Before anything else is prepared. Raises TemplateError."""
+    return (
+        spec.stream
+        or mail_spec(spec, manifest(load(templates_of(spec, template_root), spec.template))).stream
+    )
+
+
 def mail_spec(spec: CampaignSpec, about: Manifest) -> MailSpec:
     """What the campaign file and the template's ``mail.toml`` say together; the campaign file wins."""
     return MailSpec(

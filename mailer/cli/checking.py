@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mailer.campaigns.prepared import Prepared, prepare
+from mailer.campaigns.prepared import Prepared, prepare, stream_of
 from mailer.campaigns.preview import Preview
 from mailer.campaigns.report import Report
 from mailer.campaigns.spec import CampaignSpec
@@ -60,7 +60,10 @@ def check(
 
 def settings_for(spec: CampaignSpec, ledger: str | None, **overrides: Any) -> Settings:
     """The settings that hold where the campaign file lies."""
-    return Settings.load(spec.directory, ledger=ledger, **overrides).for_stream(spec.stream)
+    settings = Settings.load(spec.directory, ledger=ledger, **overrides)
+    if settings.transactional_backend is None:
+        return settings
+    return settings.for_stream(stream_of(spec, settings.template_root))
 
 
 def prepared_campaign(spec: CampaignSpec, settings: Settings) -> Any:

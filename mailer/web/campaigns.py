@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from mailer.campaigns import control, results
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
-from mailer.campaigns.prepared import Prepared, prepare
+from mailer.campaigns.prepared import Prepared, prepare, stream_of
 from mailer.campaigns.report import Report
 from mailer.campaigns.spec import CampaignSpec, from_options
 from mailer.errors import StateConflict
@@ -109,7 +109,7 @@ def _add_change(api: APIRouter, desk: Desk, change: str) -> None:
 
 def _opened(desk: Desk, upload: Upload, again: bool) -> dict[str, Any]:
     spec = _spec(desk, upload)
-    settings = desk.settings.for_stream(spec.stream)
+    settings = desk.settings.for_stream(stream_of(spec, desk.settings.template_root))
     name = backend_name(settings, spec.backend)
     with prepare(
         spec,
@@ -147,7 +147,7 @@ def _open(desk: Desk, prepared: Prepared, report: Report, backend: str, again: b
         again=again,
         start_at=prepared.spec.start_at,
         recipients_per_task=desk.settings.recipients_per_task,
-        knows_keys=knows_keys(desk.settings.for_stream(prepared.spec.stream), prepared.spec.backend),
+        knows_keys=knows_keys(desk.settings.for_stream(prepared.stream), prepared.spec.backend),
     )
 
 
