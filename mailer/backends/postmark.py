@@ -25,7 +25,7 @@ RULES = (
     Rule("...", "300", "'(cc|bcc|replyto)'", refused,
          "The address of a copy or of replies is not right.", _DOC),
     Rule("...", "300", "'from'|sender", our_fault, "Postmark does not accept the sender's address.", _DOC),
-    Rule("...", "300", "'to'|illegal|syntax", bad_address, "The address is not written correctly.", _DOC),
+    Rule("...", "300", "'to'", bad_address, "The address is not written correctly.", _DOC),
     Rule("...", "40[01]", "", our_fault, "The sender signature is missing or not confirmed.", _DOC),
     Rule("...", "405", "", our_fault, "The account has used up its credits, or may not send.", _DOC),
     Rule("...", "406", "", bad_address, "The address is on Postmark's suppression list.", _DOC),

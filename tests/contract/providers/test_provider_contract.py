@@ -237,6 +237,69 @@ async def test_a_result_that_makes_no_sense_leaves_the_others_alone(role, fake):
     assert len(fake.sends) == 1
 
 
+BAD_TO = {"index": 1, "message": "Invalid `to` field."}
+#: Of three messages the second is refused. Resend's data may have a hole for it, or none.
+PARTLY = [
+    ("resend", {"data": [{"id": "a"}, {"id": "c"}], "errors": [BAD_TO]}),
+    ("resend", {"data": [{"id": "a"}, None, {"id": "c"}], "errors": [BAD_TO]}),
+    (
+        "postmark",
+        [
+            {"ErrorCode": 0, "Message": "OK", "MessageID": "a"},
+            {"ErrorCode": 406, "Message": "Found inactive addresses: r2@example.org."},
+            {"ErrorCode": 0, "Message": "OK", "MessageID": "c"},
+        ],
+    ),
+    (
+        "mailtrap",
+        {
+            "success": False,
+            "responses": [
+                {"success": True, "message_ids": ["a"]},
+                {"success": False, "errors": ["'to' address is invalid"]},
+                {"success": True, "message_ids": ["c"]},
+            ],
+        },
+    ),
+    (
+        "mailjet",
+        {
+            "Messages": [
+                {"Status": "success", "To": [{"MessageID": "a"}]},
+                {
+                    "Status": "error",
+                    "Errors": [
+                        {
+                            "ErrorCode": "mj-0013",
+                            "StatusCode": 400,
+                            "ErrorMessage": "is invalid",
+                            "ErrorRelatedTo": ["To[0].Email"],
+                        }
+                    ],
+                },
+                {"Status": "success", "To": [{"MessageID": "c"}]},
+            ]
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("scheme", "body"), PARTLY)
+def test_each_result_is_its_own_messages(scheme, body):
+    role = ROLES[scheme]
+    letters = [Letter(plain(role, number)) for number in (1, 2, 3)]
+    outcomes = backend_of(role, "https://api.example.com").provider.read(
+        Answer(200, {}, json.dumps(body)), letters
+    )
+    assert outcomes is not None
+    first, second, third = outcomes
+    assert isinstance(first, Accepted)
+    assert isinstance(third, Accepted)
+    assert (first.reference, third.reference) == ("a", "c")
+    assert isinstance(second, Rejected)
+    assert second.suppress
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, list)
 

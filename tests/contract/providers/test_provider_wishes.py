@@ -43,6 +43,8 @@ TABLE: tuple[tuple[str, str, str, Any], ...] = (
     ("postmark", "template=welcome", "Messages.0.TemplateModel", ADA),
     ("postmark", "track_opens=yes", "0.TrackOpens", True),
     ("postmark", NOT, "0.TrackLinks", "None"),
+    ("postmark", "track_clicks=yes", "0.TrackLinks", "HtmlAndText"),
+    ("postmark", "stream=broadcast", "0.MessageStream", "broadcast"),
     ("postmark", "tags=a", "0.Tag", "a"),
     ("postmark", "metadata=a=b", "0.Metadata.a", "b"),
     ("resend", "template=t-1", "template", {"id": "t-1", "variables": ADA}),
