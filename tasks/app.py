@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
 from celery.worker import state
+from kombu.connection import Connection
 
 from mailer import logs
 from mailer.errors import ConfigError, MailerError
@@ -25,6 +26,8 @@ from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
 STOP_SECONDS = 20.0
+#: How often a broker that is away is tried.
+RECONNECT = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 #: For Celery to stop the engine, and from the end of the engine to that of the process, at most.
 END_SECONDS = 4.0
 
@@ -41,7 +44,7 @@ WORKER = {
     # After a reconnect the threads of the pool would ask RabbitMQ for more, on the connection that the main
     # thread reads. Two readers garble a stream, or wait for each other for ever.
     "worker_enable_prefetch_count_reduction": False,
-    # Each failure makes the next attempt wait longer: a broker that starts on a busy machine gets its time.
+    # A broker that starts on a busy machine gets its time.
     "broker_connection_timeout": 10.0,
     # Whoever can write to the broker must not command the workers.
     "worker_enable_remote_control": False,
@@ -57,6 +60,14 @@ WORKER = {
 #: with RabbitMQ, each acknowledgement that fails while Redis is away would cost a place for ever (kombu 5.7,
 #: ``QoS.ack``), and a worker that has lost them all looks connected and fetches nothing.
 WORKER_ON_REDIS = WORKER | {"worker_prefetch_multiplier": 0, "worker_disable_prefetch": True}
+
+
+class Near(Connection):
+    """Tries a broker that is away once a second. Celery's waits grow to half a minute, and for so long a
+    worker would be deaf after the broker's return."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        return super().ensure_connection(*args, **options, **RECONNECT)  # type: ignore[no-untyped-call]  # kombu
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -123,6 +134,7 @@ def make_app(settings: Settings) -> Celery:
     app.conf.update(worker_only(settings.broker_url))
     app.conf.worker_concurrency = hints_at_once(settings.recipients_per_task)
     app.steps["worker"].add(RuntimeStep)
+    app.amqp.Connection = Near
     app.settings = settings
     setup_logging.connect(_set_up_logs, weak=False)
     return app

@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 #: A hint that nobody has claimed by then may be lost; the pump hints its rows again.
 FORGOTTEN_AFTER = 5.0
-#: After a failure nothing is published for this long: a broker that hangs costs seconds per attempt.
-REST_AFTER_FAILURE = 5.0
+#: After a failure nothing is published for this long. Short, because nobody waits for the attempts, and mail
+#: that somebody waits for is to leave within two seconds of the broker's return.
+REST_AFTER_FAILURE = 1.0
 #: Outstanding at most the hints that are claimed in this many seconds, so that no broker fills up ...
 SECONDS_OF_WORK = 2.0
 #: ... but at least this many, so that the first workers find something to do.

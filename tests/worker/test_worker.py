@@ -7,6 +7,8 @@ import fcntl
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -20,8 +22,8 @@ from mailer.message import State
 from mailer.publisher import Publisher
 from tests.delivering import World
 from tests.forked import celery
-from tests.servers import wait_until
-from tests.working import run, worker, write_settings
+from tests.servers import PATIENCE, free_port, wait_until
+from tests.working import environment, run, worker, write_settings
 
 ROWS = 500
 #: With faults, fewer and slower, so that something is left to do when the fault comes.
@@ -241,3 +243,31 @@ def test_without_a_broker_a_worker_says_what_to_set(tmp_path):
 def started(folder, *more):
     """A worker that ends by itself."""
     return run(folder, celery, "-A", "tasks.app", "worker", *more)
+
+
+ASK = """
+from kombu.exceptions import OperationalError
+from kombu.utils import functional
+from tasks.app import app
+functional.sleep = lambda seconds: None
+waits = []
+try:
+    app.connection_for_read().ensure_connection(lambda error, wait: waits.append(wait), 8)
+except OperationalError:
+    print(waits)
+"""
+
+
+def test_a_broker_that_is_away_is_tried_each_second_however_long_it_lasts(tmp_path):
+    """Celery's own waits grow to half a minute, and mail waits with them when the broker is back."""
+    write_settings(tmp_path, broker=f"redis://127.0.0.1:{free_port()}", backend="console:")
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout == f"{[1.0] * 8}\n", done.stderr
