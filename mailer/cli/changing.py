@@ -16,8 +16,8 @@ from mailer.cli.progress import progress
 from mailer.cli.testmode import as_opened
 from mailer.delivery.leftovers import take_back
 from mailer.delivery.limits.rates import parse_all
-from mailer.errors import ConfigError, InputError
-from mailer.ledger.contract import Campaign
+from mailer.errors import ConfigError, InputError, StateConflict
+from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
 from mailer.wiring import backend_name, knows_keys
@@ -59,6 +59,8 @@ def set(  # noqa: A001 - what the command is called
         raise InputError("nothing to change", hint="Give --rate, --no-rate, --backend, --priority or --at.")
     with open_ledger(settings) as rooms:
         found = control.find(rooms, campaign)
+        if found.state is CampaignState.CANCELLED:
+            raise StateConflict(f"{found.slug} is cancelled: it sends nothing any more")
         name = None
         if backend is not None:
             settings, backend = as_opened(settings, found, backend)

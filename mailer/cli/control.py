@@ -14,7 +14,7 @@ from mailer.cli.options import CampaignName, Json, Ledger, Yes
 from mailer.cli.output import ask, count, say, say_json
 from mailer.delivery.leftovers import take_back
 from mailer.errors import InputError, StateConflict
-from mailer.ledger.contract import Campaign, CampaignState
+from mailer.ledger.contract import Campaign, CampaignState, Runner
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.message import State
 from mailer.settings import Settings
@@ -96,10 +96,17 @@ def retry(
         change = control.retry(rooms, control.find(rooms, campaign), states)
         if not change.rows:
             raise StateConflict(_nothing_again(rooms, change.campaign, states))
-        text = f"{count(change.rows, 'recipient')} will be tried again: mailer resume {change.campaign.slug}"
+        text = f"{count(change.rows, 'recipient')} will be tried again{_by(change.campaign)}"
         if change.lifted:
             text += f"; {count(change.lifted, 'address', 'addresses')} no longer suppressed"
         _told(rooms, change.campaign, text, as_json=as_json)
+
+
+def _by(campaign: Campaign) -> str:
+    """What makes the rows go that were just put back or added."""
+    if campaign.state is CampaignState.RUNNING and campaign.runner is not Runner.EMBEDDED:
+        return "; the workers go on with it"
+    return f"; go on with: mailer resume {campaign.slug}"
 
 
 def _nothing_again(rooms: LedgerRooms, campaign: Campaign, states: list[State]) -> str:
@@ -134,7 +141,7 @@ def add(
         if added.invalid:
             text += f", {added.invalid} cannot be sent: {added.invalid_file}"
         if added.rows:
-            text += f"; go on with: mailer resume {added.campaign.slug}"
+            text += _by(added.campaign)
         _told(rooms, added.campaign, text, as_json=as_json)
     if added.invalid:
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ from mailer.cli.output import count, say, say_json, say_table
 from mailer.ledger.contract import CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
-from mailer.wiring import backend_name
+from mailer.wiring import backend_name, routes
 
 #: Campaigns in these states still want their backend.
 _ALIVE = (CampaignState.RUNNING, CampaignState.SCHEDULED, CampaignState.PAUSED)
@@ -105,6 +105,8 @@ def _told(rooms: LedgerRooms, settings: Settings, *also: str) -> list[dict[str, 
     """Those of the settings, those that campaigns use, and those that are paused."""
     paused = {one.name: one for one in rooms.backends.list()}
     users = [campaign.backend for campaign in rooms.campaigns.in_states(_ALIVE)]
+    # A campaign over a route is one with each of its backends.
+    ways = {name: way.backends for name, way in routes(settings).items()}
     names = dict.fromkeys([*settings.backends, *users, *paused, *also])
     return [
         {
@@ -112,7 +114,7 @@ def _told(rooms: LedgerRooms, settings: Settings, *also: str) -> list[dict[str, 
             "paused": name in paused,
             "paused_since": paused[name].since if name in paused else None,
             "reason": paused[name].reason if name in paused else None,
-            "campaigns": users.count(name),
+            "campaigns": sum(name == used or name in ways.get(used, ()) for used in users),
         }
         for name in names
     ]

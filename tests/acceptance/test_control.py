@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mailer.ledger.contract import Settlement
+from mailer.message import State
+from tests.delivering import World
 from tests.servers import PATIENCE
 
 SETTINGS = """
@@ -114,6 +117,33 @@ def test_what_is_pruned_is_said_and_can_be_forgotten_later(folder):
         "prune", "--campaign", slug, "--forget", "--yes"
     ).out  # fmt: skip
     assert "no campaign" in folder.mailer("status", slug).err
+
+
+async def test_a_campaign_over_a_route_is_one_with_each_of_its_backends(folder):
+    folder.write("mailer.toml", SETTINGS + '[routes.both]\nbackends = ["one", "two"]\n')
+    world = World(folder.path)
+    world.campaign(1, backend="both")
+    world.campaign(1, backend="two")
+    await world.close()
+
+    assert "1 campaign with it" in folder.mailer("backends", "pause", "one").out
+    assert "2 campaigns with it" in folder.mailer("backends", "pause", "two").out
+
+
+async def test_what_workers_carry_needs_no_resume(folder):
+    world = World(folder.path)
+    campaign = world.campaign(2)
+    claimed = world.ledger.slices.claim(world.ids(campaign, 2), "anna", 60.0)
+    world.ledger.slices.settle([Settlement(row.id, claimed.fence, State.FAILED) for row in claimed.rows])
+    await world.close()
+
+    told = folder.mailer("retry", campaign.slug)
+
+    assert told.out.strip() == f"{campaign.slug}: 2 recipients will be tried again; the workers go on with it"
+
+    folder.mailer("cancel", campaign.slug, "--yes")
+    refused = folder.mailer("set", campaign.slug, "--rate", "1/s")
+    assert (refused.code, "is cancelled" in refused.err) == (2, True)
 
 
 def test_suppressions_go_in_and_out(folder, mailer_sink):
