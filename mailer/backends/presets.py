@@ -120,7 +120,7 @@ PRESETS: Mapping[str, Preset] = {
     "sendgrid": Preset(
         (),
         10,
-        _of("sendgrid", "smtp.eu.sendgrid.net"),
+        _of("sendgrid"),
         "twilio.com/docs/sendgrid integrating-with-the-smtp-api (2026-08): by plan",
     ),
     "socketlabs": Preset(

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,6 +18,7 @@ import aiosmtplib
 from mailer import crash
 from mailer.backends.smtp.envelope import Offers
 from mailer.backends.smtp.faults import Fault, translate
+from mailer.backends.smtp.oauth import TokenSource
 from mailer.backends.smtp.options import Options, is_loopback, is_private
 from mailer.backends.smtp.session import Session
 from mailer.backends.smtp.wire import Wire
@@ -163,13 +165,11 @@ class _Opening:
             raise Fault("the connection is not encrypted, so the password is not sent", True)
         mechanism = self._choose(encrypted)
         method = getattr(self._client, f"auth_{mechanism.replace('-', '')}")
-        secret = await options.tokens.token() if options.tokens else options.password
-        try:
+
+        async def present(secret: str | None) -> None:
             await method(options.user, secret, timeout=options.timeouts.auth)
-        except aiosmtplib.SMTPAuthenticationError:
-            if options.tokens:
-                options.tokens.forget()
-            raise
+
+        await (_present(options.tokens, present) if options.tokens else present(options.password))
         return mechanism
 
     def _choose(self, encrypted: bool) -> str:
@@ -194,6 +194,19 @@ class _Opening:
         self._wire.attach(transport)
         session = Session(self._wire, offers, options.timeouts, pipelining=options.pipelining)
         return Opened(session, greeting, tls.version() if tls else None, mechanism)
+
+
+async def _present(tokens: TokenSource, present: Callable[[str], Awaitable[None]]) -> None:
+    """A token that was good until now is replaced once; a new one that is refused is somebody's mistake."""
+    token = await tokens.token()
+    try:
+        await present(token)
+    except aiosmtplib.SMTPAuthenticationError:
+        other = await tokens.another(token)
+        if other is None:
+            raise
+        await present(other)
+    tokens.proven()
 
 
 async def _connect(options: Options) -> socket.socket:

@@ -25,6 +25,8 @@ APPLICATION_SCOPE = "https://outlook.office365.com/.default"
 #: A token is not used in its last minute: it would expire on its way.
 MARGIN = 60.0
 _TIMEOUT = 30.0
+#: Seconds that a token counts for when nobody says, and at most.
+_UNTOLD, _LONGEST = 300.0, 86_400.0
 #: Errors of RFC 6749 section 5.2 that trying again does not mend.
 _LASTING = frozenset(
     {"invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope", "invalid_request"}
@@ -73,7 +75,10 @@ def _check_address(file: str, url: str) -> None:
 
 
 class TokenSource:
-    """One grant's token; safe for concurrent calls. ``clock`` counts seconds."""
+    """One grant's token, for all connections of a process; safe for concurrent calls.
+
+    ``clock`` counts seconds.
+    """
 
     def __init__(self, grant: Grant, clock: Callable[[], float] = time.monotonic) -> None:
         self._grant = grant
@@ -81,6 +86,7 @@ class TokenSource:
         self._lock = asyncio.Lock()
         self._token = ""
         self._until = 0.0
+        self._proven = False
 
     async def token(self) -> str:
         """Raises Fault; a lasting one when the grant is refused."""
@@ -89,9 +95,23 @@ class TokenSource:
                 await self._refresh()
             return self._token
 
-    def forget(self) -> None:
-        """The server did not take it: the next one is fetched."""
-        self._until = 0.0
+    def proven(self) -> None:
+        """A server took it."""
+        self._proven = True
+
+    async def another(self, refused: str) -> str | None:
+        """In place of one that a server refused; None where that was new: then it is not its age.
+
+        One that had been good may have been revoked, or have expired while this machine slept.
+        """
+        async with self._lock:
+            if self._token != refused:  # another connection was faster
+                return self._token
+            if not self._proven:
+                self._until = 0.0
+                return None
+            await self._refresh()
+            return self._token
 
     async def _refresh(self) -> None:
         import httpx
@@ -107,12 +127,19 @@ class TokenSource:
         if response.status_code != 200 or not isinstance(token, str) or not token.isascii():
             code = str(answer.get("error", f"status {response.status_code}"))[:100]
             raise Fault(f"no access token from {host}: {code}", code in _LASTING)
-        self._token = token
+        self._token, self._proven = token, False
         # Some change it with every use; the old one is then good for this process only.
         if isinstance(answer.get("refresh_token"), str):
             self._grant.form["refresh_token"] = answer["refresh_token"]
-        lifetime = answer.get("expires_in", 0)
-        self._until = self._clock() + max(0.0, float(lifetime) - MARGIN)
+        self._until = self._clock() + max(0.0, _lifetime(answer.get("expires_in")) - MARGIN)
+
+
+def _lifetime(told: object) -> float:
+    """Seconds, counted from now on: what the clocks say does not matter."""
+    try:
+        return min(float(str(told)), _LONGEST)
+    except ValueError:
+        return _UNTOLD
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ LOGINS = [
     ("smtp+postmark://tk@?region=broadcast", "smtp-broadcasts.postmarkapp.com", "tk", "tk"),
     ("smtp+resend://re_1@", "smtp.resend.com", "resend", "re_1"),
     ("smtp+sendgrid://SG.1@", "smtp.sendgrid.net", "apikey", "SG.1"),
+    ("smtp+sendgrid://SG.1@?region=eu", "smtp.eu.sendgrid.net", "apikey", "SG.1"),
+    ("smtp+netcore://me:pw@", "smtp.netcorecloud.net", "me", "pw"),
     ("smtp+mailtrap://k@?region=bulk", "bulk.smtp.mailtrap.io", "api", "k"),
     ("smtp+mailgun://me%40mg.example:pw@?region=eu", "smtp.eu.mailgun.org", "me@mg.example", "pw"),
     ("smtp+ses://AK:s%2Fk@?region=eu-west-1", "email-smtp.eu-west-1.amazonaws.com", "AK", "s/k"),
@@ -44,6 +46,9 @@ WRONG = [
     ("smtp+ses://k:s@", "option 'region' is needed"),
     ("smtp+ses://k:s@?region=a/b", "option 'region' is needed"),
     ("smtp+mailgun://k:s@?region=mars", "must be one of: us, eu"),
+    ("smtp+nylas://k@g-1", "Nylas has no SMTP relay: use its API, nylas://KEY@GRANT, or"),
+    ("smtp+postal://k@", "your own host stands behind the @-sign: smtp\\+postal://KEY@YOUR.HOST"),
+    ("smtp+postal://k@postal.acme.example?region=eu", "your own host stands behind the @-sign"),
     ("smtp+postmark://k@example.com", "nothing stands behind the @-sign"),
 ]
 
@@ -52,6 +57,14 @@ WRONG = [
 def test_what_is_wrong_is_said(url, words):
     with pytest.raises(ConfigError, match=words):
         urls.parse("main", url)
+
+
+@pytest.mark.parametrize(("place", "expected"), [("", ":25"), (":2525", ":2525")])
+def test_postal_is_where_you_have_it(place, expected):
+    config = urls.parse("main", f"smtp+postal://k1@postal.acme.example{place}")
+    assert (config.url, config.user) == (f"smtp://postal.acme.example{expected}", "k1")
+    assert (config.password, config.options["marks"]) == ("k1", "postal")
+    connect(config)
 
 
 def test_its_limits_and_key_file_are_found_by_name(tmp_path):

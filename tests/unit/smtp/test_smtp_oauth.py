@@ -1,13 +1,17 @@
 """XOAUTH2 with a token that is fetched: from a real HTTP server, into a real SMTP login."""
 
+import asyncio
 import json
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
 from mailer.backends import connect, urls
+from mailer.backends.smtp.connect import open_session
 from mailer.backends.smtp.faults import Fault
 from mailer.backends.smtp.oauth import GOOGLE, Grant, TokenSource
+from mailer.backends.smtp.options import Options
 from mailer.errors import BackendUnusable, ConfigError
 from tests.contract.providers.fake import Fake, Response, serving
 
@@ -76,6 +80,61 @@ async def test_a_token_that_the_server_refuses_is_not_used_again(issuer, written
     assert caught.value.lasting
     assert "535" in str(caught.value)
     assert "token-1" not in str(caught.value)
+
+
+async def test_a_token_that_was_good_is_replaced_once_when_it_is_refused(issuer, written, mailer_sink):
+    """Revoked, or expired while this machine slept: one more token, on the same connection."""
+    old = mailer_sink(auth=True, user="news@acme.example", password="token-1")
+    new = mailer_sink(auth=True, user="news@acme.example", password="token-2")
+    file = written(**APPLICATION, token_uri=f"{issuer.base}/token")
+    parse = f"smtp://news%40acme.example@127.0.0.1:{old.port}?tls=none&oauth_file={file}"
+    options = Options.parse(urls.parse("main", parse))
+    moved = replace(options, port=new.port)
+
+    first = await open_session(options, None)
+    await first.session.quit()
+    again = await open_session(moved, None)
+    await again.session.quit()
+    with pytest.raises(BackendUnusable) as caught:  # token-3 is new, and is not taken either
+        await open_session(options, None)
+
+    assert (first.mechanism, again.mechanism) == ("xoauth2", "xoauth2")
+    assert caught.value.lasting
+    assert len(issuer.requests) == 3
+
+
+async def test_connections_share_a_token_and_its_replacement(issuer, written):
+    source = TokenSource(Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token")))
+    assert set(await asyncio.gather(*(source.token() for _ in range(5)))) == {"token-1"}
+    source.proven()
+    assert set(await asyncio.gather(*(source.another("token-1") for _ in range(5)))) == {"token-2"}
+    assert await source.another("token-2") is None  # it was not good for anything yet
+    assert await source.token() == "token-3"
+
+
+LIFETIMES = [
+    (3600, 3540),
+    ("3600", 3540),
+    (None, 240),
+    ("soon", 240),
+    ([], 240),
+    (30, 0),
+    (10**9, 86_340),
+    (-5, 0),
+]
+
+
+@pytest.mark.parametrize(("told", "used"), LIFETIMES)
+async def test_how_long_a_token_is_used(issuer, written, told, used):
+    issuer.script = [Response(200, {"access_token": "first", "expires_in": told})]
+    now = 1000.0
+    source = TokenSource(Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token")), clock=lambda: now)
+    await source.token()
+    if used:
+        now += used - 1
+        assert await source.token() == "first"
+        now += 1
+    assert await source.token() == "token-2"
 
 
 async def test_a_token_is_fetched_again_before_it_expires(issuer, written):
