@@ -83,7 +83,8 @@ WITHOUT = {
 
 
 def knows(scheme: str) -> bool:
-    return scheme.lower().removeprefix(PREFIX) in SERVICES and scheme.lower().startswith(PREFIX)
+    """Also those of which there is only to say that they have no relay."""
+    return scheme.lower().removeprefix(PREFIX) in {*SERVICES, *WITHOUT} and scheme.lower().startswith(PREFIX)
 
 
 def expanded(config: BackendConfig) -> BackendConfig:

@@ -45,6 +45,9 @@ def test_a_campaign_goes_out_in_batches_and_everybody_has_an_id(folder, stack: E
     rows = list(csv.DictReader(io.StringIO(table.out)))
     assert {row["mail_state"] for row in rows} == {"accepted"}
     assert all(row["mail_backend"] == "main" for row in rows)
+    ids = [one["Metadata"] for request in fake.sends for one in request.json]  # what webhooks bring back
+    assert sorted(f"<{one['message']}>" for one in ids) == sorted(row["mail_message_id"] for row in rows)
+    assert {one["campaign"] for one in ids} == {done.json()["id"]}
 
 
 def test_tags_and_metadata_of_a_message_go_along_and_columns_of_a_campaign_do_not(folder, stack: ExitStack):

@@ -67,6 +67,10 @@ def test_postal_is_where_you_have_it(place, expected):
     connect(config)
 
 
+def test_who_has_no_relay_is_told_so_by_every_command():
+    assert known("smtp+nylas")
+
+
 def test_its_limits_and_key_file_are_found_by_name(tmp_path):
     (tmp_path / "key").write_text("secret-key\n")
     (tmp_path / "mailer.toml").write_text(
