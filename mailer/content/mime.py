@@ -40,7 +40,8 @@ class Body:
         self.text = None if text is None else in_lines(text)
         self.html = None if html is None else in_lines(html)
         self.images = () if html is None else parts.images
-        self.files = (*parts.shared, *files)
+        # What no HTML shows is a file like any other; it must not be lost.
+        self.files = (*parts.shared, *files, *(parts.images if html is None else ()))
 
     def under(self, head: bytes, seed: str) -> Draft:
         """The message with these header lines. ``seed`` makes its boundaries."""

@@ -37,12 +37,18 @@ def stored(letter: Mapping[str, Any]) -> str:
 
 
 def _stored_slowly(letter: Mapping[str, Any]) -> str:
-    cells = _as_json(letter)
+    members = [f"{_as_json(name)}: {_encodable(name, value)}" for name, value in letter.items()]
+    return "{" + ", ".join(members) + "}"
+
+
+def _encodable(name: str, value: Any) -> str:
+    made = _as_json(value)
     try:
-        cells.encode()
+        (name + made).encode()
     except UnicodeEncodeError:
-        raise ContentError("The text holds half of a character pair (a lone surrogate).") from None
-    return cells
+        complaint = "The text holds half of a character pair (a lone surrogate)."
+        raise ContentError(complaint, column=name) from None
+    return made
 
 
 def data(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +69,8 @@ def _data_slowly(given: Mapping[str, Any]) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(_as_strict_json(given))
     except (TypeError, ValueError) as error:
         raise ContentError(f"cannot be stored: {error}", column="data") from None
+    except RecursionError:
+        raise ContentError("cannot be stored: it is nested too deep", column="data") from None
     return plain
 
 

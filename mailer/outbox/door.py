@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from mailer.address import Address
@@ -70,19 +71,19 @@ def checked(message: Message, kinds: Kinds, fingerprint: str | None = None) -> C
     """``fingerprint`` is what its key stands for, in place of its content.
 
     Raises TemplateError or ContentError that names what is wrong; MissingData names all of it."""
-    kind = kinds.get(message.template)
+    kind = kinds.get(fields.optional("template", message.template))
     to = fields.addresses("to", message.to)
     if not to:
         raise ContentError("it has no recipient", column="to")
     domain = _domain_of(_sender(message, kind))
-    due_at = 0.0 if message.send_at is None else fields.moment(message.send_at)
+    due_at = _due_at(message)
     letter = _wording(message, kind) | _extras(message, kinds) | _people(message, to)
     key = fields.key(message.idempotency_key)
     if key is not None and fingerprint is None:
         fingerprint = _fingerprint(message, letter)
     letter |= _identity(message, domain, due_at or time.time())
     stored = cells.stored(letter)
-    on_unknown = message.on_unknown or kind.about.on_unknown or "hold"
+    on_unknown = _or(message.on_unknown, kind.about.on_unknown or "hold")
     return Checked(
         id=letter["id"],
         kind=kind,
@@ -91,14 +92,24 @@ def checked(message: Message, kinds: Kinds, fingerprint: str | None = None) -> C
         letter=letter,
         cells=stored,
         author=_author(kind, letter, to[0], len(stored)),
-        stream=fields.one_of("stream", message.stream or kind.mail.stream, STREAMS),
+        stream=fields.one_of("stream", _or(message.stream, kind.mail.stream), STREAMS),
         on_unknown=fields.one_of("on_unknown", on_unknown, _ON_UNKNOWN),
-        sensitive=kind.about.sensitive if message.sensitive is None else message.sensitive,
-        backend=message.backend,
+        sensitive=fields.truth("sensitive", _or(message.sensitive, kind.about.sensitive)),
+        backend=fields.optional("backend", message.backend),
         due_at=due_at,
         key=key,
         fingerprint="" if key is None else fingerprint or "",
     )
+
+
+def _or(own: Any, usual: Any) -> Any:
+    return usual if own is None else own
+
+
+def _due_at(message: Message) -> float:
+    """0.0 is now, as is a time that has passed."""
+    at = 0.0 if message.send_at is None else fields.moment(message.send_at)
+    return at if at > time.time() else 0.0
 
 
 def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> str:
@@ -160,9 +171,11 @@ def _wording(message: Message, kind: Kind) -> dict[str, Any]:
             data["language"] = fields.text("language", message.language)
         return {"template": kind.name, "data": data} | subject
     if message.subject is None or (message.html is None and message.text is None):
-        raise ContentError("a message without a template needs a subject, and html or text")
-    if message.data:
-        raise ContentError("data is for templates; without one everything is literal", column="data")
+        missing = "subject" if message.subject is None else "text"
+        raise ContentError("a message without a template needs a subject, and html or text", column=missing)
+    for name in ("data", "language"):
+        if getattr(message, name):
+            raise ContentError(f"{name} is for templates; without one all is literal", column=name)
     bodies = {"html": message.html, "text": message.text}
     return subject | {name: fields.text(name, body) for name, body in bodies.items() if body is not None}
 
@@ -172,7 +185,7 @@ def _extras(message: Message, kinds: Kinds) -> dict[str, Any]:
     found = _attached(message, kinds) if message.attachments else {}
     if headers := fields.texts("headers", message.headers):
         found["headers"] = headers
-    if tags := [fields.text("tags", tag) for tag in message.tags]:
+    if tags := [fields.text("tags", tag) for tag in fields.several("tags", message.tags, "a tag is text")]:
         found["tags"] = tags
     if metadata := fields.texts("metadata", message.metadata):
         found["metadata"] = metadata
@@ -182,19 +195,30 @@ def _extras(message: Message, kinds: Kinds) -> dict[str, Any]:
 def _attached(message: Message, kinds: Kinds) -> dict[str, Any]:
     files: list[str] = []
     images: list[str] = []
-    for one in message.attachments:
-        attachment = one if isinstance(one, Attachment) else _read(one, kinds)
-        if not isinstance(attachment.content, bytes):
-            raise ContentError(f"the content of {attachment.name!r} must be bytes", column="attachments")
+    for one in fields.several("attachments", message.attachments, "one is an Attachment or a path"):
+        attachment = _well_formed(one) if isinstance(one, Attachment) else _read(one, kinds)
         part = letters.part(attachment.name, attachment.content, attachment.type, attachment.content_id)
         (files if attachment.content_id is None else images).append(part)
     return {name: parts for name, parts in (("files", files), ("images", images)) if parts}
 
 
+def _well_formed(one: Attachment) -> Attachment:
+    if not isinstance(one.name, str) or not one.name:
+        raise ContentError("an attachment needs a name", column="attachments")
+    if not isinstance(one.content, bytes):
+        raise ContentError(f"the content of {one.name!r} must be bytes", column="attachments")
+    fields.optional("attachments", one.type)
+    fields.optional("attachments", one.content_id)
+    return one
+
+
 def _read(path: Any, kinds: Kinds) -> Attachment:
-    if not isinstance(path, str):
+    if not isinstance(path, str | PurePath):
         raise ContentError("must be an Attachment, or a path below the files folder", column="attachments")
-    return Attachment(path, contents(kinds.files_root, path))
+    try:
+        return Attachment(str(path), contents(kinds.files_root, str(path)))
+    except ContentError as error:
+        raise ContentError(error.message, column="attachments", hint=error.hint) from None
 
 
 def _people(message: Message, to: Sequence[Address]) -> dict[str, Any]:
@@ -209,7 +233,7 @@ def _people(message: Message, to: Sequence[Address]) -> dict[str, Any]:
 
 def _sender(message: Message, kind: Kind) -> str:
     """As text, because a template's may be one itself."""
-    sender = message.sender or kind.about.sender
+    sender = fields.optional("sender", message.sender) or kind.about.sender
     if not sender:
         where = f"in {kind.name}/mail.toml" if kind.name else "with the message"
         raise ContentError("there is no sender", column="sender", hint=f"Give one {where}.")

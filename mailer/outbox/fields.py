@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,17 +13,23 @@ from mailer.outbox.contract import Addresses
 
 #: Characters of a key; more is no key but content.
 LONGEST_KEY = 255
+#: The end of the year 9999, the last that a datetime has.
+LATEST = 253_402_300_799.0
+
+_ADDRESS = "an address is text, such as 'Ada <ada@example.org>'"
 
 
 def addresses(name: str, given: Addresses) -> list[Address]:
     if isinstance(given, str):
         return [address(name, given)]
-    return [address(name, text) for text in given]
+    return [address(name, text) for text in several(name, given, _ADDRESS)]
 
 
 def address(name: str, given: Any) -> Address:
+    if not isinstance(given, str):
+        raise ContentError(f"{_ADDRESS}, not {type(given).__name__}", column=name)
     try:
-        return Address.parse(text(name, given))
+        return Address.parse(given)
     except AddressError as error:
         raise ContentError(f"not an address: {error.reason}", column=name) from None
 
@@ -35,15 +42,32 @@ def written(one: Address) -> str:
     return f'"{name}" <{one.addr}>'
 
 
+def several(name: str, given: Any, one: str) -> Iterable[Any]:
+    """A list of what ``one`` describes. A mapping would lose its values, and a set has no first."""
+    if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
+        raise ContentError(f"must be a list, not {type(given).__name__}; {one}", column=name)
+    return given
+
+
 def texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise ContentError("must be a mapping of names to texts", column=name)
-    return {text(name, key): text(name, value) for key, value in given.items()}
+    return {text(name, key): text(f"{name}.{key}", value) for key, value in given.items()}
 
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ContentError(f"must be text, not {type(value).__name__}", column=name)
+    return value
+
+
+def optional(name: str, value: Any) -> str | None:
+    return None if value is None else text(name, value)
+
+
+def truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ContentError(f"must be True or False, not {type(value).__name__}", column=name)
     return value
 
 
@@ -53,21 +77,27 @@ def moment(at: Any) -> float:
         if at.tzinfo is None:
             raise ContentError("needs a time zone: datetime.now(UTC), not utcnow()", column="send_at")
         return at.timestamp()
-    if isinstance(at, bool) or not isinstance(at, int | float):
+    if not _is_number(at):
         raise ContentError("must be a datetime, or seconds since the epoch", column="send_at")
+    if not at <= LATEST:  # nor NaN
+        raise ContentError("must be before the year 10000, in seconds since the epoch", column="send_at")
     return float(at)
 
 
-def lasting(length: timedelta | float) -> float:
+def lasting(length: Any) -> float:
     """In seconds."""
-    seconds = length.total_seconds() if isinstance(length, timedelta) else float(length)
-    if not seconds > 0:
-        raise ContentError("must be more than nothing", column="expires_in")
-    return seconds
+    seconds = length.total_seconds() if isinstance(length, timedelta) else length
+    if not _is_number(seconds) or not 0 < seconds < math.inf:
+        raise ContentError("must be a timedelta or seconds, and more than nothing", column="expires_in")
+    return float(min(seconds, LATEST))
 
 
-def one_of(name: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in known:
         raise ContentError(f"{value!r} is none of: {', '.join(known)}", column=name)
     return value
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mailer.content.identity import sending_domain
 from mailer.content.snapshot import pack
-from mailer.errors import InputError, SenderRefused, UnknownMessage
+from mailer.errors import ConfigError, ContentError, InputError, SenderRefused, UnknownMessage
 from mailer.ledger.contract import Attempt, NewCampaign, Result, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.single_rows import CampaignClosed, Single
@@ -66,7 +66,7 @@ class Office:
         return [Receipt(row.public, row.created) for row in added]
 
     def put(self, messages: Sequence[Message]) -> list[Receipt]:
-        """See ``Box``. Raises ConfigError for a backend that is not set up."""
+        """See ``Box``. Raises ConfigError when no backend is set up."""
         return self._stored([checked(message, self._kinds) for message in messages])
 
     def put_each(
@@ -80,8 +80,7 @@ class Office:
         """Those that are right are stored, all or none of them; an error stands in place of each other.
 
         ``scope`` keeps idempotency keys apart, ``fingerprint`` is what all these keys stand for, in
-        place of each message's own. Raises
-        IdempotencyConflict, ConfigError, LedgerError."""
+        place of each message's own. Raises IdempotencyConflict, ConfigError, LedgerError."""
         looked = [self._looked_at(message, fingerprint, may_send_as) for message in messages]
         ready = [one for one in looked if isinstance(one, Checked)]
         receipts = iter(self._stored(ready, scope) if ready else ())
@@ -160,7 +159,7 @@ class Office:
         )
 
     def _campaign(self, one: Checked) -> int:
-        backend = self._backend(one.backend, one.stream)
+        backend = self._carrier(one.backend, one.stream)
         kind = one.kind
         parts = (kind.name, kind.digest, one.sender, one.stream, backend, one.on_unknown, one.sensitive)
         if (known := self._campaigns.get(parts)) is not None:
@@ -170,6 +169,14 @@ class Office:
                 digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
                 self._campaigns[parts] = self._opened(one, backend, digest)
             return self._campaigns[parts]
+
+    def _carrier(self, wish: str | None, stream: str) -> str:
+        try:
+            return self._backend(wish, stream)
+        except ConfigError as error:
+            if wish is None:
+                raise
+            raise ContentError(str(error), column="backend") from None
 
     def _opened(self, one: Checked, backend: str, digest: str) -> int:
         kind = one.kind

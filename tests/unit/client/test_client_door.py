@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import string
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from email.headerregistry import Address as HeaderAddress
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +17,15 @@ from hypothesis import strategies as st
 
 from mailer import Attachment, Message
 from mailer.errors import IdempotencyConflict, InputError, MissingData, TemplateError
+from mailer.testing import outbox
 from tests.unit.client.conftest import DATA
 
 GOOD = {"template": "receipt", "to": "ada@example.org", "data": DATA}
 INLINE = {"to": "ada@example.org", "sender": "a@acme.example", "subject": "S", "text": "T"}
+
+DEEP: list[object] = []
+for _ in range(3000):
+    DEEP = [DEEP]
 
 WRONG = {
     "nobody to send to": (GOOD | {"to": ()}, "recipient"),
@@ -51,6 +62,34 @@ WRONG = {
     "an attachment id with a bracket": (GOOD | {"attachments": [Attachment("a", b"", None, ">")]}, "Content"),
     "no template of that name": (GOOD | {"template": "recipt"}, "recipt"),
     "a template outside": (GOOD | {"template": "../x"}, "below the template folder"),
+    "a name and an address": (GOOD | {"to": [("Ada", "ada@example.org")]}, "to': .* 'Ada <ada@example.org>'"),
+    "a list of bytes": (GOOD | {"to": [b"ada@example.org"]}, "column 'to'.*bytes"),
+    "addresses of names": (GOOD | {"to": {"ada@example.org": "Ada"}}, "column 'to'.*dict"),
+    "addresses in no order": (GOOD | {"cc": {"ada@example.org"}}, "column 'cc'.*set"),
+    "an address object": (GOOD | {"to": HeaderAddress("Ada", "ada", "x.org")}, "column 'to'.*Address"),
+    "copies to None": (GOOD | {"bcc": None}, "column 'bcc'.*NoneType"),
+    "a sender that is no text": (GOOD | {"sender": ("Acme", "a@acme.example")}, "column 'sender'.*tuple"),
+    "a header without a value": (GOOD | {"headers": {"X-A": None}}, "headers.X-A"),
+    "one attachment, no list": (GOOD | {"attachments": Attachment("a", b"")}, "column 'attachments'"),
+    "attachments as a text": (GOOD | {"attachments": "a.txt"}, "column 'attachments'.*str"),
+    "an attachment without a name": (GOOD | {"attachments": [Attachment("", b"")]}, "needs a name"),
+    "a type that is no text": (GOOD | {"attachments": [Attachment("a", b"", 5)]}, "attachments"),
+    "a template that is no text": (GOOD | {"template": 5}, "column 'template'"),
+    "a language without a template": (INLINE | {"language": "de"}, "column 'language'"),
+    "tags as one text": (GOOD | {"tags": "abc"}, "column 'tags'"),
+    "metadata that is no text": (GOOD | {"metadata": {"order": 7}}, "metadata.order"),
+    "an empty stream": (GOOD | {"stream": ""}, "column 'stream'"),
+    "a backend that is not there": (GOOD | {"backend": "mian"}, "column 'backend'"),
+    "a backend that is no text": (GOOD | {"backend": ["main"]}, "column 'backend'"),
+    "secret, perhaps": (GOOD | {"sensitive": "no"}, "column 'sensitive'"),
+    "milliseconds": (GOOD | {"send_at": 1_900_000_000_000}, "seconds since the epoch"),
+    "never": (GOOD | {"send_at": float("nan")}, "column 'send_at'"),
+    "words for a length": (GOOD | {"expires_in": "1h"}, "column 'expires_in'"),
+    "without an end": (GOOD | {"expires_in": float("inf")}, "column 'expires_in'"),
+    "a key that is no text": (GOOD | {"idempotency_key": 7}, "idempotency_key"),
+    "half a character": (INLINE | {"text": "\ud800"}, "column 'text'"),
+    "data without an end": (GOOD | {"data": DATA | {"more": DEEP}}, "nested too deep"),
+    "bytes as data": (GOOD | {"data": DATA | {"pdf": b"%PDF"}}, "column 'data'.*bytes"),
 }  # fmt: skip
 
 
@@ -61,7 +100,53 @@ def test_is_said_and_nothing_is_stored(name, site, stored):
     with pytest.raises(InputError, match=words):
         stored.send_many([Message(**GOOD), Message(**wish)])
 
-    assert stored._open.office._ledger.campaigns.list() == []
+    ledger = stored._open.office._ledger
+    assert [
+        one.id for one in ledger.campaigns.list() if any(ledger.campaigns.counts(one.id).states.values())
+    ] == []
+
+
+def test_every_form_that_is_documented_is_taken(site, stored):
+    """And reads in the mail as the application meant it."""
+    (site.folder / "price.txt").write_bytes(b"7 EUR")
+    (site.folder / "templates/all/body.html").parent.mkdir()
+    (site.folder / "templates/all/body.html").write_text("{{ data }}|{{ at }}|{{ day }}|{{ sum }}|{{ id }}")
+    (site.folder / "templates/all/mail.toml").write_text('from = "a@acme.example"\nsubject = "S"\n')
+    berlin = datetime(2030, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    data = {
+        "data": {"list": [1, (2, None)], "none": None},
+        "at": berlin,
+        "day": date(2030, 7, 1),
+        "sum": Decimal("1.50"),
+        "id": UUID(int=7),
+    }
+    with outbox(site.folder / "templates", site.folder) as box:
+        for to in ("Ünï <u@exämple.org>", ["ada@example.org", "bob@example.org"], ("ünï@example.org",)):
+            stored.send(
+                to=to, sender="a@acme.example", subject="S", text="T", reply_to=["a@x.org", "b@x.org"]
+            )
+        stored.send("all", to=(to for to in ["ada@example.org"]), data=data, send_at=berlin)
+        stored.send(
+            **INLINE, attachments=[Path("price.txt"), "price.txt", Attachment("a.png", b"x", None, "i")]
+        )
+
+    named, several, smtputf8, all_, files = box.messages
+    assert named.message["To"].addresses[0].display_name == "Ünï"
+    assert (named.to, several.to) == (("u@xn--exmple-cua.org",), ("ada@example.org", "bob@example.org"))
+    assert smtputf8.outgoing.smtputf8
+    assert several.message["Reply-To"] == "a@x.org, b@x.org"
+    assert all_.html.split("|")[1:] == ["2030-07-01T12:00:00+02:00", "2030-07-01", "1.50", f"{UUID(int=7)}\n"]
+    attached = list(files.message.iter_attachments())
+    assert [part.get_filename() for part in attached] == ["price.txt", "price.txt", "a.png"], "none is lost"
+    assert attached[0].get_content() == "7 EUR"
+
+
+@pytest.mark.parametrize("at", [datetime(2000, 1, 1, tzinfo=UTC), -5.0, 0, datetime.min.replace(tzinfo=UTC)])
+def test_a_time_that_has_passed_is_now(stored, at):
+    status = stored.status(stored.send(**GOOD, send_at=at, expires_in=60).id)
+
+    assert status.due_at is None
+    assert int(status.id[:11], 16) / 1000 == pytest.approx(time.time(), abs=3600)
 
 
 def test_every_missing_variable_is_named(stored):
