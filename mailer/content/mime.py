@@ -19,7 +19,9 @@ from mailer.content.headers import parameter
 from mailer.errors import ContentError
 from mailer.message import Draft
 
-_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
+_WORD = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}"
+#: With parameters, as an invitation's ``text/calendar; method=REQUEST``.
+_TYPE = re.compile(rf"{_WORD}/{_WORD}(?:; ?{_WORD}={_WORD}){{0,4}}", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
 #: These must not be base64 (RFC 2046 section 5), so they travel as what they are: files.
 _COMPOSITE = ("message/", "multipart/")
@@ -73,8 +75,8 @@ def inline_image(name: str, content_id: str, data: bytes) -> bytes:
 def attached(name: str, data: bytes, kind: str | None, content_id: str | None) -> bytes:
     """One finished part of the given type; with ``content_id`` the HTML shows it. Raises ContentError."""
     file_name = posixpath.basename(name.replace("\\", "/"))
-    kind = content_type(file_name) if kind is None else kind.lower()
-    if not _TYPE.fullmatch(kind) or kind.startswith(_COMPOSITE):
+    kind = content_type(file_name) if kind is None else kind
+    if not _TYPE.fullmatch(kind) or kind.lower().startswith(_COMPOSITE):
         raise ContentError(f"not a type for an attachment: {kind[:80]!r}", column="attachments")
     if content_id is not None and not _CONTENT_ID.fullmatch(content_id):
         raise ContentError(f"not a Content-ID: {content_id[:80]!r}", column="attachments")

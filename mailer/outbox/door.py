@@ -18,7 +18,7 @@ from mailer.content.columns import identifier
 from mailer.content.contract import Composed
 from mailer.content.identity import identity_of_letter, sending_domain
 from mailer.errors import ContentError, MissingData
-from mailer.outbox import cells, fields, names
+from mailer.outbox import cells, fields, identity
 from mailer.outbox.contract import Attachment, Message
 from mailer.outbox.kinds import GIVEN, Kind, Kinds
 
@@ -81,7 +81,7 @@ def checked(message: Message, kinds: Kinds, fingerprint: str | None = None) -> C
     key = fields.key(message.idempotency_key)
     if key is not None and fingerprint is None:
         fingerprint = _fingerprint(message, letter)
-    letter |= _identity(message, domain, due_at or time.time())
+    letter |= identity.made(message, domain, due_at or time.time())
     stored = cells.stored(letter)
     on_unknown = _or(message.on_unknown, kind.about.on_unknown or "hold")
     return Checked(
@@ -152,15 +152,6 @@ def _missing(kind: Kind, names: Sequence[str]) -> MissingData:
     return MissingData(f"the template {kind.name!r} needs data for: {listed}", None, None, listed)
 
 
-def _identity(message: Message, domain: str, at: float) -> dict[str, Any]:
-    """What makes it itself, the same on every attempt (I7)."""
-    id_ = names.public(at)
-    own = {"id": id_, "date": float(int(at)), "message_id": f"<{id_}@{domain}>"}
-    if message.expires_in is not None:
-        own["expires_at"] = at + fields.lasting(message.expires_in)
-    return own
-
-
 def _wording(message: Message, kind: Kind) -> dict[str, Any]:
     subject = {} if message.subject is None else {"subject": fields.text("subject", message.subject)}
     if kind.name:
@@ -183,8 +174,9 @@ def _wording(message: Message, kind: Kind) -> dict[str, Any]:
 def _extras(message: Message, kinds: Kinds) -> dict[str, Any]:
     """What few messages have."""
     found = _attached(message, kinds) if message.attachments else {}
-    if headers := fields.texts("headers", message.headers):
-        found["headers"] = headers
+    headers = fields.texts("headers", message.headers)
+    if own := {name: text for name, text in headers.items() if not identity.is_said_by(name)}:
+        found["headers"] = own
     if tags := [fields.text("tags", tag) for tag in fields.several("tags", message.tags, "a tag is text")]:
         found["tags"] = tags
     if metadata := fields.texts("metadata", message.metadata):

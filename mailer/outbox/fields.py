@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mailer.address import UNSAFE, Address, AddressError
@@ -16,6 +18,7 @@ LONGEST_KEY = 255
 #: The end of the year 9999, the last that a datetime has.
 LATEST = 253_402_300_799.0
 
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,400}@[!-;=?A-~]{1,400}>", re.ASCII)
 _ADDRESS = "an address is text, such as 'Ada <ada@example.org>'"
 
 
@@ -100,6 +103,24 @@ def one_of(name: str, value: Any, known: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ContentError(f"{value!r} is none of: {', '.join(known)}", column=name)
     return value
+
+
+def message_id(text: str) -> str:
+    if not _MESSAGE_ID.fullmatch(text):
+        raise ContentError("must look like <left@right.example>", column="headers.Message-ID")
+    return text
+
+
+def date(text: str) -> float:
+    """Of a Date header, in seconds since the epoch."""
+    try:
+        at = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        at = math.nan
+    if not 0 <= at <= LATEST:
+        complaint = "must look like 'Sat, 21 Nov 2026 14:00:00 +0000'"
+        raise ContentError(complaint, column="headers.Date")
+    return float(int(at))
 
 
 def key(given: Any) -> str | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 from datetime import UTC, datetime
 from email.mime.image import MIMEImage
+from email.mime.message import MIMEMessage
+from email.utils import parseaddr
 
 import django
 import pytest
@@ -198,3 +202,177 @@ def test_a_header_that_is_none_is_refused_before_anything_is_stored(box):
     with pytest.raises(InputError, match="subject"):
         message.send()
     assert box.messages == []
+
+
+def gist(message):
+    """What a reader sees of it."""
+    bodies = {
+        kind: body.get_content().replace("\r\n", "\n").rstrip("\n")
+        for kind in ("plain", "html")
+        if (body := message.get_body((kind,))) is not None
+    }
+    files = [
+        (part.get_filename(), part.get_content_type(), part.get_payload(decode=True))
+        for part in message.walk()
+        if part.get_filename()
+    ]
+    names = ("From", "To", "Cc", "Bcc", "Reply-To", "Subject", "X-Shop")
+    return {name: message[name] and str(message[name]) for name in names} | bodies, files
+
+
+def with_attachments(message):
+    message.attach("Übersicht.csv", "x,ü\n", "text/csv")
+    message.attach("a.bin", b"\0\xff")
+    message.attach("latin.txt", "ü".encode("latin-1"))
+    message.attach_file(__file__)
+    message.attach("invite.ics", b"BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+    return message
+
+
+def related():
+    message = mail.EmailMultiAlternatives("S", "T", "a@acme.example", ["ada@example.org"])
+    message.mixed_subtype = "related"
+    message.attach_alternative('<img src="cid:logo">', "text/html")
+    image = MIMEImage(b"\x89PNG\r\n\x1a\n", "png")
+    image.add_header("Content-ID", "<logo>")
+    image.add_header("Content-Disposition", "inline", filename="logo.png")
+    message.attach(image)
+    return message
+
+
+def html_only():
+    message = mail.EmailMessage("S", "<p>Ünï</p>", "a@acme.example", ["ada@example.org"])
+    message.content_subtype, message.encoding = "html", "iso-8859-1"
+    return message
+
+
+def plain(**more):
+    about = {
+        "subject": "Ünï, 100 %",
+        "body": "How are you?\n.\nFrom me",
+        "from_email": "Acme <a@acme.example>",
+    }
+    return mail.EmailMessage(**about | {"to": ["Ada Ü <ada@example.org>", "bob@example.org"]} | more)
+
+
+LIKE_DJANGO = {
+    "an answer with a name": lambda: plain(headers={"Reply-To": "Hüte <h@x.example>, i@x.example"}),
+    "copies and answers": lambda: plain(
+        cc=["c@example.org"], bcc=["d@example.org"], reply_to=["e@x.example"]
+    ),
+    "its own From": lambda: plain(headers={"From": '"Acme, Ltd" <sales@acme.example>', "X-Shop": "7"}),
+    "To in other words": lambda: plain(headers={"To": '"Ü, both" <bob@example.org>, ada@example.org'}),
+    "Cc in other words": lambda: plain(cc=["c@example.org"], headers={"Cc": "Carl <c@example.org>"}),
+    "lazy texts": lambda: plain(subject=lazystr("S"), body=lazystr("T"), to=[lazystr("ada@example.org")]),
+    "attachments": lambda: with_attachments(plain()),
+    "an image in the HTML": related,
+    "HTML alone, and another encoding": html_only,
+    "no body": lambda: plain(body=""),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_DJANGO)
+def test_a_reader_sees_what_djangos_own_backend_would_have_sent(box, name):
+    message = LIKE_DJANGO[name]()
+    assert message.send() == 1
+
+    policy = email.policy.default
+    ours, files = gist(box.messages[0].message)
+    theirs, their_files = gist(email.message_from_bytes(message.message().as_bytes(), policy=policy))
+    if name == "HTML alone, and another encoding":
+        ours.pop("plain", None)  # every HTML gets a text beside it
+    assert ours == theirs
+    assert sorted(files) == sorted(their_files)
+    assert sorted(box.messages[0].to) == sorted(parseaddr(str(one))[1] for one in message.recipients())
+
+
+def test_a_message_id_and_a_date_of_ones_own(box):
+    headers = {"Message-ID": "<order-7@acme.example>", "Date": "Sat, 21 Nov 2026 09:00:00 +0100"}
+    plain(headers=headers | {"References": "<order-6@acme.example>"}).send()
+
+    sent = box.messages[0].message
+    assert (sent["Message-ID"], sent["References"]) == ("<order-7@acme.example>", "<order-6@acme.example>")
+    assert sent["Date"].datetime == datetime(2026, 11, 21, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"To": "list@example.org"}, "headers.To.*put them into to"),
+        ({"Cc": "boss@example.org"}, "headers.Cc.*into cc"),
+        ({"Bcc": "x@example.org"}, "headers.Bcc"),
+        ({"Message-ID": "order-7"}, "headers.Message-ID"),
+        ({"Date": "yesterday"}, "headers.Date"),
+        ({"X-Shop": "7\nBcc: x@example.org"}, "headers.X-Shop"),
+    ],
+)
+def test_a_header_that_cannot_be_is_named(box, headers, field):
+    with pytest.raises(InputError, match=field):
+        plain(headers=headers).send()
+    assert box.messages == []
+
+
+def test_line_breaks_are_djangos_own_error_too(box):
+    """Views catch it: ``except BadHeaderError``."""
+    with pytest.raises(mail.BadHeaderError):
+        mail.send_mail("S\nBcc: x@example.org", "T", "a@acme.example", ["ada@example.org"])
+    assert mail.send_mail("S\n", "T", "a@acme.example", ["ada@example.org"], fail_silently=True) == 0
+    assert box.messages == []
+
+
+def test_attached_messages_become_files(box):
+    """Their own type could not be encoded."""
+    inner = plain(subject="Inner")
+    message = plain()
+    message.attach("one.eml", inner, "message/rfc822")
+    message.attach(MIMEMessage(inner.message()))
+    message.attach("two.eml", inner.message().as_bytes(), "message/rfc822")
+    message.send()
+
+    files = [part.get_payload(decode=True) for part in box.messages[0].message.iter_attachments()]
+    assert [email.message_from_bytes(file, policy=email.policy.default)["To"] for file in files] == [
+        "Ada Ü <ada@example.org>, bob@example.org"
+    ] * 3
+
+
+@pytest.mark.parametrize("kind", ["text/calendar", "text/x-amp-html", "text/html"])
+def test_other_alternatives_are_refused_with_what_to_do(box, kind):
+    message = related()
+    message.attach_alternative("BEGIN:VCALENDAR", kind)
+
+    with pytest.raises(InputError, match="attach it"):
+        message.send()
+
+
+def test_many_at_once_and_one_connection_for_several(box):
+    both = [("S", "T", "a@acme.example", [f"{name}@example.org"]) for name in ("ada", "bob")]
+    assert mail.send_mass_mail(both, auth_user="shop", auth_password="secret") == 2
+    with mail.get_connection() as connection:
+        assert connection.send_messages([plain(), plain(to=[]), plain()]) == 2
+        assert plain(connection=connection).send() == 1
+        assert connection.send_messages([]) == 0
+    assert plain(to=[]).send() == 0
+
+    assert len(box.messages) == 5
+
+
+def test_anymails_own_message_class(box):
+    """Marks what was not given with a class that is true."""
+    unset = type("UNSET", (object,), {})
+    message = related()
+    for name in (
+        "esp_extra",
+        "envelope_sender",
+        "metadata",
+        "send_at",
+        "tags",
+        "track_clicks",
+        "track_opens",
+    ):
+        setattr(message, name, unset)
+    for name in ("template_id", "merge_data", "merge_global_data", "merge_metadata", "merge_headers"):
+        setattr(message, name, unset)
+    message.to.append("bob@example.org")
+    message.send()
+
+    assert [sent.to for sent in box.messages] == [("ada@example.org", "bob@example.org")]
