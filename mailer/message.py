@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 
 class State(StrEnum):
@@ -130,13 +130,26 @@ class Dsn:
     envid: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the header lines of a message say, before they were encoded. ``more`` is finished lines, of
+    headers beyond these."""
+
+    sender: tuple[str, str]  # address and name, as those that follow
+    to: tuple[tuple[str, str], ...]
+    cc: tuple[tuple[str, str], ...]
+    reply_to: tuple[tuple[str, str], ...]
+    subject: str
+    more: bytes
+
+
 @dataclass(slots=True)
 class Draft:
     """A finished message whose texts are not encoded yet: providers that take fields want them as they are.
 
     ``head`` is header lines without those of the content. ``text`` and ``html`` end their lines, the last one
     too, with a line feed. ``files`` are finished MIME parts, in ASCII. ``encode`` makes what stands behind
-    ``head``, the same each time, and cannot fail.
+    ``head``, the same each time, and cannot fail. ``told`` says the same as ``head``, where that is known.
     """
 
     head: bytes
@@ -144,7 +157,9 @@ class Draft:
     html: str | None
     files: Sequence[bytes]
     encode: Callable[[], Iterable[bytes]] = field(compare=False, repr=False)
+    told: Told | None = field(default=None, compare=False, repr=False)
     _data: bytes | None = field(default=None, init=False, compare=False, repr=False)
+    _size: int = field(default=0, init=False, compare=False, repr=False)
 
     @property
     def data(self) -> bytes:
@@ -156,9 +171,11 @@ class Draft:
     @property
     def size(self) -> int:
         """Octets of ``data``, about; more where there is text beyond ASCII. See ``most``."""
-        texts = [text for text in (self.text, self.html) if text]
-        shown = sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
-        return len(self.head) + shown + sum(map(len, self.files))
+        if not self._size:
+            texts = [text for text in (self.text, self.html) if text]
+            shown = sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
+            self._size = len(self.head) + shown + sum(map(len, self.files))
+        return self._size
 
     @property
     def most(self) -> int:
@@ -218,3 +235,12 @@ class Outgoing:
 
 #: Awaited right before a message can no longer be taken back. False: the lease is lost, do not send.
 Mark = Callable[[Outgoing], Awaitable[bool]]
+
+
+@runtime_checkable
+class MarksTogether(Protocol):
+    """What a mark can do besides, for those that send many messages in one request."""
+
+    async def together(self, messages: Sequence[Outgoing], /) -> Sequence[bool]:
+        """As the mark for each of them, in one commit."""
+        ...

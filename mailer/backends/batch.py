@@ -8,7 +8,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from mailer import crash
 from mailer.errors import BackendUnusable
-from mailer.message import Blocked, Deferred, Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Reply
+from mailer.message import (
+    Blocked,
+    Deferred,
+    Fenced,
+    Mark,
+    MarksTogether,
+    Outcome,
+    Outgoing,
+    Phase,
+    Rejected,
+    Reply,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +66,29 @@ async def unmarked(message: Outgoing, mark: Mark) -> Fenced | Deferred | None:
     try:
         may_go = await mark(message)
     except Exception as error:  # noqa: BLE001 - whatever it is, this message was not sent
-        log.debug("mark failed: %s", type(error).__name__)
-        return Deferred(
-            Reply("not sent", phase=Phase.REQUEST, reason="The ledger could not record the sending.")
-        )
+        return _unrecorded(error)
     crash.point("after_mark")
     return None if may_go else Fenced()
+
+
+async def all_unmarked(messages: Sequence[Outgoing], mark: Mark) -> Sequence[Fenced | Deferred | None]:
+    """As ``unmarked`` for each, at once, so that one commit holds them."""
+    if not isinstance(mark, MarksTogether):
+        return await asyncio.gather(*(unmarked(message, mark) for message in messages))
+    for _ in messages:
+        crash.point("before_mark")
+    try:
+        answers = await mark.together(messages)
+    except Exception as error:  # noqa: BLE001 - as above
+        return [_unrecorded(error)] * len(messages)
+    for _ in messages:
+        crash.point("after_mark")
+    return [None if may_go else Fenced() for may_go in answers]
+
+
+def _unrecorded(error: Exception) -> Deferred:
+    log.debug("mark failed: %s", type(error).__name__)
+    return Deferred(Reply("not sent", phase=Phase.REQUEST, reason="The ledger could not record the sending."))
 
 
 def too_large(message: Outgoing, limit: int | None) -> Rejected | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mailer import crash
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer, Said, now
-from mailer.backends.batch import too_large, unmarked, unsent
+from mailer.backends.batch import all_unmarked, too_large, unmarked, unsent
 from mailer.backends.channel import Channel, Lost
 from mailer.backends.contract import BackendLimits, Use
 from mailer.backends.expressible import complaints
@@ -208,10 +208,9 @@ class HttpBackend:
 
 
 async def _marked(part: Sequence[Letter], mark: Mark) -> Sequence[Outcome | None]:
-    """All at once, so that one commit holds them."""
     if len(part) == 1:
         return [await unmarked(part[0].message, mark)]
-    return await asyncio.gather(*(unmarked(letter.message, mark) for letter in part))
+    return await all_unmarked([letter.message for letter in part], mark)
 
 
 def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:

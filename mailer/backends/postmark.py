@@ -124,9 +124,9 @@ class Postmark:
         message = {
             "From": str(mail.sender),
             "To": ", ".join(map(str, mail.to)),
-            "Cc": ", ".join(map(str, mail.cc)),
-            "Bcc": ", ".join(map(str, mail.bcc)),
-            "ReplyTo": ", ".join(map(str, mail.reply_to)),
+            "Cc": mail.cc and ", ".join(map(str, mail.cc)),
+            "Bcc": mail.bcc and ", ".join(map(str, mail.bcc)),
+            "ReplyTo": mail.reply_to and ", ".join(map(str, mail.reply_to)),
             **self._content(letter),
             "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
             "Attachments": [_attachment(file) for file in mail.files],

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from mailer.address import UNSAFE
 from mailer.backends.parts import Part, lines, read
-from mailer.message import Draft, Outgoing
+from mailer.message import Draft, Outgoing, Told
 
 #: Written by whoever builds the MIME: a provider that takes fields builds its own.
 _OF_THE_MIME = ("content-", "mime-version", "date", "message-id", "received", "return-path", "bcc")
@@ -96,12 +96,13 @@ def fields(message: Outgoing) -> Fields:
 
 
 def _fields(message: Outgoing) -> Fields:
-    found = _addressed(message)
     content = message.content
     if isinstance(content, Draft):
+        found = _addressed(message) if content.told is None else _as_told(message, content.told)
         found.text, found.html = content.text, content.html
         parts: Iterable[Part] = map(read, content.files)
     else:
+        found = _addressed(message)
         parts = read(content).leaves()
     for part in parts:
         _take(part, found)
@@ -117,9 +118,7 @@ def _addressed(message: Outgoing) -> Fields:
         if lowered in head:
             head[lowered] = value
         elif lowered:
-            if name in others:
-                raise Unreadable(f"two headers {name}")
-            others[name] = _decoded(value)
+            _add(others, name, value)
     senders = _known_mailboxes(head["from"])
     if len(senders) != 1:
         raise Unreadable("no single From address")
@@ -127,6 +126,38 @@ def _addressed(message: Outgoing) -> Fields:
     reply_to = list(_known_mailboxes(head["reply-to"]))
     subject = _decoded(head["subject"])
     return Fields(senders[0], to, cc, bcc, reply_to, subject, headers=others)
+
+
+def _as_told(message: Outgoing, told: Told) -> Fields:
+    to, cc, bcc = _envelope(message.recipients, _boxes(told.to), _boxes(told.cc))
+    others = dict(_others(told.more)) if told.more else {}
+    return Fields(_box(told.sender), to, cc, bcc, _boxes(told.reply_to), told.subject, headers=others)
+
+
+def _boxes(pairs: Iterable[tuple[str, str]]) -> list[Mailbox]:
+    return [Mailbox(addr, name) for addr, name in pairs]
+
+
+@lru_cache(maxsize=256)
+def _box(pair: tuple[str, str]) -> Mailbox:
+    """The sender is the campaign's."""
+    return Mailbox(*pair)
+
+
+@lru_cache(maxsize=256)
+def _others(head: bytes) -> tuple[tuple[str, str], ...]:
+    """Headers that most messages of a campaign share."""
+    others: dict[str, str] = {}
+    for name, value in lines(head):
+        if _told_by(name):
+            _add(others, name, value)
+    return tuple(others.items())
+
+
+def _add(others: dict[str, str], name: str, value: str) -> None:
+    if name in others:
+        raise Unreadable(f"two headers {name}")
+    others[name] = _decoded(value)
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,7 @@ from mailer.address import Address
 from mailer.content import headers, mime
 from mailer.content.contract import Composed, Identity
 from mailer.errors import ContentError
+from mailer.message import Told
 
 #: Octets of a finished message. Few servers take more.
 MESSAGE_LIMIT = 35_000_000
@@ -71,6 +72,7 @@ def head_lines(head: Head, identity: Identity) -> tuple[bytes, ...]:
 def assembled(head: Head, body: mime.Body, identity: Identity) -> Composed:
     """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
     made = body.under(b"".join(head_lines(head, identity)), identity.seed)
+    made.told = _told(head)
     if made.most > MESSAGE_LIMIT and len(made.data) > MESSAGE_LIMIT:
         raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
     everybody = [*head.to, *head.cc, *head.bcc]
@@ -83,6 +85,21 @@ def assembled(head: Head, body: mime.Body, identity: Identity) -> Composed:
         smtputf8=beyond_ascii,
         author=head.sender.addr,
     )
+
+
+def _told(head: Head) -> Told:
+    return Told(
+        _named(head.sender),
+        tuple(map(_named, head.to)),
+        tuple(map(_named, head.cc)),
+        tuple(map(_named, head.reply_to)),
+        head.subject,
+        b"".join(head.more),
+    )
+
+
+def _named(one: Address) -> tuple[str, str]:
+    return one.addr, one.name
 
 
 def _once_each(everybody: Sequence[Address]) -> tuple[str, ...]:

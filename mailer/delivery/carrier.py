@@ -52,6 +52,8 @@ class Carrier:
         self.name = name
         self.backend = backend
         limits = backend.limits
+        #: Messages that one call carries.
+        self.batch = limits.batch if limits.batched else 1
         self.via = Via(name, limits.idempotency_window if limits.idempotent else 0.0)
         self.breaker = Breaker()
         #: A person has paused it; that holds until it is looked at again, or nobody would look.
@@ -100,7 +102,8 @@ class Carrier:
 
     def wake(self) -> None:
         """There is something to carry, or to give back."""
-        for _ in range(min(len(self._queue), len(self._idle))):
+        calls = -(-len(self._queue) // self.batch)
+        for _ in range(min(calls, len(self._idle))):
             self._wake_one()
 
     async def close(self) -> None:
@@ -120,15 +123,13 @@ class Carrier:
             worker.cancel()
 
     async def _work(self) -> None:
-        limits = self.backend.limits
-        batch = limits.batch if limits.batched else 1
         while True:
             if not self._queue:
                 if self._closing:
                     return
                 await self._wait()
             elif self.breaker.closed:
-                await self._carry(self, self._taken(batch))
+                await self._carry(self, self._taken(self.batch))
             elif self.breaker.circuit(self._clock()) is Circuit.OPEN or self._queue[0][0].halted:
                 await self._carry(self, self._taken(1))  # they are given back
             elif self._probing:

@@ -13,12 +13,20 @@ from mailer.delivery.jobs import Delivered
 #: Recipients hinted at once: what one process sends in about a tenth of a second, in three slices, so that
 #: connections stay busy while a new slice is claimed.
 CAPACITY = 600
+#: The same where requests hold many messages: each waits for the slowest part of its batch, for the answer
+#: to all of it, and for two commits.
+BATCHED_CAPACITY = 1200
 
 
 class Deliverer(Protocol):
     """An engine, as far as a dispatcher is concerned."""
 
     async def deliver(self, ids: Sequence[int]) -> Delivered: ...
+
+    @property
+    def batches(self) -> bool:
+        """Some of what it sends goes out many messages at a time."""
+        ...
 
     def drain(self) -> None: ...
 
@@ -35,11 +43,12 @@ class Done:
 class InProcess:
     """Implements ``Dispatcher`` over one engine on this event loop.
 
-    ``done`` is called after each hint, on the loop; the pump uses it to go on at once.
+    ``capacity`` is how many recipients are hinted at once. ``done`` is called after each hint, on the loop;
+    the pump uses it to go on at once.
     """
 
     def __init__(
-        self, engine: Deliverer, *, capacity: int = CAPACITY, done: Callable[[Done], None] | None = None
+        self, engine: Deliverer, *, capacity: int | None = None, done: Callable[[Done], None] | None = None
     ) -> None:
         self._engine = engine
         self._capacity = capacity
@@ -49,7 +58,10 @@ class InProcess:
         self._closed = False
 
     def free(self, stream: str = "bulk") -> int:
-        return 0 if self._closed else max(0, self._capacity - len(self._out))
+        if self._closed:
+            return 0
+        capacity = self._capacity or (BATCHED_CAPACITY if self._engine.batches else CAPACITY)
+        return max(0, capacity - len(self._out))
 
     def outstanding(self) -> frozenset[int]:
         return frozenset(self._out)

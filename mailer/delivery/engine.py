@@ -98,12 +98,17 @@ class Engine:
             job.contents = await self._writer.run(lambda ledger: ledger.blobs.several(wanted))
         await self._see_through(job)
         if job.last is not None:
-            await job.last  # commits keep the order, so all before it are durable too
+            await asyncio.shield(job.last)  # commits keep the order, so all before it are durable too
         return Delivered(len(claimed.rows) + claimed.suppressed, job.spent + claimed.suppressed)
 
     def resting(self, backend: str) -> Resting:
         """Until when this backend is left alone, and why; of a route the backend that rests least."""
         return self._router.resting(backend)
+
+    @property
+    def batches(self) -> bool:
+        """One of its backends, as far as they are open, takes many messages in one request."""
+        return self._fleet.batches
 
     def circuits(self) -> Mapping[str, Circuit]:
         """Of each backend that is open in this process: whether it works, rests, or is being tested."""

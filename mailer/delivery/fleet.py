@@ -63,6 +63,11 @@ class Fleet:
             if each not in self._carriers:
                 self._add(each, self._connect(each))
 
+    @property
+    def batches(self) -> bool:
+        """One that is open takes many messages in one request."""
+        return any(carrier.batch > 1 for carrier in self._carriers.values())
+
     def circuits(self) -> Mapping[str, Circuit]:
         """Of each backend that is open in this process: whether it works, rests, or is being tested."""
         now = self._clock()

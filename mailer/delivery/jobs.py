@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mailer.delivery.compositions import Composition
 from mailer.delivery.verdicts import Circumstances
@@ -61,7 +62,7 @@ class Job:
         #: Rows that do not go where they would usually go, and why.
         self.moved: dict[int, str] = {}
         self.halted = False
-        self.last: asyncio.Future[bool] | None = None
+        self.last: asyncio.Future[Any] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self.left:
             self.done.set_result(None)

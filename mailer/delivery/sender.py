@@ -13,11 +13,12 @@ from mailer.delivery import verdicts
 from mailer.delivery.carrier import Carrier
 from mailer.delivery.jobs import Item, Job
 from mailer.delivery.keeper import Keeper
+from mailer.delivery.marks import Marks
 from mailer.delivery.observer import Observer
 from mailer.delivery.routes import Router
 from mailer.delivery.safety import Safety
 from mailer.delivery.throttle import Throttle
-from mailer.errors import BackendUnusable, ContentError, LedgerError, StateConflict
+from mailer.errors import BackendUnusable, ContentError, StateConflict
 from mailer.ledger.contract import Row, Settlement
 from mailer.ledger.writer import GroupCommit
 from mailer.message import Blocked, Deferred, Fenced, Outcome, Outgoing, Phase, Reply
@@ -54,6 +55,7 @@ class Sender:
         self._rng = rng
         self._observer = observer
         self._router = router
+        self._mark = Marks(writer)
 
     async def carry(self, carrier: Carrier, items: Sequence[Item]) -> None:
         """See these rows through. What nobody foresaw fails their slices, and is raised by ``deliver``."""
@@ -145,14 +147,6 @@ class Sender:
         if armed("after_settle"):
             await self._writer.run(lambda _: None)  # behind the settlements, so they are durable now
             point("after_settle")
-
-    async def _mark(self, message: Outgoing) -> bool:
-        try:
-            return await self._writer.mark(message.id, message.fence)
-        except LedgerError as error:
-            # Not durably marked, so it may not be sent. The slice hears of it when it is closed.
-            log.error("message %d: mark not written: %s", message.id, error)
-            return False
 
     def _decide(self, carrier: Carrier, job: Job, row: Row, outcome: Outcome) -> bool:
         """Settle what can be settled at once. True: this outcome concerns more than its row."""

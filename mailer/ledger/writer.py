@@ -7,21 +7,19 @@ write is on disk at once, and when much happens many share one flush of the disk
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from mailer.errors import LedgerBusy, LedgerError, LedgerInterrupted
-from mailer.ledger.claiming import claim
-from mailer.ledger.contract import Settlement, Slice, campaign_of
-from mailer.ledger.held import Held, held
+from mailer.ledger.contract import Settlement, Slice
 from mailer.ledger.ledger import Ledger
-from mailer.ledger.marking import mark
-from mailer.ledger.settling import is_plain, settle
-from mailer.ledger.transaction import Transaction
+from mailer.ledger.wishes import Ask, campaigns, carry_out, first, note
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -29,27 +27,20 @@ T = TypeVar("T")
 MOST_AT_ONCE = 500
 
 
-@dataclass(slots=True, eq=False)
-class _Ask:
-    """One caller's wish; ``what`` is what its kind needs, and ``answer`` a value or an exception."""
-
-    kind: str
-    what: Any
-    future: asyncio.Future[Any]
-    answer: Any = None
-
-
 class GroupCommit:
     """The ledger for one event loop. An answer comes when the commit that holds it is durable.
 
     What fails raises LedgerError for its own caller alone: when a common transaction fails, each wish is
     tried in one of its own. Wishes are answered in order, except that ``run`` comes after all claims, marks
-    and settlements that were there with it.
+    and settlements that were there with it. What the tasks of one turn of the loop ask for goes over to the
+    thread at once, so that it is woken once and has it all.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._asks: SimpleQueue[_Ask | None] = SimpleQueue()
+        self._asks: SimpleQueue[list[Ask] | None] = SimpleQueue()
+        self._turn: list[Ask] = []  # asked for in this turn of the loop
+        self._soon: Ask | None = None  # those of them that are settled and that nobody waits for
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
@@ -60,16 +51,27 @@ class GroupCommit:
 
     async def mark(self, id_: int, fence: int) -> bool:
         """True, durably: the body may go out. False: it must not."""
-        return cast("bool", await self._ask("mark", (id_, fence)))
+        return cast("bool", (await self._ask("mark", [(id_, fence)]))[0])
+
+    async def mark_all(self, marks: Sequence[tuple[int, int]]) -> Sequence[bool]:
+        """As ``mark`` for each, in one commit. What cannot be written is False; raises when nothing can."""
+        return cast("Sequence[bool]", await self._ask("mark", marks))
 
     async def settle(self, settlement: Settlement) -> bool:
-        return cast("bool", await self._ask("settle", settlement))
+        return cast("bool", (await self._ask("settle", [settlement]))[0])
 
-    def settle_soon(self, settlement: Settlement) -> asyncio.Future[bool]:
-        """As ``settle``; nobody has to wait. A failure that nobody looks at shows in the next ``run``
-        or ``claim``, which then fails too: the disk is the same."""
-        future = self._ask("settle", settlement)
+    def settle_soon(self, settlement: Settlement) -> asyncio.Future[Any]:
+        """As ``settle``; nobody has to wait. All that are settled in this turn of the loop have the same
+        future, so shield it; it fails when none of them could be written. A failure that nobody looks at
+        shows in the next ``run`` or ``claim``, which then fails too: the disk is the same."""
+        soon = self._soon
+        if soon is not None:
+            soon.what.append(settlement)
+            return soon.future
+        future = self._ask("settle", [settlement])
         future.add_done_callback(_looked_at)
+        if self._turn:
+            self._soon = self._turn[-1]
         return future
 
     async def run(self, function: Callable[[Ledger], T]) -> T:
@@ -80,6 +82,7 @@ class GroupCommit:
     async def close(self) -> None:
         """Finish what was asked for, end the thread, close the ledger. Later calls raise LedgerError."""
         if not self._closed:
+            self._hand_in()
             self._closed = True
             self._asks.put(None)
         while self._thread.is_alive():
@@ -94,8 +97,15 @@ class GroupCommit:
         if self._closed:
             future.set_exception(LedgerError("the ledger is closed: this process is ending"))
         else:
-            self._asks.put(_Ask(kind, what, future))
+            if not self._turn:
+                loop.call_soon(self._hand_in)
+            self._turn.append(Ask(kind, what, future))
         return future
+
+    def _hand_in(self) -> None:
+        if self._turn:
+            asks, self._turn, self._soon = self._turn, [], None
+            self._asks.put(asks)
 
     # On the ledger's thread.
 
@@ -112,39 +122,54 @@ class GroupCommit:
                     self._run(ask)
                     self._answer([ask])
 
-    def _next(self) -> tuple[list[_Ask], bool]:
+    def _next(self) -> tuple[list[Ask], bool]:
         """Wait for a wish, and take all that are there; False after the last."""
-        asks: list[_Ask] = []
-        ask = self._asks.get()
-        while ask is not None:
-            asks.append(ask)
+        asks: list[Ask] = []
+        turn = self._asks.get()
+        while turn is not None:
+            asks += turn
             if len(asks) >= MOST_AT_ONCE:
                 return asks, True
             try:
-                ask = self._asks.get_nowait()
+                turn = self._asks.get_nowait()
             except Empty:
                 return asks, True
         return asks, False
 
-    def _commit(self, asks: Sequence[_Ask]) -> None:
+    def _commit(self, asks: Sequence[Ask]) -> None:
         try:
             self._once_more(lambda: self._together(asks))
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            if len(asks) == 1 or isinstance(error, LedgerBusy):
-                _note(asks, [error] * len(asks))
+            if isinstance(error, LedgerBusy) or (len(asks) == 1 and not asks[0].several):
+                note(asks, [error] * len(asks))
+            elif len(asks) > 1:
+                self._one_by_one(asks)
+            else:
+                self._apart(asks[0])
+
+    def _one_by_one(self, asks: Sequence[Ask]) -> None:
+        for at, ask in enumerate(asks):
+            self._commit([ask])
+            if isinstance(ask.answer, LedgerBusy):  # the others would wait as long, one after the other
+                note(asks[at:], [ask.answer] * len(asks[at:]))
                 return
-            for at, ask in enumerate(asks):
-                self._commit([ask])
-                if isinstance(ask.answer, LedgerBusy):  # the others would wait as long, one after the other
-                    _note(asks[at:], [ask.answer] * len(asks[at:]))
-                    return
 
-    def _together(self, asks: Sequence[_Ask]) -> None:
-        shared = {campaign_of(_first(ask)) for ask in asks}
+    def _apart(self, ask: Ask) -> None:
+        """What one of several cannot have written must not keep the others from it."""
+        singles = [Ask(ask.kind, [one], ask.future) for one in ask.what]
+        self._one_by_one(singles)
+        failed = [single for single in singles if isinstance(single.answer, BaseException)]
+        for single in failed:  # the error may quote what a server said
+            log.error("message %d: %s not written: %s", first(single), ask.kind, type(single.answer).__name__)
+        written = [single not in failed and single.answer[0] for single in singles]
+        ask.answer = failed[0].answer if len(failed) == len(singles) else written
+
+    def _together(self, asks: Sequence[Ask]) -> None:
+        shared = {id_ for ask in asks for id_ in campaigns(ask)}
         with self._ledger.database.write(share=shared) as tx:
-            _carry_out(tx, asks)
+            carry_out(tx, asks)
 
-    def _run(self, ask: _Ask) -> None:
+    def _run(self, ask: Ask) -> None:
         try:
             ask.answer = self._once_more(lambda: ask.what(self._ledger))
         except BaseException as error:  # noqa: BLE001 - as above
@@ -158,47 +183,14 @@ class GroupCommit:
         except LedgerInterrupted:
             return work()
 
-    def _answer(self, asks: Sequence[_Ask]) -> None:
+    def _answer(self, asks: Sequence[Ask]) -> None:
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(_hand_over, asks)
 
 
-def _carry_out(tx: Transaction, asks: Sequence[_Ask]) -> None:
-    """Settlements first: what they give back may be claimed in the same commit."""
-    settlements = [ask for ask in asks if ask.kind == "settle"]
-    marks = [ask for ask in asks if ask.kind == "mark"]
-    claims = [ask for ask in asks if ask.kind == "claim"]
-    rows = _held(tx, settlements, marks) if settlements or marks else {}
-    if not claims and all(is_plain(ask.what) for ask in settlements):
-        tx.only_write()
-    if settlements:
-        _note(settlements, settle(tx, [ask.what for ask in settlements], rows))
-    if marks:
-        _note(marks, mark(tx, [ask.what for ask in marks], rows))
-    for ask in claims:
-        ask.answer = claim(tx, *ask.what)
-
-
-def _held(tx: Transaction, settlements: Sequence[_Ask], marks: Sequence[_Ask]) -> dict[int, Held]:
-    pairs = [(ask.what.id, ask.what.fence) for ask in settlements] + [ask.what for ask in marks]
-    return held(tx, [id_ for id_, _ in pairs], {fence for _, fence in pairs})
-
-
-def _first(ask: _Ask) -> int:
-    """A row of the campaign that it changes."""
-    if ask.kind == "settle":
-        return cast("int", ask.what.id)
-    return cast("int", ask.what[0] if ask.kind == "mark" else (*ask.what[0], 0)[0])
-
-
-def _note(asks: Sequence[_Ask], answers: Sequence[Any]) -> None:
-    for ask, answer in zip(asks, answers, strict=True):
-        ask.answer = answer
-
-
-def _hand_over(asks: Sequence[_Ask]) -> None:
+def _hand_over(asks: Sequence[Ask]) -> None:
     for ask in asks:
         if ask.future.done():  # its caller was cancelled
             continue
@@ -208,7 +200,7 @@ def _hand_over(asks: Sequence[_Ask]) -> None:
             ask.future.set_result(ask.answer)
 
 
-def _looked_at(future: asyncio.Future[bool]) -> None:
+def _looked_at(future: asyncio.Future[Any]) -> None:
     """Otherwise asyncio reports an exception that nobody fetched."""
     if not future.cancelled():
         future.exception()

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mailer.address import Address
 from mailer.backends.expressible import complaints
 from mailer.backends.parts import lines, read
 from mailer.backends.postmark import FACTS
 from mailer.backends.provider import Features, Letter
 from mailer.backends.structured import fields
+from mailer.content import headers
+from mailer.content.assembly import Head, assembled
+from mailer.content.contract import Identity
+from mailer.content.mime import Body, Parts
+from mailer.message import Draft, Outgoing
 from tests.contract.providers.letters import letter, rich
 
 MESSAGES = {
@@ -72,6 +78,32 @@ def test_whatever_the_texts_are_they_come_out_of_the_mime_as_they_went_in(text, 
     assert fields(message) == fields(replace(message, content=message.data))
     assert len(message.data) <= message.content.most
     assert message.content.data is message.data
+
+
+#: What people put into a name or a subject; never a blank at either end.
+WORDS = st.lists(
+    st.text(
+        st.sampled_from("aB,;:<>@\"'\\()=?_.éß日😀") | st.characters(exclude_categories=["C", "Z"]),
+        min_size=1,
+        max_size=30,
+    ),
+    min_size=1,
+    max_size=12,
+).map(" ".join)
+
+
+@given(names=st.lists(st.just("") | WORDS, min_size=4, max_size=4), subject=WORDS, more=WORDS)
+def test_what_was_told_of_a_head_is_what_its_lines_say(names, subject, more):
+    sender, to, cc, reply_to = (Address(f"u{at}", "example.org", name) for at, name in enumerate(names))
+    lines = (headers.text("X-Season", more), b"Auto-Submitted: no\r\n")
+    head = Head(sender, [to], subject, cc=[cc], reply_to=[reply_to], more=lines)
+    made = assembled(head, Body("Hello\n", None, Parts(), ()), Identity("<1@example.org>", 1.0, "1"))
+    message = Outgoing(
+        1, 1, made.sender, (*made.recipients, "b@example.org"), made.content, "<1@example.org>"
+    )
+    assert isinstance(made.content, Draft)
+    assert made.content.told is not None
+    assert fields(message) == fields(replace(message, content=replace(made.content, told=None)))
 
 
 @pytest.mark.parametrize(

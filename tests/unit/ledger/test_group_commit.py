@@ -90,7 +90,7 @@ async def test_a_row_given_back_can_be_claimed_in_the_same_commit(book, writer, 
     back = writer.settle_soon(Settlement(id_, claimed.fence, PENDING, spent=False))
     again = await writer.claim([id_], "bert", LEASE)
 
-    assert (await back, len(again.rows), len(commits)) == (True, 1, 1)
+    assert (await back, len(again.rows), len(commits)) == ([True], 1, 1)
 
 
 async def test_one_bad_wish_fails_alone(book, writer):
@@ -154,3 +154,54 @@ async def test_closing_finishes_what_was_asked_for_and_refuses_the_rest(book):
     with pytest.raises(LedgerError, match="closed"):
         await writer.mark(claimed.rows[0].id, claimed.fence)
     assert book.states(campaign) == [SENDING]
+
+
+async def test_many_marks_and_settlements_are_one_wish_each(book, writer, commits):
+    campaign = book.campaign(3)
+    claimed = await writer.claim(book.ids(campaign, 1, 2, 3), "anna", LEASE)
+    ids = [row.id for row in claimed.rows]
+    commits.clear()
+
+    marks = await writer.mark_all([(ids[0], claimed.fence), (ids[0], claimed.fence), (ids[1], claimed.fence)])
+    soon = [writer.settle_soon(Settlement(id_, claimed.fence, ACCEPTED)) for id_ in ids]
+
+    assert marks == [True, False, True]
+    assert (await soon[-1], soon[0] is soon[2], len(commits)) == ([True, True, True], True, 2)
+    assert book.states(campaign) == [ACCEPTED, ACCEPTED, ACCEPTED]
+
+
+async def test_one_bad_settlement_of_several_fails_alone_and_is_told(book, writer, caplog):
+    campaign = book.campaign(3)
+    claimed = await writer.claim(book.ids(campaign, 1, 2, 3), "anna", LEASE)
+    first, second, third = (row.id for row in claimed.rows)
+
+    writer.settle_soon(Settlement(first, claimed.fence, ACCEPTED))
+    writer.settle_soon(Settlement(second, claimed.fence, ACCEPTED, code=object()))
+    answers = await writer.settle_soon(Settlement(third, claimed.fence, ACCEPTED))
+
+    assert answers == [True, False, True]
+    assert book.states(campaign) == [ACCEPTED, State.CLAIMED, ACCEPTED]
+    assert f"message {second}: settle not written" in caplog.text
+
+
+async def test_settlements_of_which_none_can_be_written_raise(book, writer):
+    campaign = book.campaign(2)
+    claimed = await writer.claim(book.ids(campaign, 1, 2), "anna", LEASE)
+
+    bad = [
+        writer.settle_soon(Settlement(row.id, claimed.fence, ACCEPTED, code=object())) for row in claimed.rows
+    ]
+
+    with pytest.raises(LedgerError):
+        await bad[0]
+
+
+async def test_what_was_asked_for_right_before_the_end_is_written(book):
+    writer = GroupCommit(book.ledger)
+    campaign = book.campaign(1)
+    claimed = await writer.claim(book.ids(campaign, 1), "anna", LEASE)
+
+    writer.settle_soon(Settlement(claimed.rows[0].id, claimed.fence, ACCEPTED))
+    await writer.close()
+
+    assert book.states(campaign) == [ACCEPTED]
