@@ -157,7 +157,7 @@ class Draft:
     html: str | None
     files: Sequence[bytes]
     encode: Callable[[], Iterable[bytes]] = field(compare=False, repr=False)
-    told: Told | None = field(default=None, compare=False, repr=False)
+    told: Callable[[], Told] | None = field(default=None, compare=False, repr=False)
     _data: bytes | None = field(default=None, init=False, compare=False, repr=False)
     _size: int = field(default=0, init=False, compare=False, repr=False)
 

@@ -98,7 +98,7 @@ def fields(message: Outgoing) -> Fields:
 def _fields(message: Outgoing) -> Fields:
     content = message.content
     if isinstance(content, Draft):
-        found = _addressed(message) if content.told is None else _as_told(message, content.told)
+        found = _addressed(message) if content.told is None else _as_told(message, content.told())
         found.text, found.html = content.text, content.html
         parts: Iterable[Part] = map(read, content.files)
     else:

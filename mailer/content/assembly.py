@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mailer.address import Address
 from mailer.content import headers, mime
@@ -72,7 +73,7 @@ def head_lines(head: Head, identity: Identity) -> tuple[bytes, ...]:
 def assembled(head: Head, body: mime.Body, identity: Identity) -> Composed:
     """Raises ContentError: a header that cannot be written, or a message that nobody would take."""
     made = body.under(b"".join(head_lines(head, identity)), identity.seed)
-    made.told = _told(head)
+    made.told = partial(_told, head)  # most backends never ask
     if made.most > MESSAGE_LIMIT and len(made.data) > MESSAGE_LIMIT:
         raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
     everybody = [*head.to, *head.cc, *head.bcc]
