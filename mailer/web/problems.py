@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from mailer.errors import (
@@ -151,6 +152,7 @@ def install(api: FastAPI) -> None:
     api.exception_handler(MailerError)(_raised)
     api.exception_handler(RequestValidationError)(_refused)
     api.exception_handler(HTTPException)(_http)
+    api.exception_handler(ClientDisconnect)(_gone)
     api.exception_handler(Exception)(_unforeseen)
 
 
@@ -164,6 +166,11 @@ async def _raised(_: Request, error: Any) -> Response:
 
 async def _refused(_: Request, error: Any) -> Response:
     return respond(invalid(error))
+
+
+async def _gone(_: Request, error: Any) -> Response:
+    """Whoever sent half a request is not there to read this; and it is no fault of ours, with a traceback."""
+    return respond(Problem(400, "the request was cut short; nothing was changed"))
 
 
 async def _http(request: Request, error: Any) -> Response:
