@@ -29,8 +29,7 @@ async def marked(_: Outgoing) -> bool:
 
 
 async def send(url: str, count: int = 20, connections: int = 4, **options: str) -> list[Outcome]:
-    limits = {"timeout_mail": "1s", "timeout_rcpt": "1s", "timeout_data": "1s", "timeout_dot": "2s"}
-    backend = connect(urls.parse("sink", url, connections=connections, options=limits | options))
+    backend = connect(urls.parse("sink", url, connections=connections, options=options))
     try:
         return list(await backend.send([message(n) for n in range(count)], marked))
     finally:
@@ -90,7 +89,7 @@ async def test_a_sink_that_refuses_after_the_first_octets(smtp_sink: Sink) -> No
 async def test_slow_dots_time_nothing_out(smtp_sink: Sink) -> None:
     sink = smtp_sink("-W", ".:1:30")
 
-    assert kinds(await send(sink.url, 12, timeout_dot="30s")) == {Accepted}
+    assert kinds(await send(sink.url, 12)) == {Accepted}
     assert sink.count() == 12
 
 
@@ -123,7 +122,7 @@ async def test_only_messages_whose_dot_was_cut_are_unknown(
 async def test_a_server_that_answers_out_of_order(smtp_sink: Sink, command: str) -> None:
     """smtp-sink -W answers what came behind the slow command first. It costs time, never a message."""
     sink = smtp_sink("-W", command)
-    outcomes = await send(sink.url, 6, 2, timeout_dot="30s", timeout_mail="30s", timeout_rcpt="30s")
+    outcomes = await send(sink.url, 6, 2)
 
     assert kinds(outcomes) == {Accepted}
     assert sorted(sink.recipients()) == sorted(f"user{n}@x.example" for n in range(6))

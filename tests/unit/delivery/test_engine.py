@@ -7,6 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from sqlalchemy import select
 
 from mailer.delivery.breaker import LONGEST_REST, Breaker, Circuit
 from mailer.delivery.limits.memory import MemoryLimiter
@@ -15,8 +16,10 @@ from mailer.delivery.safety import Safety
 from mailer.delivery.throttle import Throttle
 from mailer.errors import BackendUnusable
 from mailer.ledger.contract import CampaignState, ordinal_of
+from mailer.ledger.schema import lease
 from mailer.message import Accepted, Blocked, Deferred, Phase, Rejected, Reply, State, Unknown
 from tests.delivering import ScriptedBackend, World, accepted
+from tests.servers import PATIENCE
 
 REPLY = Reply("what it said", code=450, enhanced="4.2.1", phase=Phase.RCPT, reason="In words.")
 #: Workers of the test's backend: what may be under way when something happens.
@@ -155,15 +158,21 @@ async def test_a_definite_answer_counts_although_the_lease_ran_out_meanwhile(wor
 
 
 async def test_leases_of_a_slow_slice_are_renewed(world: World):
+    def over_at() -> float:
+        with world.ledger.database.read() as connection:
+            return connection.scalar(select(lease.c.until))
+
     async def slow(_):
-        for _ in range(8):
-            await asyncio.sleep(0.1)
-            await world.writer.run(lambda ledger: ledger.slices.recover())
+        for _ in range(2):
+            before = over_at()
+            async with asyncio.timeout(PATIENCE):
+                while over_at() <= before:
+                    await asyncio.sleep(0.02)
 
     world.backend.before_mark = slow
     campaign = world.campaign(1)
 
-    await world.engine(lease_seconds=0.4).deliver(world.ids(campaign, 1))
+    await world.engine(lease_seconds=2.0).deliver(world.ids(campaign, 1))
 
     assert world.states(campaign) == {State.ACCEPTED: 1}
 
