@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 #: Part of the wire format, like the argument: one list of row ids of one campaign.
 TASK = "mailer.deliver"
 QUEUES = ("bulk", "transactional")
+#: Where workers hear what is for all of them: a fanout exchange, and a queue of each worker's own.
+CONTROL = "control"
+#: The one thing that is said there, without an argument: the ledger was changed, look at it now.
+HEED = "mailer.heed"
 #: Everything of ours in Redis begins with this: who shares a database shares the shortest visibility timeout.
 PREFIX = "mailer:"
+#: A queue of one connection only would be refused to a worker whose old connection RabbitMQ still takes for
+#: alive, and the worker would end of that. This one goes ten seconds after its worker.
+CONTROL_ON_RABBITMQ = {"control_queue_exclusive": False, "control_queue_durable": True}
 #: A publisher gives up after about this many seconds per attempt, whatever the broker does.
 PATIENCE = 2.0
 #: Recipients that one worker process has claimed at once: enough to keep its connections busy, and no
@@ -38,7 +45,7 @@ class Publisher:
     def __init__(self, broker_url: str) -> None:
         """Raises ConfigError when Celery is not installed or the URL is of no kind that it knows."""
         self._url = broker_url
-        self._app = _app(broker_url)
+        self._app = client(broker_url)
         self._producers = _producers(self._app)
 
     def publish(self, ids: Sequence[int], queue: str = "bulk") -> None:
@@ -85,7 +92,7 @@ def ping(broker_url: str) -> float:
 
     Leaves nothing behind. Raises BrokerUnavailable or ConfigError within a few seconds.
     """
-    app = _app(broker_url)
+    app = client(broker_url)
     try:
         with _translated(broker_url), app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
@@ -148,7 +155,8 @@ def configuration(broker_url: str) -> dict[str, Any]:
         "accept_content": ["json"],
         "result_backend": None,
         "task_ignore_result": True,
-    }
+        "control_exchange": CONTROL,
+    } | ({} if is_redis(broker_url) else CONTROL_ON_RABBITMQ)
 
 
 def safe_url(broker_url: str) -> str:
@@ -160,7 +168,8 @@ def safe_url(broker_url: str) -> str:
         return "the broker"
 
 
-def _app(broker_url: str) -> Celery:
+def client(broker_url: str) -> Celery:
+    """An app of one who publishes: it waits for nothing longer than ``PATIENCE``. Raises ConfigError."""
     _need_celery()
     from celery import Celery
 

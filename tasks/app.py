@@ -22,6 +22,7 @@ from mailer import logs
 from mailer.errors import ConfigError, MailerError
 from mailer.publisher import configuration, hints_at_once, is_redis
 from mailer.settings import Settings
+from tasks.control import refuse_the_rest
 from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
@@ -46,8 +47,8 @@ WORKER = {
     "worker_enable_prefetch_count_reduction": False,
     # A broker that starts on a busy machine gets its time.
     "broker_connection_timeout": 10.0,
-    # Whoever can write to the broker must not command the workers.
-    "worker_enable_remote_control": False,
+    # For ``tasks.control``, which refuses all commands but one.
+    "worker_enable_remote_control": True,
     # Events such as Flower shows, only when asked for with --task-events.
     "worker_send_task_events": False,
     "worker_hijack_root_logger": False,
@@ -60,6 +61,10 @@ WORKER = {
 #: with RabbitMQ, each acknowledgement that fails while Redis is away would cost a place for ever (kombu 5.7,
 #: ``QoS.ack``), and a worker that has lost them all looks connected and fetches nothing.
 WORKER_ON_REDIS = WORKER | {"worker_prefetch_multiplier": 0, "worker_disable_prefetch": True}
+
+
+#: Of these, what may be set otherwise: no mail depends on it.
+AS_YOU_LIKE = {"worker_send_task_events", "worker_enable_remote_control"}
 
 
 class Near(Connection):
@@ -79,6 +84,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         if not worker.pool_cls.__module__.endswith("concurrency.thread"):
             _refuse("one event loop serves all tasks of a process: use --pool threads, or leave --pool out")
+        refuse_the_rest()
         self._runtime: Runtime | None = None
         self._told = threading.Event()
         self._stopping = threading.Event()
@@ -167,7 +173,7 @@ def _assert_configuration(worker: Any) -> None:
     wanted = worker_only(conf.broker_url) | safe
     # --prefetch-multiplier never reaches the configuration.
     found = {name: conf[name] for name in wanted} | {"worker_prefetch_multiplier": worker.prefetch_multiplier}
-    for name in wanted.keys() - {"worker_send_task_events"}:
+    for name in wanted.keys() - AS_YOU_LIKE:
         if found[name] != wanted[name]:
             _refuse(f"{name} is {found[name]!r}, and mail is only safe with {wanted[name]!r}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from mailer.delivery.hints import CeleryDispatcher
 from mailer.delivery.limits.shares import BULK
 from mailer.delivery.pump import Pump
 from mailer.delivery.station import Station, StationConfig
-from mailer.errors import BrokerUnavailable
+from mailer.errors import BrokerUnavailable, LedgerError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import Runner
 from mailer.ledger.ledger import Ledger
@@ -47,6 +47,7 @@ class Rooms:
         self._stream = stream
         self._queues = queues
         self._open = AsyncExitStack()
+        self._heeded = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Raises ConfigError and LedgerError."""
@@ -97,6 +98,19 @@ class Rooms:
     def _resign(self, ledger: Ledger) -> None:
         """Another worker's pump leads at once."""
         ledger.schedule.resign(self.pump.name, self._worker)
+
+    def heed(self) -> None:
+        """The ledger was changed. Several that meet are one."""
+        self._heeded.set()
+
+    async def attend(self) -> None:
+        """Look when told to, for as long as the process lives; a ledger that is away is looked at later."""
+        while True:
+            await self._heeded.wait()
+            self._heeded.clear()
+            with suppress(LedgerError):
+                await self.engine.look()
+            self.pump.heed()
 
     def _config(self) -> StationConfig:
         settings = wiring.with_test_modes(self._settings)

@@ -77,6 +77,12 @@ class Runtime:
         with suppress(CancelledError):
             under_way.result()
 
+    def heed(self) -> None:
+        """The ledger was changed: look at it now. From any thread; waits for nothing."""
+        with self._lock, suppress(RuntimeError):  # the loop of an engine that has just died
+            if self._open:
+                self._loop.call_soon_threadsafe(self._rooms.heed)
+
     def stop(self, seconds: float) -> None:
         """Let what is on the wire finish for up to ``seconds``, give back the rest, close everything."""
         with self._lock:
@@ -138,7 +144,7 @@ class Runtime:
         reporter = Reporter(rooms.counters, self._gauges)
         watch = rooms.watch(lambda: (self._taken, bool(self._slices)))
         try:
-            await asyncio.gather(reporter.run(), rooms.signature.run(), watch.run())
+            await asyncio.gather(reporter.run(), rooms.signature.run(), watch.run(), rooms.attend())
         except Exception:
             self._patience = LAST_SECONDS
             self._stop.set()

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mailer import broadcast
+from mailer.delivery import keeper, pump, source
 from mailer.publisher import worker_argv
-from tests.forked import Forked, celery
+from tests.forked import Forked, celery, command
 from tests.servers import Process
 
 ROOT = Path(__file__).parents[1]
@@ -77,11 +79,26 @@ def children(process: Process) -> dict[str, int]:
 
 
 @contextmanager
-def worker(folder: Path, name: str = "w1", *more: str) -> Iterator[Forked]:
+def worker(
+    folder: Path, name: str = "w1", *more: str, work: Callable[..., None] = celery
+) -> Iterator[Forked]:
     """A worker that was started in this folder; its log is ``<name>.log`` there."""
     log, arguments = folder / f"{name}.log", [*worker_argv(name=name)[3:], *more]
-    process = Forked(celery, *arguments, folder=folder, environment=environment(), out=log, err=log)
+    process = Forked(work, *arguments, folder=folder, environment=environment(), out=log, err=log)
     try:
         yield process
     finally:
         process.stop()
+
+
+def patient_celery(*arguments: str) -> None:
+    """A worker that looks once an hour, or four times in a lease: what it knows sooner it was told."""
+    for place, name in ((keeper, "LOOK_SECONDS"), (pump, "HOUSE_SECONDS"), (source, "LOOK_AGAIN")):
+        setattr(place, name, 3600.0)
+    celery(*arguments)
+
+
+def patient_command(*arguments: str) -> None:
+    """A command whose word to the workers arrives also on a machine that is very busy."""
+    broadcast.USEFUL_SECONDS = 60.0
+    command(*arguments)

@@ -9,7 +9,7 @@ import typer
 
 from mailer.campaigns import control
 from mailer.campaigns.times import moment, shown
-from mailer.cli.ledgers import open_ledger
+from mailer.cli.ledgers import open_ledger, workers_told
 from mailer.cli.options import CampaignName, Json, Ledger
 from mailer.cli.output import count, say, say_json
 from mailer.cli.progress import progress
@@ -57,7 +57,7 @@ def set(  # noqa: A001 - what the command is called
     start = None if at is None else _start(at)
     if rates is None and backend is None and priority is None and at is None:
         raise InputError("nothing to change", hint="Give --rate, --no-rate, --backend, --priority or --at.")
-    with open_ledger(settings) as rooms:
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         found = control.find(rooms, campaign)
         if found.state is CampaignState.CANCELLED:
             raise StateConflict(f"{found.slug} is cancelled: it sends nothing any more")
@@ -73,6 +73,7 @@ def set(  # noqa: A001 - what the command is called
             rooms.campaigns.set_backend(found.id, name, knows_keys(settings, backend))
         if priority is not None:
             rooms.campaigns.set_priority(found.id, priority)
+        tell(found)
         _told(rooms, rooms.campaigns.by_id(found.id), as_json=as_json)
 
 
@@ -98,7 +99,11 @@ def update(
 
     settings = Settings.load(ledger=ledger)
     changes = {key: value for key, value in (("subject", subject), ("template", template)) if value}
-    with open_ledger(settings) as rooms, progress("checking", quiet=as_json) as show:
+    with (
+        open_ledger(settings) as rooms,
+        workers_told(settings) as tell,
+        progress("checking", quiet=as_json) as show,
+    ):
         found = control.find(rooms, campaign)
         take_back(rooms, found)
         made = correct(
@@ -109,6 +114,7 @@ def update(
             changes=changes,
             on_progress=lambda rows: show(rows, 0, ""),
         )
+        tell(made.campaign)
         if as_json:
             say_json(control.status(rooms, made.campaign))
             return

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mailer.campaigns import control
-from mailer.cli.ledgers import open_ledger
+from mailer.cli.ledgers import open_ledger, workers_told
 from mailer.cli.options import CampaignName, Json, Ledger, Yes
 from mailer.cli.output import ask, count, say, say_json
 from mailer.delivery.leftovers import take_back
@@ -35,10 +35,12 @@ def pause(
 
     Example: mailer pause november-newsletter-7f3a --wait
     """
-    with open_ledger(Settings.load(ledger=ledger)) as rooms:
+    settings = Settings.load(ledger=ledger)
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         found = control.find(rooms, campaign)
         take_back(rooms, found)
         change = control.pause(rooms, found)
+        tell(found)
         while wait and rooms.campaigns.in_flight(change.campaign.id):
             time.sleep(LOOK_SECONDS)
         flying = 0 if wait else change.in_flight
@@ -57,7 +59,8 @@ def cancel(
 
     Example: mailer cancel november-newsletter-7f3a
     """
-    with open_ledger(Settings.load(ledger=ledger)) as rooms:
+    settings = Settings.load(ledger=ledger)
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         found = control.find(rooms, campaign)
         over = found.state in (CampaignState.FINISHED, CampaignState.CANCELLED)
         if not over and not yes and not ask(f"Cancel {found.slug} for good?"):
@@ -65,6 +68,7 @@ def cancel(
                 "nothing was cancelled", hint="Answer y, or give --yes where there is no terminal."
             )
         change = control.cancel(rooms, found)
+        tell(found)
         text = f"cancelled; nothing goes to {count(change.rows, 'recipient')}, {change.in_flight} in flight"
         _told(rooms, change.campaign, text, as_json=as_json)
 
@@ -92,8 +96,10 @@ def retry(
     """
     wanted = {State.FAILED: failed, State.UNKNOWN: unknown, State.REJECTED: rejected}
     states = [state for state, given in wanted.items() if given] or [State.FAILED]
-    with open_ledger(Settings.load(ledger=ledger)) as rooms:
+    settings = Settings.load(ledger=ledger)
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         change = control.retry(rooms, control.find(rooms, campaign), states)
+        tell(change.campaign)
         if not change.rows:
             raise StateConflict(_nothing_again(rooms, change.campaign, states))
         text = f"{count(change.rows, 'recipient')} will be tried again{_by(change.campaign)}"
@@ -135,8 +141,10 @@ def add(
     """
     from mailer.campaigns.adding import add as add_rows
 
-    with open_ledger(Settings.load(ledger=ledger)) as rooms:
+    settings = Settings.load(ledger=ledger)
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         added = add_rows(rooms, control.find(rooms, campaign), file)
+        tell(added.campaign)
         text = f"{count(added.rows, 'recipient')} added"
         if added.invalid:
             text += f", {added.invalid} cannot be sent: {added.invalid_file}"

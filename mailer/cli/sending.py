@@ -10,7 +10,7 @@ from mailer.backends import urls
 from mailer.campaigns import control
 from mailer.campaigns.times import shown
 from mailer.cli.checking import settings_for
-from mailer.cli.ledgers import open_ledger
+from mailer.cli.ledgers import open_ledger, workers_told
 from mailer.cli.opening import awake, open_or_go_on
 from mailer.cli.options import (
     Backend,
@@ -116,7 +116,7 @@ def resume(
     """
     seconds = patience(wait)
     settings = Settings.load(ledger=ledger, processes=processes)
-    with open_ledger(settings) as rooms:
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         found = control.find(rooms, campaign)
         settings, backend = as_opened(settings, found, backend)
         if found.runner is not Runner.EMBEDDED:
@@ -124,6 +124,7 @@ def resume(
             if accept_epoch:
                 epoch.accept(rooms, epoch_copy(settings))
         found = awake(rooms, found, settings, backend)
+        tell(found)
     if found.runner is not Runner.EMBEDDED:
         others = "workers" if found.runner is Runner.WORKERS else "application that sends it"
         note(f"{found.slug} goes on with the {others}")
@@ -170,7 +171,7 @@ def enqueue(
     if sandbox:
         spec = spec.model_copy(update={"sandbox": True})
         settings, backend = in_test_mode(settings, backend or spec.backend)
-    with open_ledger(settings) as rooms:
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         opened = open_or_go_on(
             rooms,
             spec,
@@ -181,6 +182,7 @@ def enqueue(
             quiet=as_json,
             runner=Runner.WORKERS,
         )
+        tell(opened)
         status = watched(rooms, opened, quiet=as_json) if watch else control.status(rooms, opened)
     show(status, as_json=as_json)
     if watch and not all_went(status):

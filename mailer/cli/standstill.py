@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mailer.campaigns.times import shown
-from mailer.cli.ledgers import open_ledger
+from mailer.cli.ledgers import open_ledger, workers_told
 from mailer.cli.options import Json, Ledger
 from mailer.cli.output import count, say, say_json, say_table
 from mailer.ledger.contract import CampaignState
@@ -74,8 +74,9 @@ def pause(
     """
     settings = Settings.load(ledger=ledger)
     wanted = backend_name(settings, name)
-    with open_ledger(settings) as rooms:
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         rooms.backends.pause(wanted, reason)
+        tell(None)
         _answer(rooms, settings, wanted, as_json=as_json)
 
 
@@ -87,8 +88,9 @@ def resume(name: Name, ledger: Ledger = None, as_json: Json = False) -> None:
     """
     settings = Settings.load(ledger=ledger)
     wanted = backend_name(settings, name)
-    with open_ledger(settings) as rooms:
+    with open_ledger(settings) as rooms, workers_told(settings) as tell:
         rooms.backends.resume(wanted)
+        tell(None)
         _answer(rooms, settings, wanted, as_json=as_json)
 
 

@@ -68,6 +68,7 @@ class Carrier:
         self._urgent = 0  # how many at its head are transactional
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: list[asyncio.Task[None]] = []
+        self._returning: set[asyncio.Future[None]] = set()
         self._closing = False
 
     def resting(self, now: float) -> Resting:
@@ -78,8 +79,17 @@ class Carrier:
         return WORKS
 
     def heard(self, now: float, *, paused: bool) -> None:
-        """What the ledger said about it just now."""
+        """What the ledger said about it just now. What waits here and is not to be sent goes back at once:
+        the workers may all be waiting for a slow server."""
         self.paused_until = now + PAUSED_SECONDS if paused else 0.0
+        back = [item for item in self._queue if paused or item[0].halted]
+        if back:
+            kept = [item for item in self._queue if not (paused or item[0].halted)]
+            self._queue = deque(kept)
+            self._urgent = sum(job.composition.stream == TRANSACTIONAL for job, _ in kept)
+            returning = asyncio.ensure_future(self._carry(self, back))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
 
     def testing(self, now: float) -> bool:
         """Half-open, and its probe is under way or waits: one row more would only wait for it."""
@@ -115,7 +125,7 @@ class Carrier:
         if self._workers:
             await asyncio.wait(self._workers, timeout=CLOSE_SECONDS)
         self.abort()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*self._workers, *self._returning, return_exceptions=True)
 
     def abort(self) -> None:
         """Stop the workers where they are."""

@@ -114,6 +114,11 @@ class Engine:
         """Of each backend that is open in this process: whether it works, rests, or is being tested."""
         return self._fleet.circuits()
 
+    async def look(self) -> None:
+        """Hear now of what is paused, cancelled or changed, and give back what is not to be sent as it was
+        claimed. It happens by itself within a second. Raises LedgerError."""
+        await self._keeper.look()
+
     def drain(self) -> None:
         """Take no more, give back what has not been started; what is under way finishes."""
         self._draining = True

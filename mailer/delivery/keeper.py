@@ -66,27 +66,29 @@ class Keeper:
             await asyncio.sleep(self._pause)
             try:
                 if self._jobs or self._over:
-                    await self._look()
+                    await self.look()
             except LedgerError as error:
                 # Nothing is lost: a lease that runs out gives its rows back or marks them unknown.
                 log.warning("leases not renewed: %s", error)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """What is done every second, done now. Raises LedgerError."""
         fences = [job.fence for job in self._jobs]
         known = {job.slice.campaign_id: job.composition.revision for job in self._jobs}
         over, self._over = self._over, []
 
         def renew_and_look(ledger: Ledger) -> tuple[dict[int, int | None], Collection[str]]:
-            ledger.slices.heartbeat(fences, self._lease_seconds)
-            ledger.slices.close(over)
+            if fences or over:
+                ledger.slices.heartbeat(fences, self._lease_seconds)
+                ledger.slices.close(over)
             return {id_: _running(ledger, id_) for id_ in known}, ledger.backends.paused()
 
         running, paused = await self._writer.run(renew_and_look)
-        self._heard(paused)
         for campaign_id, revision in running.items():
             for job in self.jobs(campaign_id):
                 if job.composition.revision != revision:
                     job.halt()
+        self._heard(paused)
 
 
 def _running(ledger: Ledger, campaign_id: int) -> int | None:

@@ -109,6 +109,13 @@ class Pump:
     def wake(self) -> None:
         self._woken.set()
 
+    def heed(self) -> None:
+        """The ledger was changed by somebody else: list the campaigns now, and look for rows in each."""
+        self._list_at = 0.0
+        for source in self._sources.values():
+            source.look_at = 0.0
+        self.wake()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Pump until told to stop. Raises LedgerError, and what a slice raised."""
         while not stop.is_set():

@@ -201,6 +201,8 @@ def _changed(desk: Desk, id_: str, change: str) -> dict[str, Any]:
     if campaign.runner is Runner.EMBEDDED and change == "resume":
         raise StateConflict("it was opened by `mailer send`, and goes on with `mailer resume` there")
     done = _CHANGES[change](desk.ledger, campaign)
+    if campaign.runner is Runner.WORKERS:
+        desk.broadcast.heed()
     return control.status(desk.ledger, done.campaign) | {"in_flight": done.in_flight}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mailer.broadcast import Broadcast
 from mailer.errors import ContentError
 from mailer.settings import Settings
 from mailer.submission.rooms import Submission
@@ -22,6 +23,7 @@ class Desk:
         self.submission = Submission(settings)
         self.ledger = self.submission.ledger
         self.office = self.submission.office
+        self.broadcast = Broadcast(settings.broker_url)
         self.max_body = settings.api.max_body
         self.gate = Gate(
             self.submission, self.threads, queue_limit=settings.api.queue_limit, processes=processes
@@ -35,4 +37,5 @@ class Desk:
 
     def close(self) -> None:
         self.threads.close()
+        self.broadcast.close()
         self.submission.close(CLOSE_SECONDS)
