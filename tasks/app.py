@@ -16,19 +16,17 @@ from typing import Any, NoReturn
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
 from celery.worker import state
-from kombu.connection import Connection
 
 from mailer import logs
 from mailer.errors import ConfigError, MailerError
 from mailer.publisher import configuration, hints_at_once, is_redis
 from mailer.settings import Settings
+from tasks.connection import Near
 from tasks.control import refuse_the_rest
 from tasks.runtime import Runtime
 
 #: Seconds from the signal to stop to the end, at most: what is on the wire finishes, the rest is given back.
 STOP_SECONDS = 20.0
-#: How often a broker that is away is tried.
-RECONNECT = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 #: For Celery to stop the engine, and from the end of the engine to that of the process, at most.
 END_SECONDS = 4.0
 
@@ -65,14 +63,6 @@ WORKER_ON_REDIS = WORKER | {"worker_prefetch_multiplier": 0, "worker_disable_pre
 
 #: Of these, what may be set otherwise: no mail depends on it.
 AS_YOU_LIKE = {"worker_send_task_events", "worker_enable_remote_control"}
-
-
-class Near(Connection):
-    """Tries a broker that is away once a second. Celery's waits grow to half a minute, and for so long a
-    worker would be deaf after the broker's return."""
-
-    def ensure_connection(self, *args: Any, **options: Any) -> Any:
-        return super().ensure_connection(*args, **options, **RECONNECT)  # type: ignore[no-untyped-call]  # kombu
 
 
 class RuntimeStep(bootsteps.StartStopStep):

@@ -35,33 +35,23 @@ RULES = (
     Rule("...", "12(26|35|36)", "", our_fault, "There is no such message stream, or it cannot send.", _DOC),
     Rule("422", "[1-9]\\d*", "", refused, "Postmark refused this message.", _DOC),
 )
-# fmt: on
 FACTS = Facts(
     title="Postmark",
     bases={"": "https://api.postmarkapp.com"},
     rules=RULES,
-    features=Features(
-        text_octets=5_000_000,
-        tags=1,
-        tag_length=1000,
-        metadata=True,
-        metadata_pairs=10,
-        name_length=20,
-        value_length=80,
-    ),
-    batch=500,
-    request_octets=50_000_000,
-    size=10_000_000,
-    recipients=50,
+    features=Features(text_octets=5_000_000, tags=1, tag_length=1000,
+                      metadata=True, metadata_pairs=10, name_length=20, value_length=80),
+    batch=500, request_octets=50_000_000, size=10_000_000, recipients=50,
 )
+# fmt: on
 _INACTIVE = re.compile(r"inactive addresses?: ([^\s].*?)\.(?: |$)", re.IGNORECASE)
 
 
 def connect(config: BackendConfig) -> HttpBackend:
     """Options: ``stream``, ``tags`` (one), ``metadata``, ``track_opens``, ``track_clicks``, ``template``
     (id or alias), ``sandbox``, ``account_token_file`` (for ``mailer doctor``)."""
-    more = ("stream", "tags", "metadata", "track_opens", "track_clicks", "template", "sandbox")
-    own = account(config, FACTS, (*more, "account_token_file"))
+    more = "stream tags metadata track_opens track_clicks template sandbox account_token_file"
+    own = account(config, FACTS, tuple(more.split()))
     return HttpBackend(own, Postmark(own))
 
 
@@ -71,10 +61,10 @@ class Postmark:
     facts = FACTS
 
     def __init__(self, own: Account) -> None:
-        self._own = {"X-Postmark-Server-Token": own.key}
-        # With this token messages are checked, and sent to nobody.
-        test = {"X-Postmark-Server-Token": "POSTMARK_API_TEST"}
-        self._headers = test if own.flag("sandbox") else self._own
+        # With the token of the tests messages are checked, and sent to nobody.
+        token = "POSTMARK_API_TEST" if own.flag("sandbox") else own.key
+        self._headers = {"X-Postmark-Server-Token": token}
+        self._own = {"X-Postmark-Server-Token": own.key, "Accept": "application/json"}
         self._metadata, self._tags = own.metadata, own.tags
         self._asking = options.secret(own.name, own.options, "account_token_file")
         template = own.template or ""
@@ -106,7 +96,7 @@ class Postmark:
         return Said(answer.status, str(body.get("ErrorCode", "")), str(body.get("Message", answer.text)))
 
     def check(self) -> tuple[Request, ...]:
-        return (_get("/server", self._own),)
+        return (Request("/server", headers=self._own, method="GET"),)
 
     def checked(self, answer: Answer) -> str:
         return f"server {answer.json()['Name']!r}"
@@ -116,28 +106,25 @@ class Postmark:
         if not self._asking:
             return f"{UNASKED}, but with the account's: account_token_file"
         if not answers:
-            return _get("/domains?count=500&offset=0", {"X-Postmark-Account-Token": self._asking})
+            asking = {"X-Postmark-Account-Token": self._asking, "Accept": "application/json"}
+            return Request("/domains?count=500&offset=0", headers=asking, method="GET")
         return verified((one["Name"], one["DKIMVerified"]) for one in answers[0].json()["Domains"])
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
+        people = {"To": mail.to, "Cc": mail.cc, "Bcc": mail.bcc, "ReplyTo": mail.reply_to}
         message = {
             "From": str(mail.sender),
-            "To": ", ".join(map(str, mail.to)),
-            "Cc": mail.cc and ", ".join(map(str, mail.cc)),
-            "Bcc": mail.bcc and ", ".join(map(str, mail.bcc)),
-            "ReplyTo": mail.reply_to and ", ".join(map(str, mail.reply_to)),
+            **{field: ", ".join(map(str, who)) for field, who in people.items()},
             **self._content(letter),
             "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
             "Attachments": [_attachment(file) for file in mail.files],
             "Tag": next(iter(letter.tags(self._tags)), None),
         }
-        filled = {name: value for name, value in message.items() if value}
-        return {
-            **filled,
-            **self._fixed,
-            "Metadata": letter.metadata(self._metadata, longest=80),
-        }
+        metadata = letter.metadata(self._metadata, longest=80)
+        return (
+            {name: value for name, value in message.items() if value} | self._fixed | {"Metadata": metadata}
+        )
 
     def _content(self, letter: Letter) -> dict[str, Any]:
         if self._template:
@@ -156,10 +143,6 @@ class Postmark:
         if inactive and letter.message.recipients[0].lower() in inactive[1].lower().split(", "):
             return verdict(FACTS, 422, 406, text)
         return accepted(200, item["MessageID"], text)
-
-
-def _get(path: str, headers: dict[str, str]) -> Request:
-    return Request(path, headers={"Accept": "application/json", **headers}, method="GET")
 
 
 def _attachment(file: File) -> dict[str, str]:

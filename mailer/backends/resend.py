@@ -32,21 +32,17 @@ RULES = (
     Rule("422", "invalid_(from_address|access|region)", "", our_fault, "It is not for this account.", _DOC),
     Rule("429", "", "", slower, "Resend asks us to send more slowly.", _DOC),
 )
-# fmt: on
 FACTS = Facts(
     title="Resend",
     bases={"": "https://api.resend.com"},
     rules=RULES,
     features=Features(tags=50, tag_length=256),
-    batch=100,
-    request_octets=40_000_000,
-    size=40_000_000,
-    recipients=50,
-    requests=("10/s",),
+    batch=100, request_octets=40_000_000, size=40_000_000, recipients=50,
+    requests=("10/s",), reset=("ratelimit-reset", "seconds"),
     key_seconds=86_400.0,
     horizon=30 * 86_400.0,
-    reset=("ratelimit-reset", "seconds"),
 )
+# fmt: on
 
 
 def connect(config: BackendConfig) -> HttpBackend:

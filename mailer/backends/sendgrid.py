@@ -66,8 +66,7 @@ class SendGrid:
 
     def __init__(self, own: Account) -> None:
         self._headers = {"Authorization": f"Bearer {own.key}"}
-        self._metadata = own.metadata
-        self._tags = own.tags
+        self._metadata, self._tags = own.metadata, own.tags
         self._fixed: dict[str, Any] = {}
         if "pool" in own.options:
             self._fixed["ip_pool_name"] = own.options["pool"]

@@ -23,9 +23,9 @@ from tests.servers import free_port
 AWKWARD = b".\r\n..\r\n.x\r\n" + b"y" * 998 + b"\r\n\xe4\xff\x80 \r\nFrom here\r\n\r\n.\r\n \t\r\n\r\n"
 
 
-def outgoing(number: int, body: bytes = b"Hello.\r\n", to: str | None = None) -> Outgoing:
+def outgoing(number: int, body: bytes = b"Hello to you.\r\n", to: str | None = None) -> Outgoing:
     recipient = to or f"r{number}@example.org"
-    head = f"From: <news@acme.example>\r\nTo: <{recipient}>\r\nSubject: number {number}\r\n"
+    head = f"From: <news@acme.example>\r\nTo: <{recipient}>\r\nSubject: Message number {number}\r\n"
     identity = f"<{number}@acme.example>"
     data = f"{head}Message-ID: {identity}\r\n\r\n".encode() + body
     return Outgoing(
@@ -64,7 +64,7 @@ class Way:
         return connect(urls.parse("main", self.url + (separator + more if more else "")))
 
     def left(self, message: Outgoing) -> bool:
-        subject = f"Subject: number {message.id}\r\n".encode().replace(b"\r\n", self.line_end)
+        subject = f"Subject: Message number {message.id}\r\n".encode().replace(b"\r\n", self.line_end)
         return any(subject in content for content in self.contents())
 
     def contents_of(self, batch: list[Outgoing]) -> list[bytes]:

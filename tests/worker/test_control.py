@@ -60,7 +60,7 @@ def tell(broker):
     broadcast.close(60)
 
 
-def test_every_worker_heeds_at_once(tmp_path, world, broker, mailer_sink):
+def test_every_worker_heeds_at_once_also_after_a_restart_of_the_broker(tmp_path, world, broker, mailer_sink):
     """They look by themselves four times an hour, so what they do here is because they were told."""
     write_settings(tmp_path, broker=broker.url, backend=mailer_sink(SILENT).url, lease=3600)
     campaign = world.campaign(ROWS, recipients_per_task=50)
@@ -93,6 +93,11 @@ def test_every_worker_heeds_at_once(tmp_path, world, broker, mailer_sink):
         told_until(waits, "given back before a paused backend")
         world.ledger.backends.resume("main")
         told_until(held, "claimed before a resumed backend")
+        broker.restart()
+        control.pause(world.ledger, campaign)
+        told_until(waits, "given back after a restart of the broker")
+        assert first.running
+        assert second.running
         first.kill()
         second.kill()
 
