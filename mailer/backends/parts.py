@@ -80,8 +80,13 @@ class Part:
 
 
 def lines(head: bytes) -> Iterator[tuple[str, str]]:
-    """Header names and values, unfolded. Raises UnicodeError."""
-    for line in head.decode().replace("\r\n ", " ").replace("\r\n\t", "\t").split("\r\n"):
+    """Header names and values, unfolded. Octets that are no UTF-8 (RFC 6532) come from older programs,
+    and are read as what these mostly write."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = head.decode("cp1252", "replace")
+    for line in text.replace("\r\n ", " ").replace("\r\n\t", "\t").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
             yield name, value.strip(" \t")

@@ -57,6 +57,7 @@ def _run(listener: socket.socket, processes: int) -> None:
     config = uvicorn.Config(
         "mailer.web.server:application",
         factory=True,
+        http="mailer.web.protocol:ProblemProtocol",
         workers=processes,
         access_log=False,  # its lines would hold addresses: /v1/messages?to=…
         log_config=None,  # ours, without addresses

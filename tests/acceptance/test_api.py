@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -244,6 +245,29 @@ def test_a_request_that_is_cut_short_changes_nothing_and_is_no_fault_of_ours(ser
         assert client.recv(1) == b""
 
     assert [message["id"] for message in server.messages()] == before
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET /v1/messages HTTP/1.1\r\nno header\r\n\r\n",
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_gets_a_problem_document_too(server, request_):
+    host, port = server.url.removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+        client.sendall(request_)
+        while chunk := client.recv(4096):
+            answer += chunk
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 400
 
 
 def test_an_idempotency_key_is_forgotten_after_a_day(server):

@@ -119,3 +119,14 @@ def test_a_boundary_is_found_however_it_is_written(boundary, before):
 def test_line_ends_of_a_text_become_one_kind_and_single_returns_stay():
     part = read(b"Content-Transfer-Encoding: quoted-printable\r\n\r\na=0Db\r\nc\r\n=\r\nd\r\n")
     assert part.text() == "a\rb\nc\nd\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "subject"),
+    [("Übersicht".encode(), "Übersicht"), ("Übersicht – März".encode("cp1252"), "Übersicht – März")],
+)
+def test_a_head_of_an_old_program_is_read_too(octets, subject):
+    assert dict(lines(b"From: a@b.example\r\nSubject: " + octets)) == {
+        "From": "a@b.example",
+        "Subject": subject,
+    }
