@@ -14,6 +14,7 @@ from typing import Any
 from mailer.delivery.counters import Counters
 from mailer.delivery.sight import fingerprint
 from mailer.errors import LedgerError
+from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 from mailer.publisher import REPORT_FD
 
@@ -59,22 +60,30 @@ class Reporter:
 
 
 class Signature:
-    """Signs in the ledger, for ``mailer doctor``: when, by which clock, and which files it sees."""
+    """Signs in the ledger, for ``mailer doctor``: when, by which clock, and which files it sees.
 
-    def __init__(self, writer: GroupCommit, name: str, files: Path) -> None:
+    ``name`` is one that the successor of ``process`` has, too.
+    """
+
+    def __init__(self, writer: GroupCommit, name: str, process: str, files: Path) -> None:
         #: Seconds that the last commit took, with the wait for those before it.
         self.commit_seconds = 0.0
         self._writer = writer
         self._name = name
+        self._process = process
         self._files = files
 
     async def run(self) -> None:
         """For as long as the process lives; a ledger that is away is tried again."""
         while True:
             files = await asyncio.to_thread(fingerprint, self._files)
-            facts = {"clock": time.time(), "files": files, "pid": os.getpid()}
+            facts = {"clock": time.time(), "files": files, "process": self._process}
             began = time.monotonic()
             with suppress(LedgerError):
                 await self._writer.run(lambda ledger, facts=facts: ledger.workers.sign(self._name, facts))  # type: ignore[misc]
                 self.commit_seconds = time.monotonic() - began
             await asyncio.sleep(SIGN_SECONDS)
+
+    def withdraw(self, ledger: Ledger) -> None:
+        """After ``run``, when the process ends because it was told to."""
+        ledger.workers.withdraw(self._name, self._process)

@@ -34,13 +34,15 @@ class Rooms:
     """Entered on the event loop that is to use them; left, everything is closed in reverse.
 
     ``clean``: everything was answered. Otherwise what is under way is abandoned, and is given back or
-    becomes unknown at once, not when its lease ends. ``stream``: whose connections it may use.
+    becomes unknown at once, not when its lease ends. ``told``: it ends because it was told to, so nobody need
+    miss it. ``stream``: whose connections it may use.
     """
 
     def __init__(
         self, settings: Settings, worker: str, queues: Sequence[str] = QUEUES, stream: str = BULK
     ) -> None:
         self.clean = True
+        self.told = False
         self.counters = Counters()
         self._settings = settings
         self._worker = worker
@@ -56,7 +58,7 @@ class Rooms:
             self._open.callback(ledger.close)
             writer = GroupCommit(ledger)
             self._open.push_async_callback(writer.close)
-            self._open.push_async_callback(writer.run, lambda ledger: ledger.slices.abandon(self._worker))
+            self._open.push_async_callback(writer.run, self._leave)
             epoch_copy = wiring.epoch_copy(self._settings)
             await writer.run(lambda ledger: epoch.guard(ledger, epoch_copy, Runner.WORKERS))
             station = Station(self._config(), writer, self.counters)
@@ -67,7 +69,9 @@ class Rooms:
             station.connections.start()
             self._open.push_async_callback(station.circuits.close)
             station.circuits.start()
-            self.signature = Signature(writer, _lasting(self._worker), self._settings.files_root)
+            self.signature = Signature(
+                writer, _lasting(self._worker), self._worker, self._settings.files_root
+            )
             dispatcher = self._dispatcher(ledger)
             self._open.push_async_callback(dispatcher.close)
             self.pump = Pump(
@@ -94,6 +98,12 @@ class Rooms:
 
     async def _let_go(self) -> None:
         await (self.engine.close() if self.clean else self.engine.abort())
+
+    def _leave(self, ledger: Ledger) -> None:
+        """The last thing that is written."""
+        ledger.slices.abandon(self._worker)
+        if self.told:
+            self.signature.withdraw(ledger)
 
     def _resign(self, ledger: Ledger) -> None:
         """Another worker's pump leads at once."""

@@ -124,6 +124,7 @@ class Runtime:
             rooms.clean = await self._answered()
             attending.cancel()
             await asyncio.wait([attending])
+            rooms.told = attending.cancelled()
         if not attending.cancelled() and (error := attending.exception()):
             raise error
 

@@ -120,7 +120,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
         return  # said already
     found = list(judged(signed, settings))
     if not found:
-        yield Finding("workers", WARNING, "none has been seen: mailer worker")
+        yield Finding("workers", WARNING, "none runs; start one: mailer worker")
     for name, well, text in found:
         yield Finding(f"worker {name}", OK if well else WARNING, text)
 

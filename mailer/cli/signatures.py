@@ -28,7 +28,10 @@ def judged(signed: Sequence[Signed], settings: Settings) -> Iterator[tuple[str, 
 
 def _troubles(worker: Signed, here: str | None) -> Iterator[str]:
     if worker.ago > LATELY:
-        yield f"not seen for {worker.ago:.0f} s: start it, or wait until it is forgotten"
+        yield (
+            f"not seen for {worker.ago:.0f} s, and nobody has stopped it: it died, hangs, or cannot reach "
+            "the ledger; look into its log and start it again. A day later it is forgotten"
+        )
     if abs(worker.clock_ahead) > CLOCKS:
         yield f"its clock is {worker.clock_ahead:+.0f} s off the ledger's: let it keep time (NTP)"
     if here is not None and worker.facts.get("files") == MISSING:

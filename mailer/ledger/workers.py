@@ -51,15 +51,24 @@ class Workers:
         self._database = database
 
     def sign(self, name: str, facts: Mapping[str, Any]) -> None:
-        """``facts`` are JSON, with the worker's own time as ``clock``."""
+        """``facts`` are JSON, with the worker's own time as ``clock``, and ``process`` for ``withdraw``."""
         key = _PREFIX + name
         with self._database.write() as tx:
             tx.execute(delete(bucket).where(bucket.c.key == key))
             memory = json.dumps({**facts, "at": tx.now})
             tx.execute(insert(bucket).values(key=key, memory=memory))
 
+    def withdraw(self, name: str, process: str) -> None:
+        """It ends as it was told to, and nobody need miss it. What another ``process`` has signed with the
+        same name stays."""
+        own = bucket.c.key == _PREFIX + name
+        with self._database.write() as tx:
+            memory = tx.execute(select(bucket.c.memory).where(own)).scalar()
+            if memory is not None and json.loads(memory).get("process") == process:
+                tx.execute(delete(bucket).where(own))
+
     def signed(self) -> list[Signed]:
-        """Every worker that ever signed, by name."""
+        """Every worker that signed and was not told to end, by name."""
         found = select(bucket.c.key, bucket.c.memory).where(bucket.c.key.startswith(_PREFIX, autoescape=True))
         with self._database.read() as connection:
             rows = connection.execute(found.order_by(bucket.c.key)).all()
