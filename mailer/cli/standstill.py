@@ -1,4 +1,4 @@
-"""``mailer backends``: which there are, and which of them a person has stopped."""
+"""``mailer backends``: which there are, which of them a person has stopped, and which are out of order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mailer.campaigns.times import shown
+from mailer.cli import circuits
 from mailer.cli.ledgers import open_ledger, workers_told
 from mailer.cli.options import Json, Ledger
 from mailer.cli.output import count, say, say_json, say_table
@@ -34,7 +35,10 @@ backends = typer.Typer(
 
 @backends.command("list")
 def list_backends(ledger: Ledger = None, as_json: Json = False) -> None:
-    """Show every backend, and what uses it.
+    """Show every backend, whether it works, and what uses it.
+
+    A circuit is open while the workers leave a backend alone because it is out of order, and half-open
+    until one message has shown whether it works again.
 
     Example: mailer backends list
     """
@@ -51,12 +55,13 @@ def list_backends(ledger: Ledger = None, as_json: Json = False) -> None:
             (
                 one["name"],
                 f"paused since {shown(one['paused_since'])}" if one["paused"] else "in use",
+                circuits.words(one),
                 one["campaigns"],
-                one["reason"] or "",
+                "; ".join(filter(None, (one["reason"], one["circuit_reason"]))),
             )
             for one in told
         ]
-        say_table(("backend", "state", "campaigns", "reason"), rows)
+        say_table(("backend", "state", "circuit", "campaigns", "reason"), rows)
 
 
 @backends.command()
@@ -110,12 +115,14 @@ def _told(rooms: LedgerRooms, settings: Settings, *also: str) -> list[dict[str, 
     # A campaign over a route is one with each of its backends.
     ways = {name: way.backends for name, way in routes(settings).items()}
     names = dict.fromkeys([*settings.backends, *users, *paused, *also])
+    known = circuits.read(settings, rooms)
     return [
         {
             "name": name,
             "paused": name in paused,
             "paused_since": paused[name].since if name in paused else None,
             "reason": paused[name].reason if name in paused else None,
+            **known.of(name, route=name in ways),
             "campaigns": sum(name == used or name in ways.get(used, ()) for used in users),
         }
         for name in names

@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from mailer.delivery.breaker import Breaker
+from mailer.delivery.breaker import Breaker, Circuit
 from mailer.delivery.limits.exchange import Memories, Store
 from mailer.errors import LedgerError, LimitsUnavailable
+from mailer.logs import redacted
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,36 @@ PROBE_SECONDS = 30.0
 WAIT_SECONDS = 1.0
 #: Clocks and calls are not exact; less than this is no news.
 SAME_SECONDS = 0.5
-#: Replies may quote addresses, so the other process's reason stays with it.
+#: Of what a server said so much is shared; it may quote addresses, and those are taken out.
+LONGEST_REASON = 200
+#: Where the other process is an older version.
 REASON = "another process found it out of order"
 
 Shared = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A circuit that is not closed, as all processes know it: since when, and until when it rests or has
+    rested. Times are the store's."""
+
+    circuit: Circuit
+    since: float
+    until: float
+    reason: str
+
+
+def broken(memory: Shared, now: float) -> dict[str, Broken]:
+    """By backend, out of what is remembered under ``KEY``."""
+    return {
+        backend: Broken(
+            Circuit.OPEN if now < known["until"] else Circuit.HALF_OPEN,
+            known.get("since", known["until"] - known["length"]),
+            known["until"],
+            known.get("reason") or REASON,
+        )
+        for backend, known in memory.items()
+    }
 
 
 class Circuits:
@@ -135,10 +163,15 @@ class Circuits:
     def _say(self, shared: dict[str, Any], backend: str, now: float) -> None:
         breaker = self._breakers[backend]
         length, until, lasting = self._said[backend] = breaker.state
-        if breaker.closed:
-            shared.pop(backend, None)
-        else:
-            shared[backend] = {"length": length, "until": now + until - self._clock(), "lasting": lasting}
+        before = shared.pop(backend, {})
+        if not breaker.closed:
+            shared[backend] = {
+                "length": length,
+                "until": now + until - self._clock(),
+                "lasting": lasting,
+                "since": before.get("since", now),
+                "reason": redacted(breaker.reason)[:LONGEST_REASON],
+            }
 
     def _differs(self, breaker: Breaker, known: Shared, now: float) -> bool:
         length, until, lasting = breaker.state
@@ -147,5 +180,6 @@ class Circuits:
 
     def _adopt(self, backend: str, known: Shared, wait: float) -> None:
         breaker = self._breakers[backend]
-        breaker.adopt(known["length"], self._clock() + wait, lasting=known["lasting"], reason=REASON)
+        reason = known.get("reason") or REASON
+        breaker.adopt(known["length"], self._clock() + wait, lasting=known["lasting"], reason=reason)
         self._said[backend] = breaker.state

@@ -42,3 +42,9 @@ class Buckets:
                 tx.run(_FORGET, keys=tx.array(list(changed)))
                 tx.many(_REMEMBER, [(key, json.dumps(dict(memory))) for key, memory in changed.items()])
         return result
+
+    def look(self, key: str) -> tuple[Mapping[str, Any], float]:
+        """What is known of one key, and the time; waits for nobody."""
+        with self._database.read() as connection:
+            memory = connection.execute(select(bucket.c.memory).where(bucket.c.key == key)).scalar()
+        return json.loads(memory) if memory else {}, self._database.clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import signal
 import time
 from collections import Counter
@@ -11,6 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mailer.delivery.breaker import LONGEST_REST, Breaker
+from mailer.delivery.circuits import Circuits
+from mailer.delivery.limits.ledger import LedgerStore
 from mailer.ledger.contract import Settlement
 from mailer.message import State
 from tests.delivering import World
@@ -128,6 +132,40 @@ async def test_a_campaign_over_a_route_is_one_with_each_of_its_backends(folder):
 
     assert "1 campaign with it" in folder.mailer("backends", "pause", "one").out
     assert "2 campaigns with it" in folder.mailer("backends", "pause", "two").out
+
+
+async def test_a_backend_that_is_out_of_order_is_listed_as_such(folder):
+    folder.write("mailer.toml", SETTINGS + '[routes.both]\nbackends = ["one", "two"]\n')
+    world, breaker = World(folder.path), Breaker()
+    world.campaign(1, backend="both")
+    circuits = Circuits(LedgerStore(world.writer), name="a worker")
+    circuits.add("one", breaker)
+    began = time.time()
+    breaker.stopped(began, "the login was refused")  # that rests for minutes
+    await circuits.look()
+    await world.close()
+
+    told = {
+        one["name"]: one
+        for one in map(json.loads, folder.mailer("backends", "list", "--json").out.splitlines())
+    }
+    folder.mailer("backends", "pause", "one", "--reason", "asked to")
+    table = folder.mailer("backends", "list").out.splitlines()
+
+    one = told["one"]
+    assert (one["circuit"], one["circuit_reason"]) == ("open", "the login was refused")
+    # To the millisecond: what compares two clocks rounds.
+    assert began - 0.01 <= one["circuit_since"] < one["circuit_until"]
+    assert one["circuit_until"] == pytest.approx(began + LONGEST_REST, abs=PATIENCE)
+    assert (told["two"]["circuit"], told["two"]["circuit_since"], told["both"]["circuit"]) == (
+        "closed",
+        None,
+        None,
+    )
+    (row,) = (line for line in table if line.startswith("one "))
+    assert "paused since" in row
+    assert "open since" in row
+    assert row.endswith("asked to; the login was refused")
 
 
 async def test_what_workers_carry_needs_no_resume(folder):

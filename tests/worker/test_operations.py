@@ -17,8 +17,9 @@ from mailer.ledger.contract import CampaignState
 from mailer.logs import redacted, set_up
 from mailer.message import State
 from tests.delivering import World
+from tests.forked import command
 from tests.servers import PATIENCE, free_port, wait_until
-from tests.working import supervised, write_settings
+from tests.working import run, supervised, worker, write_settings
 
 PAGES = Path(__file__).parents[2] / "docs" / "operations"
 CANARY = "canary-7c1f@private.example"
@@ -80,6 +81,33 @@ def test_metrics_health_and_logs_of_a_run_with_failures(tmp_path, world, redis_s
     everything = "\n".join(path.read_text() for path in tmp_path.glob("*.log")) + get_text(seen)
     assert PASSWORD not in everything
     assert "private.example" not in everything
+
+
+def test_what_workers_find_of_a_backend_is_listed(tmp_path, world, redis_server):
+    write_settings(
+        tmp_path,
+        broker=redis_server.url,
+        backend=f"smtp://someone:{PASSWORD}@127.0.0.1:{free_port()}?tls=none",
+    )
+    world.campaign(3)
+
+    def listed():
+        return run(tmp_path, command, "backends", "list", "--json")
+
+    with worker(tmp_path):
+        wait_until(lambda: json.loads(listed().stdout)["circuit"] != "closed", "found out of order")
+        one = json.loads(listed().stdout)
+    text = run(tmp_path, command, "backends", "list").stdout
+    redis_server.process.kill()
+    away = listed()
+
+    assert one["circuit"] in {"open", "half-open"}  # the rest of 2 s may just be over
+    assert "refuses connections" in one["circuit_reason"]
+    assert one["circuit_since"] < one["circuit_until"]
+    assert "open since" in text
+    assert "refuses connections" in text
+    assert (away.returncode, json.loads(away.stdout)["circuit"]) == (0, None)
+    assert "circuits are not known: the limits in redis://127.0.0.1" in away.stderr
 
 
 def without_uid(log):

@@ -10,7 +10,7 @@ from redis.exceptions import WatchError
 
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits.copies import Copies
-from mailer.delivery.limits.exchange import SLOWED, Change
+from mailer.delivery.limits.exchange import SLOWED, Change, Memory
 from mailer.delivery.limits.filling import MARKER, PREFIX, Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.limiter import PATIENCE, Answers, Ask, GrantLog, WindowLimiter
@@ -99,6 +99,18 @@ class RedisStore:
             except WatchError:
                 return None
             return (result,)
+
+
+async def look(url: str, key: str) -> tuple[Memory, float]:
+    """What a ``RedisStore`` remembers under this key, and the time there. Changes nothing, not even in a
+    Redis that was emptied. Raises LimitsUnavailable and ConfigError."""
+    filling = Filling(url, Journal())
+    try:
+        packed = await filling.guarded(filling.redis.get(f"{PREFIX}{key}"))
+        seconds, micros = await filling.guarded(filling.redis.time())
+    finally:
+        await filling.close()
+    return json.loads(packed) if packed else {}, seconds + micros / 1e6
 
 
 class RedisLimiter(WindowLimiter):

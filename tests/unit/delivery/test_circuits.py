@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from mailer.delivery.breaker import Circuit
-from mailer.delivery.circuits import PROBE_SECONDS, Circuits
+from mailer.delivery.breaker import LONGEST_REST, Circuit
+from mailer.delivery.circuits import KEY, PROBE_SECONDS, Circuits, broken
 from mailer.delivery.limits.filling import Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.ledger import LedgerStore
@@ -84,6 +84,37 @@ async def test_what_one_finds_all_know_and_one_probe_is_enough(world: World, sto
     await workers.all_deliver(campaign, 40)
     assert world.states(campaign) == {State.ACCEPTED: 40}
     assert max(row.attempts for row in world.rows(campaign)) == 1
+
+
+async def test_what_is_shared_can_be_read_without_a_part_in_it(world: World, store):
+    """As ``mailer backends list`` does: since when, until when, and why, without anybody's address."""
+    workers, campaign = Workers(world, store), world.campaign(40)
+    reason = "the login was refused (535 5.7.8 who is ada@private.example)"
+    workers.script = lambda _: BackendUnusable("main", reason, False)
+
+    async def seen(at=None):
+        """``at`` a moment of our own, since time does not wait for a test."""
+        return await store.exchange([KEY], lambda found, now: ({}, broken(found.get(KEY, {}), at or now)))
+
+    assert await seen() == {}
+    began = world.clock()
+    await workers.engines[0].deliver(world.ids(campaign, 40)[:1])
+    await workers.hear()
+    first = (await seen(began))["main"]
+    over = (await seen(first.until))["main"]
+    world.clock.ahead += LONGEST_REST
+    await workers.all_deliver(campaign, 40)
+    await workers.hear()
+    second = (await seen())["main"]
+    workers.script = accepted
+    world.clock.ahead += LONGEST_REST
+    await workers.engines[1].deliver(world.ids(campaign, 40)[:1])
+    await workers.hear()
+
+    assert first.reason == "the login was refused (535 5.7.8 who is <address>)"
+    assert (first.circuit, over.circuit) == (Circuit.OPEN, Circuit.HALF_OPEN)
+    assert began <= first.since == second.since < first.until < second.until
+    assert await seen() == {}
 
 
 async def test_a_prober_that_dies_is_followed_by_another(world: World, store):
