@@ -16,6 +16,7 @@ from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits, WarmupPlan
 from mailer.delivery.limits.redis import RedisLimiter
+from mailer.delivery.limits.slowing import Part
 from mailer.delivery.limits.windows import URGENT_SECONDS
 from mailer.errors import LimitsUnavailable
 from mailer.ledger import open_ledger
@@ -43,7 +44,7 @@ class Place:
         self.memory = None
 
     def limiter(self, *, patience=0.0, grant_log=None, **rates):
-        limits = Limits({"main": BackendRates(**rates)})
+        limits = Limits({"main": BackendRates(**rates)}, clock=self.clock)
         limiter = getattr(self, f"_{self.kind}")(limits, patience=patience, grant_log=grant_log)
         limiter.limits = limits
         return limiter
@@ -149,6 +150,28 @@ async def test_what_one_process_was_asked_for_holds_in_all_though_the_lane_has_n
     assert late.limits.keys_for("main", "gmail") == ()
 
 
+async def test_without_a_rate_all_processes_together_go_at_half_of_what_they_did(place):
+    """Not at half of what the one did that was asked."""
+    processes = [place.limiter() for _ in range(3)]
+    lane = GMAIL[1:]
+    for _ in range(20):  # each of them 20 a second
+        for limiter in processes:
+            limiter.limits.keys_for("main", "gmail", messages=20)
+        place.clock.now += 1.0
+
+    await processes[0].slow_down(lane[0])
+    await processes[1].slow_down(lane[0])  # the answer to what was under way
+    for limiter in processes:
+        await limiter.hear()
+
+    until, granted = place.clock.now + 10.0, 0
+    while place.clock.now < until:
+        for limiter in processes:
+            granted += (await limiter.take(lane, 20)).granted
+        place.clock.now += 0.1
+    assert granted == pytest.approx(10 * 30, rel=0.1)
+
+
 async def test_a_lane_is_held_for_as_long_as_the_other_side_says(place):
     limiter = place.limiter(lanes={"gmail": ("100/s",)})
     await limiter.slow_down("lane:main:gmail", 120.0)
@@ -238,7 +261,7 @@ RATES = st.lists(
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0.0001, 0.3), st.floats(0.5, 90), st.floats(3000, 100_000)),
-        st.sampled_from(["take", "take", "take", "look", "slow", "hold"]),
+        st.sampled_from(["take", "take", "take", "look", "slow", "hold", "join"]),
         st.sampled_from([BACKEND, GMAIL, GMAIL[1:]]),
         st.integers(1, 300),
         st.booleans(),
@@ -276,6 +299,10 @@ def test_the_script_decides_as_python_does(redis, rates, lanes, schedule, reserv
             return await limiter.take(keys, wanted, urgent=urgent)
         if what == "look":
             return await limiter.available(keys, urgent=urgent)
+        if what == "join":
+            part = Part(f"process-{wanted % 3}", wanted / 7, 50.0 * urgent)
+            return await limiter._decider.join(keys[-1], limiter._limits.terms(keys[-1]), part)
+        limiter._name = f"process-{wanted % 2}"
         limiter._quiet_until.clear()
         return await limiter.slow_down(keys[-1], 20.0 if what == "hold" else None)
 

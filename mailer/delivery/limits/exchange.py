@@ -9,7 +9,7 @@ from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing, windows
 from mailer.delivery.limits.limiter import Answers, Ask
 from mailer.delivery.limits.plan import Terms
-from mailer.delivery.limits.slowing import Hold
+from mailer.delivery.limits.slowing import Hold, Part
 from mailer.delivery.limits.warmup import Warmup
 from mailer.delivery.limits.windows import LONGEST_PACE, URGENT_SECONDS, Gate, decide, time_until
 
@@ -42,15 +42,24 @@ class Exchanged:
     async def answer(self, asks: Sequence[Ask], terms: Mapping[str, Terms]) -> Answers:
         return await self._store.exchange(list(terms), lambda found, now: _answer(asks, terms, found, now))
 
-    async def slow_down(self, key: str, _: Terms, full: float, seconds: float | None) -> None:
+    async def slow_down(self, key: str, _: Terms, part: Part, seconds: float | None) -> None:
         def change(memories: Memories, now: float) -> tuple[Memories, None]:
             before = memories.get(key, {})
-            slowed = slowing.halved(before.get(slowing.MEMORY), now, full, seconds)
+            slowed = slowing.halved(before.get(slowing.MEMORY), now, part, seconds)
             known = {each: end for each, end in memories.get(SLOWED, {}).items() if end > now}
             known[key] = slowing.ends(slowed)
             return {key: {**before, slowing.MEMORY: slowed}, SLOWED: known}, None
 
         await self._store.exchange([key, SLOWED], change)
+
+    async def join(self, key: str, _: Terms, part: Part) -> None:
+        def change(memories: Memories, now: float) -> tuple[Memories, None]:
+            memory = memories.get(key, {})
+            before = memory.get(slowing.MEMORY)
+            after = slowing.joined(before, now, part)
+            return ({} if after is before else {key: {**memory, slowing.MEMORY: after}}), None
+
+        await self._store.exchange([key], change)
 
     async def slowed(self) -> Collection[str]:
         def look(memories: Memories, now: float) -> tuple[Memories, list[str]]:

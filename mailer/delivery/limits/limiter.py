@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits import slowing
 from mailer.delivery.limits.plan import Limits, Terms
+from mailer.delivery.limits.slowing import Part
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +60,12 @@ class Decider(Protocol):
 
     async def answer(self, asks: Sequence[Ask], terms: Mapping[str, Terms]) -> Answers: ...
 
-    async def slow_down(self, key: str, terms: Terms, full: float, seconds: float | None) -> None:
-        """Halve what ``key`` may do, ``full`` messages a second until now; nothing at all for ``seconds``."""
+    async def slow_down(self, key: str, terms: Terms, part: Part, seconds: float | None) -> None:
+        """Halve what ``key`` may do, this part of it until now; nothing at all for ``seconds``."""
+        ...
+
+    async def join(self, key: str, terms: Terms, part: Part) -> None:
+        """Another process was asked to slow it down, and this part is half as much, too."""
         ...
 
     async def slowed(self) -> Collection[str]:
@@ -88,6 +94,7 @@ class WindowLimiter:
         self._grant_log = grant_log
         self._asks: list[Ask] = []
         self._serving: asyncio.Task[None] | None = None
+        self._name = secrets.token_hex(4)  # among the processes that share the limits
         self._quiet_until: dict[str, float] = {}
         self._hear_at = 0.0
 
@@ -116,9 +123,9 @@ class WindowLimiter:
         if not again:
             log.warning("%s: the other side asks for less; slowed down", key)
         self._quiet_until[key] = loop.time() + slowing.COOLDOWN_SECONDS
-        full = self._limits.full_rate(key, slowing.UNSEEN_PER_SECOND)
+        part = self._part(key)
         self._limits.mark_slowed(key, slowed=True)
-        await self._decider.slow_down(key, self._limits.terms(key), full, seconds)
+        await self._decider.slow_down(key, self._limits.terms(key), part, seconds)
 
     async def hear(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -126,11 +133,18 @@ class WindowLimiter:
             return
         self._hear_at = clock() + UNHEARD_SECONDS
         for key in await self._decider.slowed():
-            self._limits.mark_slowed(key, slowed=True)
+            if not self._limits.is_slowed(key):
+                part = self._part(key)
+                self._limits.mark_slowed(key, slowed=True)
+                if part.flow:
+                    await self._decider.join(key, self._limits.terms(key), part)
         self._hear_at = clock() + HEAR_SECONDS
 
     async def close(self) -> None:
         """Nothing of its own to let go of."""
+
+    def _part(self, key: str) -> Part:
+        return Part(self._name, self._limits.flow(key), self._limits.rate(key))
 
     async def _ask(
         self, keys: Sequence[str], wanted: int, *, consume: bool, patience: float, urgent: bool

@@ -287,14 +287,43 @@ local function slowed(now)
   return names
 end
 
+local function full_rate(flow, rate)
+  local full = UNSEEN_PER_SECOND
+  if flow > 0 then full = flow elseif rate > 0 then full = rate end
+  if rate > 0 then full = min(full, rate) end
+  return max(full, 2 * LEAST_PER_SECOND)
+end
+
+-- True when this process had something to add.
+local function joined(slowed, part, now)
+  if not slowed or now >= (slowed.since or -JOIN_SECONDS) + JOIN_SECONDS or part.flow <= 0 then return false end
+  for _, process in ipairs(slowed.by) do
+    if process == part.process then return false end
+  end
+  slowed.flow, slowed.by[#slowed.by + 1] = slowed.flow + part.flow, part.process
+  slowed.full = full_rate(slowed.flow, part.rate)
+  return true
+end
+
+local function join(now)
+  local request, memory = cjson.decode(ARGV[4]), remembered(KEYS[3])
+  if joined(memory.slowed, request.part, now) then
+    remember(KEYS[3], memory, lasting_gates(request.terms), now)
+  end
+  return {}
+end
+
 local function slow_down(now)
   local request, memory = cjson.decode(ARGV[4]), remembered(KEYS[3])
   local slowed, until_ = memory.slowed, 0
   if request.seconds > 0 then until_ = now + request.seconds end
   local factor = slowed and factor_now(slowed, now) or 1
   if factor >= 1 then
-    slowed = {full = max(request.full, 2 * LEAST_PER_SECOND), factor = 0.5, at = now, hold = until_}
+    local part = request.part
+    slowed = {factor = 0.5, at = now, hold = until_, since = now, flow = part.flow, by = {part.process}}
+    slowed.full = full_rate(part.flow, part.rate)
   else
+    joined(slowed, request.part, now)
     slowed.hold = max(until_, slowed.hold)
     if now - slowed.at >= COOLDOWN_SECONDS then
       slowed.factor, slowed.at = max(LEAST_PER_SECOND / slowed.full, factor / 2), now
@@ -370,5 +399,5 @@ if ARGV[1] == 'restore' then return restore(now) end
 local marker = redis.call('HMGET', MARKER, 'filling', 'open_at', 'beat_at', 'copied_at')
 local filling = marker[1] or ''
 if filling == '' or filling ~= ARGV[2] then return {filling, marker[4] or '0'} end
-local does = {answer = answer, slow_down = slow_down, slowed = slowed, look = look, beat = beat, replay = replay}
+local does = {answer = answer, slow_down = slow_down, join = join, slowed = slowed, look = look, beat = beat, replay = replay}
 return {filling, does[ARGV[1]](now, tonumber(marker[2]), tonumber(marker[3]))}

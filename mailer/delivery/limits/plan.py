@@ -163,12 +163,16 @@ class Limits:
     def terms(self, key: str) -> Terms:
         return Terms(self._rates.get(key, ()), self._warmups.get(key, ()), self._reserve(key))
 
-    def full_rate(self, key: str, unseen: float) -> float:
-        """Messages per second that ``key`` does now, or may do; ``unseen`` when neither is known."""
-        known = [rate.per_second for rate in self.rates(key)]
-        if flow := self._flow.per_second(key):
-            known.append(flow)
-        return min(known, default=unseen)
+    def rate(self, key: str) -> float:
+        """Messages per second that ``key`` may do at most; 0.0 when it has no rate."""
+        return min((rate.per_second for rate in self.rates(key)), default=0.0)
+
+    def flow(self, key: str) -> float:
+        """Messages per second that this process does with ``key``; 0.0 when none were seen lately."""
+        return self._flow.per_second(key)
+
+    def is_slowed(self, key: str) -> bool:
+        return key in self._slowed
 
     def mark_slowed(self, key: str, *, slowed: bool) -> None:
         """From now on ``key`` does, or no longer does, limit messages although it may have no rate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from redis.exceptions import WatchError
@@ -15,6 +16,7 @@ from mailer.delivery.limits.filling import MARKER, PREFIX, Filling
 from mailer.delivery.limits.journal import Journal
 from mailer.delivery.limits.limiter import PATIENCE, Answers, Ask, GrantLog, WindowLimiter
 from mailer.delivery.limits.plan import Limits, Terms
+from mailer.delivery.limits.slowing import Part
 
 T = TypeVar("T")
 
@@ -55,9 +57,13 @@ class RedisDecider:
         self._journal.note(asks, answers, terms)
         return answers
 
-    async def slow_down(self, key: str, terms: Terms, full: float, seconds: float | None) -> None:
-        request = {"key": key, "full": full, "seconds": seconds or 0, "terms": terms.as_json()}
+    async def slow_down(self, key: str, terms: Terms, part: Part, seconds: float | None) -> None:
+        request = {"key": key, "part": asdict(part), "seconds": seconds or 0, "terms": terms.as_json()}
         await self._filling.do("slow_down", [key, SLOWED], json.dumps(request))
+
+    async def join(self, key: str, terms: Terms, part: Part) -> None:
+        request = {"part": asdict(part), "terms": terms.as_json()}
+        await self._filling.do("join", [key], json.dumps(request))
 
     async def slowed(self) -> Collection[str]:
         return [key.decode() for key in await self._filling.do("slowed", [SLOWED])]

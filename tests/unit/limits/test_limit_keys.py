@@ -72,8 +72,8 @@ def test_the_flow_of_a_lane_is_known_from_its_messages():
         now = float(second)
         limits.keys_for("main", "gmail", messages=30)
 
-    assert limits.full_rate("lane:main:gmail", unseen=1.0) == pytest.approx(30, rel=0.1)
-    assert limits.full_rate("lane:main:yahoo", unseen=1.0) == 1.0
+    assert limits.flow("lane:main:gmail") == pytest.approx(30, rel=0.1)
+    assert limits.flow("lane:main:yahoo") == 0.0
 
 
 def test_a_flow_that_has_ended_is_no_flow():
