@@ -29,13 +29,19 @@ PACKAGE = Package("letter", {"letter/body.txt": b"Dear {{ email }}, this is row 
 
 
 class Clock:
-    """Real time, and what a test adds to it."""
+    """Real time, and what a test adds to it; once it stands, only that."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._stands: float | None = None
 
     def __call__(self) -> float:
-        return time.time() + self.ahead
+        return (time.time() if self._stands is None else self._stands) + self.ahead
+
+    def stand(self) -> None:
+        """From now on time passes only where the test says so: a rest of two seconds is not over before the
+        next line, however busy the machine is."""
+        self._stands = time.time()
 
 
 class PlainComposer:

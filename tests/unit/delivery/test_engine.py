@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from mailer.delivery.breaker import LONGEST_REST, Breaker, Circuit
+from mailer.delivery.engine import Engine
 from mailer.delivery.limits.memory import MemoryLimiter
 from mailer.delivery.limits.plan import BackendRates, Limits
 from mailer.delivery.safety import Safety
@@ -157,7 +158,9 @@ async def test_a_definite_answer_counts_although_the_lease_ran_out_meanwhile(wor
     assert world.states(campaign) == {State.ACCEPTED: 1}
 
 
-async def test_leases_of_a_slow_slice_are_renewed(world: World):
+async def test_leases_of_a_slow_slice_are_renewed(world: World, monkeypatch):
+    monkeypatch.setattr("mailer.delivery.keeper.LOOK_SECONDS", 0.02)
+
     def over_at() -> float:
         with world.ledger.database.read() as connection:
             return connection.scalar(select(lease.c.until))
@@ -165,14 +168,15 @@ async def test_leases_of_a_slow_slice_are_renewed(world: World):
     async def slow(_):
         for _ in range(2):
             before = over_at()
+            world.clock.ahead += 50.0
             async with asyncio.timeout(PATIENCE):
                 while over_at() <= before:
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.01)
 
     world.backend.before_mark = slow
     campaign = world.campaign(1)
 
-    await world.engine(lease_seconds=2.0).deliver(world.ids(campaign, 1))
+    await world.engine(lease_seconds=60.0).deliver(world.ids(campaign, 1))
 
     assert world.states(campaign) == {State.ACCEPTED: 1}
 
@@ -180,14 +184,14 @@ async def test_leases_of_a_slow_slice_are_renewed(world: World):
 # Stopping.
 
 
-def stop_after(world: World, count: int, action) -> None:
-    """After ``count`` messages do ``action``; no other goes on before the engine had time to notice."""
+def stop_after(world: World, engine: Engine, count: int, action) -> None:
+    """After ``count`` messages do ``action``; no other goes on before the engine has noticed."""
     noticed = asyncio.Event()
 
     async def hook(_):
         if len(world.backend.sent) == count:
             await world.writer.run(action)
-            await asyncio.sleep(0.3)  # the engine looks every 0.1 s, a quarter of its lease
+            await engine.look()
             noticed.set()
         elif len(world.backend.sent) > count:
             await noticed.wait()
@@ -196,9 +200,8 @@ def stop_after(world: World, count: int, action) -> None:
 
 
 async def test_a_pause_lets_finish_what_is_under_way_and_gives_back_the_rest(world: World):
-    campaign = world.campaign(60)
-    stop_after(world, 10, lambda ledger: ledger.campaigns.pause(campaign.id, "by hand"))
-    engine = world.engine(lease_seconds=3.0)
+    campaign, engine = world.campaign(60), world.engine()
+    stop_after(world, engine, 10, lambda ledger: ledger.campaigns.pause(campaign.id, "by hand"))
 
     delivered = await engine.deliver(world.ids(campaign, 60))
 
@@ -214,10 +217,10 @@ async def test_a_pause_lets_finish_what_is_under_way_and_gives_back_the_rest(wor
 
 
 async def test_a_cancelled_campaign_keeps_nothing_pending(world: World):
-    campaign = world.campaign(60)
-    stop_after(world, 10, lambda ledger: ledger.campaigns.cancel(campaign.id))
+    campaign, engine = world.campaign(60), world.engine()
+    stop_after(world, engine, 10, lambda ledger: ledger.campaigns.cancel(campaign.id))
 
-    await world.engine(lease_seconds=3.0).deliver(world.ids(campaign, 60))
+    await engine.deliver(world.ids(campaign, 60))
 
     sent = len(world.backend.sent)
     assert 10 <= sent <= 10 + UNDER_WAY

@@ -14,8 +14,9 @@ from mailer.backends.contract import BackendConfig
 from mailer.delivery.brake import BrakeLimits
 from mailer.delivery.notices import Notifier, NotifyConfig
 from mailer.delivery.oversight import Care, Oversight
+from mailer.delivery.pump import LIST_SECONDS
 from mailer.ledger.contract import CampaignState, Runner, Settlement
-from mailer.message import State
+from mailer.message import Rejected, Reply, State
 from tests.delivering import World
 from tests.unit.delivery.test_pump import Desk, finished, pump, run_until, until, working
 
@@ -173,17 +174,18 @@ async def test_a_webhook_that_hangs_holds_up_no_mail(world: World):
 
 
 async def test_the_brake_works_in_the_pump(world: World):
-    from mailer.delivery.brake import BrakeLimits
-    from mailer.message import Rejected, Reply
+    def refuse(_) -> Rejected:
+        world.clock.ahead += LIST_SECONDS / 100  # it is looked at after each hundred
+        return Rejected(Reply("no", code=550))
 
-    world.backend.script = lambda _: Rejected(Reply("no", code=550))
-    campaign = world.campaign(20_000)
+    world.backend.script = refuse
+    campaign = world.campaign(2000)
     made = working(world, world.engine(), care=Care(brake=BrakeLimits(errors=0.05)), capacity=100)
 
     await run_until(made, lambda: world.now(campaign).state is CampaignState.PAUSED)
     await until(lambda: not world.ledger.campaigns.in_flight(campaign.id))
 
-    assert world.states(campaign)[State.REJECTED] < 10_000
+    assert world.states(campaign)[State.REJECTED] < 1000
     assert "were refused or failed" in (world.now(campaign).reason or "")
 
 
