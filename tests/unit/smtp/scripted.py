@@ -259,12 +259,6 @@ async def serving(script: Script = usual, **settings: object) -> AsyncIterator[S
             await asyncio.wait(tasks)
 
 
-QUICK = {
-    f"timeout_{phase}": "300ms"
-    for phase in ("greeting", "ehlo", "auth", "mail", "rcpt", "data", "body", "dot")
-}
-
-
 @contextlib.asynccontextmanager
 async def backend_for(
     server: Scripted,

@@ -6,7 +6,8 @@ import pytest
 
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Outcome, Phase, Rejected, Unknown
-from tests.unit.smtp.scripted import DROP, HANG, QUICK, Act, Marks, Visit, backend_for, gone, message, serving
+from tests.idle_time import in_idle_time
+from tests.unit.smtp.scripted import DROP, HANG, Act, Marks, Visit, backend_for, gone, message, serving
 
 LARGE = b"Subject: large\r\n\r\n" + (b"y" * 70 + b"\r\n") * 100_000
 
@@ -34,11 +35,6 @@ CASES = [(phase, fault) for phase in EXPECTED for fault in FAULTS]
 SLOW = {("MAIL", "421"), ("RCPT", "421"), ("DATA", "421"), ("BODY", "421"), ("DOT", "421")}
 
 
-def limits(fault: str) -> dict[str, str]:
-    """Short where the server is silent; elsewhere a slow machine must not decide."""
-    return QUICK if fault == "silence" else {}
-
-
 def failing(phase: str, fault: str, *, from_visit: int = 0, to_visit: int = 9, after: int = 0):
     """Fail at this step, on these connections, once so many messages were stored there."""
 
@@ -54,11 +50,12 @@ def failing(phase: str, fault: str, *, from_visit: int = 0, to_visit: int = 9, a
 
 @pytest.mark.parametrize("pipelining", ["on", "off"])
 @pytest.mark.parametrize(("phase", "fault"), CASES)
+@in_idle_time
 async def test_a_fault_on_a_fresh_connection(phase: str, fault: str, pipelining: str) -> None:
     data = LARGE if phase == "BODY" else message().data
     async with (
         serving(failing(phase, fault)) as server,
-        backend_for(server, pipelining=pipelining, **limits(fault)) as backend,
+        backend_for(server, pipelining=pipelining) as backend,
     ):
         marks = Marks()
         (outcome,) = await backend.send([message(1, data=data)], marks)
@@ -74,6 +71,7 @@ async def test_a_fault_on_a_fresh_connection(phase: str, fault: str, pipelining:
 
 @pytest.mark.parametrize("pipelining", ["on", "off"])
 @pytest.mark.parametrize(("phase", "fault"), [case for case in CASES if case[0] != "BODY"])
+@in_idle_time
 async def test_a_fault_on_a_connection_that_worked_is_the_messages_own(
     phase: str, fault: str, pipelining: str
 ) -> None:
@@ -86,7 +84,7 @@ async def test_a_fault_on_a_connection_that_worked_is_the_messages_own(
 
     async with (
         serving(script) as server,
-        backend_for(server, pipelining=pipelining, **limits(fault)) as backend,
+        backend_for(server, pipelining=pipelining) as backend,
     ):
         outcomes = await backend.send([message(1), message(2), message(3)], Marks())
 
@@ -98,13 +96,14 @@ async def test_a_fault_on_a_connection_that_worked_is_the_messages_own(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@in_idle_time
 async def test_what_rode_behind_a_lost_message_goes_out_on_a_fresh_connection(fault: str) -> None:
     """Its envelope was on the wire, its body was not: provably unsent, so it costs no attempt."""
 
     def script(step: str, visit: Visit) -> Act | None:
         return FAULTS[fault] if step == "DOT" and "user1" in visit.recipients[0] else None
 
-    async with serving(script) as server, backend_for(server, **limits(fault)) as backend:
+    async with serving(script) as server, backend_for(server) as backend:
         first, second = await backend.send([message(1), message(2)], Marks())
 
     assert type(first) is EXPECTED["DOT"][fault]
@@ -112,6 +111,7 @@ async def test_what_rode_behind_a_lost_message_goes_out_on_a_fresh_connection(fa
     assert server.copies("user2@test.example") == 1
 
 
+@in_idle_time
 async def test_a_retry_on_a_fresh_connection_happens_once() -> None:
     def script(step: str, visit: Visit) -> Act | None:
         return DROP if step == "RCPT" and "user2" in visit.asked else None
@@ -144,11 +144,12 @@ OPENING = [
 
 
 @pytest.mark.parametrize(("phase", "fault", "lasting"), OPENING)
+@in_idle_time
 async def test_no_connection_means_nothing_was_sent(phase: str, fault: str, lasting: bool) -> None:
     server_options = {"extensions": ("PIPELINING", "AUTH PLAIN")}
     async with (
         serving(failing(phase, fault), **server_options) as server,
-        backend_for(server, user="me", password="secret", **limits(fault)) as backend,
+        backend_for(server, user="me", password="secret") as backend,
     ):
         with pytest.raises(BackendUnusable) as caught:
             await backend.send([message(1), message(2)], Marks())
@@ -165,6 +166,7 @@ async def test_no_connection_means_nothing_was_sent(phase: str, fault: str, last
         ("521 does not accept mail", False),
     ],
 )
+@in_idle_time
 async def test_a_greeting_that_refuses(text: str, lasting: bool) -> None:
     async with (
         serving(lambda step, _: gone(text) if step == "CONNECT" else None) as server,
@@ -180,6 +182,7 @@ async def test_a_greeting_that_refuses(text: str, lasting: bool) -> None:
     ("text", "kind"),
     [("421 4.3.2 shutting down", Deferred), ("554 5.6.0 no", Rejected), ("250 2.0.0 ok", Accepted)],
 )
+@in_idle_time
 async def test_a_definite_reply_counts_even_when_the_server_then_closes(text: str, kind: type) -> None:
     def script(step: str, visit: Visit) -> Act | None:
         return Act(text, close=True, store=text.startswith("2")) if step == "DOT" else None

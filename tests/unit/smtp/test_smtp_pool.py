@@ -9,6 +9,7 @@ import pytest
 from mailer.backends.smtp import pool
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Deferred, Fenced, Unknown
+from tests.idle_time import in_idle_time
 from tests.servers import PATIENCE
 from tests.unit.smtp.scripted import (
     DROP,
@@ -114,6 +115,7 @@ async def test_an_idle_connection_that_the_server_closed_is_nobodys_fault(farewe
     assert marks.asked == [2]
 
 
+@in_idle_time
 async def test_idle_connections_are_closed() -> None:
     async with serving() as server, backend_for(server, connections=3, idle="50ms") as backend:
         await backend.send([message(n) for n in range(6)], Marks())
@@ -157,6 +159,7 @@ async def test_a_server_that_allows_fewer_connections_costs_no_message(refusal: 
     assert_each_once(server, range(200))
 
 
+@in_idle_time
 async def test_more_connections_are_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "GROW_AFTER", 0.02)
     allowed = 1
@@ -275,6 +278,7 @@ async def test_closing_lets_what_is_under_way_finish() -> None:
     assert server.log[-1] == "QUIT"
 
 
+@in_idle_time
 async def test_closing_does_not_wait_for_ever() -> None:
     """After the time a dot may take, what has no answer is Unknown."""
     async with (

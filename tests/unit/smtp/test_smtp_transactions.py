@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from mailer.message import Accepted, Blocked, Deferred, Dsn, Fenced, Outcome, Phase, Rejected, Unknown
+from tests.idle_time import in_idle_time
 from tests.unit.smtp.scripted import (
     BODY,
     DROP,
-    QUICK,
     Act,
     Marks,
     Script,
@@ -110,6 +110,7 @@ async def test_a_mark_that_fails_sends_nothing() -> None:
     assert server.stored == []
 
 
+@in_idle_time
 async def test_a_server_that_goes_while_the_mark_is_made_gets_no_body() -> None:
     script = at("DATA", "user1", gone("354 go on"))
     async with serving(script) as server, backend_for(server) as backend:
@@ -183,6 +184,7 @@ async def test_replies_in_pieces(chop: int) -> None:
 
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA", "DOT", "RSET"])
 @pytest.mark.parametrize("extra", ["250 and another", "550 5.1.1 and another", "354 and another"])
+@in_idle_time
 async def test_a_reply_too_many_never_lets_a_message_go_twice_or_get_lost(step: str, extra: str) -> None:
     """The session is closed as soon as it shows, and outcomes still tell what the server has."""
     usual = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go", "DOT": "250 ok", "RSET": "250 ok"}[step]
@@ -196,7 +198,7 @@ async def test_a_reply_too_many_never_lets_a_message_go_twice_or_get_lost(step: 
             else None
         )
 
-    async with serving(script) as server, backend_for(server, **QUICK) as backend:
+    async with serving(script) as server, backend_for(server) as backend:
         outcomes = await backend.send([message(n) for n in range(5)], Marks())
 
     for n, outcome in enumerate(outcomes):

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.backends.smtp.wire import MAX_LINE, MAX_REPLY, Raw, Wire
+from tests.idle_time import in_idle_time
 from tests.servers import PATIENCE
-
-SOON = (0.3,)
 
 
 @contextlib.asynccontextmanager
@@ -36,6 +35,7 @@ async def wired(*, small: bool = False) -> AsyncIterator[tuple[Wire, socket.sock
         await asyncio.sleep(0)
 
 
+@in_idle_time
 async def test_replies_come_in_order_and_wait_for_each_other() -> None:
     async with wired() as (wire, server):
         server.send(b"250-one\r\n250-two\r\n250 three\r\n354 go\r\n4")
@@ -46,6 +46,7 @@ async def test_replies_come_in_order_and_wait_for_each_other() -> None:
         assert wire.quiet
 
 
+@in_idle_time
 async def test_fewer_replies_when_the_connection_ends() -> None:
     async with wired() as (wire, server):
         server.send(b"250 one\r\n250 incompl")
@@ -55,6 +56,7 @@ async def test_fewer_replies_when_the_connection_ends() -> None:
         assert not wire.timed_out
 
 
+@in_idle_time
 async def test_each_reply_has_its_own_limit() -> None:
     async with wired() as (wire, server):
         reading = asyncio.ensure_future(wire.read((5.0, 0.05)))
@@ -64,6 +66,7 @@ async def test_each_reply_has_its_own_limit() -> None:
         assert wire.timed_out
 
 
+@in_idle_time
 async def test_a_421_ends_the_waiting() -> None:
     async with wired() as (wire, server):
         server.send(b"421 bye\r\n")
@@ -86,6 +89,7 @@ async def test_a_421_ends_the_waiting() -> None:
         b"250-" + b"y" * 1000 + b"\r\n",
     ],
 )
+@in_idle_time
 async def test_what_is_no_reply_ends_the_session(garbage: bytes) -> None:
     repeats = MAX_REPLY // 1000 + 2 if garbage.startswith(b"250-y") else 1
     async with wired() as (wire, server):
@@ -94,6 +98,7 @@ async def test_what_is_no_reply_ends_the_session(garbage: bytes) -> None:
         assert wire.lost in ("not an SMTP reply", "a reply without end")
 
 
+@in_idle_time
 async def test_bytes_that_still_leave_are_no_timeout() -> None:
     """The limit of the body phase is for standing still, not for being slow."""
     async with wired(small=True) as (wire, server):
@@ -115,6 +120,7 @@ async def test_bytes_that_still_leave_are_no_timeout() -> None:
         assert took > 0.4
 
 
+@in_idle_time
 async def test_bytes_that_do_not_leave_are_one() -> None:
     async with wired(small=True) as (wire, _):
         wire.write(b"x" * 1_000_000)
@@ -122,6 +128,7 @@ async def test_bytes_that_do_not_leave_are_one() -> None:
         assert wire.timed_out
 
 
+@in_idle_time
 async def test_a_reply_ends_the_wait_for_room() -> None:
     async with wired(small=True) as (wire, server):
         wire.write(b"x" * 1_000_000)
@@ -130,6 +137,7 @@ async def test_a_reply_ends_the_wait_for_room() -> None:
         assert await wire.read((1.0,)) == [Raw(552, b"too much")]
 
 
+@in_idle_time
 async def test_idle_is_watched() -> None:
     async with wired() as (wire, server):
         noticed = asyncio.Event()
