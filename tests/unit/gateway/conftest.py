@@ -148,7 +148,7 @@ def running(folder: Path, **config: Any) -> Iterator[Gate]:
         await gateway.start()
         ready.set()
         await stop.wait()
-        await gateway.stop(5.0)
+        await gateway.stop(PATIENCE)
 
     def end() -> None:
         loop, stop = loops[0]

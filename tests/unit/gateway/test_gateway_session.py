@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -360,7 +361,7 @@ def test_a_message_that_is_being_received_at_the_end_is_finished(gate):
 def test_who_does_not_look_keeps_nothing_open_when_told_to_go(gate, monkeypatch, tls_port):
     """A client of a pool answers no goodbye; without a limit its place would stay taken for 30 s."""
     monkeypatch.setattr("mailer.gateway.server.LOOK_SECONDS", 0.01)
-    door = gate(port=None if tls_port == 0 else 0, tls_port=tls_port, login_seconds=0.3)
+    door = gate(port=None if tls_port == 0 else 0, tls_port=tls_port)
     with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw:
         if tls_port is None:
             raw.sendall(b"EHLO me\r\nSTARTTLS\r\n")
@@ -368,6 +369,7 @@ def test_who_does_not_look_keeps_nothing_open_when_told_to_go(gate, monkeypatch,
                 while not replies.readline().startswith(b"220 2.0.0"):
                     pass
         with door.trusting().wrap_socket(raw, server_hostname="localhost"):
+            door.gateway.config = replace(door.gateway.config, login_seconds=0.0)
             wait_until(lambda: not door.gateway._sessions, "its place", seconds=20)
 
 
