@@ -41,13 +41,13 @@ class Site:
             (folder / "templates" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "templates" / name).write_text(text)
 
-    def sent(self) -> list[email.message.EmailMessage]:
-        """In the order of their Message-IDs, which is that of time."""
+    def sent(self, *to: str) -> list[email.message.EmailMessage]:
+        """All, in no order; or those to each of these addresses in turn."""
         found = [
             email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
             for file in self.outbox.glob("new/*")
         ]
-        return sorted(found, key=lambda message: message["Message-ID"])
+        return [message for one in to for message in found if message["To"] == one] if to else found
 
 
 @pytest.fixture
