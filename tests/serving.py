@@ -23,9 +23,10 @@ _LISTENS = re.compile(r"(http://127\.0\.0\.1:\d+);")
 class Served:
     """A server over the folder's ledger; ``get`` and ``post`` show a key that may do everything."""
 
-    def __init__(self, folder: Path, ledger: Ledger, url: str, log: Path) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, url: str, log: Path, pid: int) -> None:
         self.folder = folder
         self.ledger = ledger
+        self.pid = pid
         self.url = url
         self.log = log
         self.client = httpx.Client(base_url=url, timeout=PATIENCE)
@@ -62,7 +63,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
         wait_until(lambda: not process.running or _LISTENS.search(log.read_text()), "mailer serve")
         listens = _LISTENS.search(log.read_text())
         assert listens, log.read_text()
-        served = Served(folder, ledger, listens[1], log)
+        served = Served(folder, ledger, listens[1], log, process.pid)
         with served.client:
             yield served
     finally:

@@ -16,7 +16,7 @@ from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import Prepared, prepare, stream_of
 from mailer.campaigns.report import Report
 from mailer.campaigns.spec import CampaignSpec, from_options
-from mailer.errors import StateConflict
+from mailer.errors import LedgerError, StateConflict
 from mailer.ledger.contract import Campaign, Runner
 from mailer.web import problems
 from mailer.web.desk import Desk
@@ -34,6 +34,9 @@ _EXAMPLE = {
     "from": "Acme News <news@acme.example>",
     "subject": "{{ first_name }}, your November",
 }
+_HALF_OPEN = (
+    "the campaign could not be opened, and nothing of it is sent; the same request goes on where this ended"
+)
 _CHANGES: dict[str, Callable[[Any, Campaign], control.Change]] = {
     "pause": control.pause,
     "resume": control.resume,
@@ -138,17 +141,20 @@ def _open(desk: Desk, prepared: Prepared, report: Report, backend: str, again: b
     if not report.valid:
         wrong = [(f"recipients line {one['line']}", one["reason"]) for one in _invalid(report)]
         raise Problem(422, "no row of the list can be sent", wrong)
-    return open_campaign(
-        desk.ledger,
-        prepared,
-        report,
-        backend=backend,
-        runner=Runner.WORKERS,
-        again=again,
-        start_at=prepared.spec.start_at,
-        recipients_per_task=desk.settings.recipients_per_task,
-        knows_keys=knows_keys(desk.settings.for_stream(prepared.stream), prepared.spec.backend),
-    )
+    try:
+        return open_campaign(
+            desk.ledger,
+            prepared,
+            report,
+            backend=backend,
+            runner=Runner.WORKERS,
+            again=again,
+            start_at=prepared.spec.start_at,
+            recipients_per_task=desk.settings.recipients_per_task,
+            knows_keys=knows_keys(desk.settings.for_stream(prepared.stream), prepared.spec.backend),
+        )
+    except LedgerError as error:  # perhaps with some of the rows written, which the pump leaves alone
+        raise problems.unavailable(error, _HALF_OPEN) from None
 
 
 def _spec(desk: Desk, upload: Upload) -> CampaignSpec:

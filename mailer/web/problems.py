@@ -105,13 +105,17 @@ def of(error: MailerError) -> Problem:
     """What a room below raised."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     if status == 503:
-        log.error("a request failed: %s: %s", type(error).__name__, error)
-        detail = "the message service cannot do this at the moment; nothing was changed"
-        return Problem(status, detail, retry_after=AGAIN_SECONDS)
+        return unavailable(error, "the message service cannot do this at the moment; nothing was changed")
     if not isinstance(error, InputError):
         return Problem(status, str(error))
     detail = f"{error.message}. {error.hint}" if error.hint else error.message
     return Problem(status, detail, [(field, error.message) for field in _fields(error)])
+
+
+def unavailable(error: MailerError, detail: str) -> Problem:
+    """What it was is for our log alone."""
+    log.error("a request failed: %s: %s", type(error).__name__, error)
+    return Problem(503, detail, retry_after=AGAIN_SECONDS)
 
 
 def _fields(error: InputError) -> Sequence[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import resource
+import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -24,6 +28,12 @@ MAIL = 'from = "a@acme.example"\nsubject = "Hello {{ first_name }}"\n[sample]\nf
 def server(tmp_path_factory):
     """Its broker is not there: campaigns wait in the ledger."""
     folder = tmp_path_factory.mktemp("campaigns")
+    prepare(folder, "max_upload = 100_000")
+    with serving(folder) as served:
+        yield served
+
+
+def prepare(folder, api=""):
     (folder / "templates/letter").mkdir(parents=True)
     (folder / "templates/_layouts").mkdir()
     (folder / "templates/_layouts/body.html").write_text("<p></p>")
@@ -31,10 +41,8 @@ def server(tmp_path_factory):
     (folder / "templates/letter/body.txt").write_text("Dear {{ first_name }},\nhello.\n")
     (folder / "templates/letter/body.html").write_text("<p>Dear {{ first_name }}</p>\n")
     (folder / "mailer.toml").write_text(
-        'broker = "redis://127.0.0.1:1/0"\n[backends.main]\nurl = "file:out"\n[api]\nmax_upload = 100_000\n'
+        'broker = "redis://127.0.0.1:1/0"\n[backends.main]\nurl = "file:out"\n[api]\n' + api
     )
-    with serving(folder) as served:
-        yield served
 
 
 def opened(server, spec=None, people=PEOPLE, **more):
@@ -140,3 +148,42 @@ def test_without_a_broker_there_are_no_campaigns(tmp_path):
 
     assert answer.status_code == 409
     assert "broker" in answer.json()["detail"]
+
+
+@contextmanager
+def no_file_larger_than(size, server):
+    """For the server, which may do everything else: what it writes beyond that fails as on a full disk."""
+    pid = server.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets the limits of a running process")
+def test_a_full_disk_refuses_a_list_and_keeps_nothing_of_it(tmp_path):
+    prepare(tmp_path)
+    folder, spec = os.environ["TMPDIR"], SPEC | {"unique": False}
+    large = PEOPLE + "".join(f"row{n}@example.com,{'x' * 1000}\n" for n in range(1500))
+    rows = "email,First Name\n" + "".join(f"row{n}@example.com,Row {n}\n" for n in range(3000))
+
+    with serving(tmp_path) as server:
+        wal = server.folder / "mailer.db-wal"
+        before = os.listdir(folder)
+        refused = []
+        with no_file_larger_than(1_200_000, server):  # while it is received, and while it is looked for twice
+            refused += [opened(server, people=large), opened(server)]
+            serves = server.get("/healthz").status_code
+        none = server.get("/v1/campaigns").json()["campaigns"]
+        with no_file_larger_than(wal.stat().st_size + 350_000, server):  # while its rows are stored
+            half = opened(server, spec, rows)
+        left = os.listdir(folder)
+        whole = opened(server, spec, rows)
+
+    assert [answer.status_code for answer in (*refused, half)] == [503, 503, 503]
+    assert all("no room" in answer.json()["detail"] for answer in refused)
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in (*refused, half))
+    assert (none, left, serves) == ([], before, 200)
+    assert "goes on where this ended" in half.json()["detail"]
+    assert (whole.status_code, whole.json()["total"]) == (201, 3000)
+    assert "TMPDIR" in server.log.read_text()

@@ -6,6 +6,7 @@ import csv
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -57,7 +58,8 @@ class InvalidWriter:
     def discard(self) -> None:
         """Leaves an earlier file as it was. May be called twice, and after ``commit``."""
         if self._file and self._temporary:
-            self._file.close()
+            with suppress(OSError):  # a full disk, which has been told: what is buffered is not missed
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> InvalidWriter:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
 
 import pytest
@@ -86,6 +87,24 @@ def test_an_earlier_report_stays_until_the_new_one_is_whole(tmp_path):
 
     assert [file.name for file in tmp_path.iterdir()] == ["x.invalid.csv"]
     assert path.read_text(encoding="utf-8") == "earlier"
+
+
+def filled(path):
+    with InvalidWriter(path, ["email"]) as writer:
+        for _ in range(1000):
+            writer.write(Invalid(1, 2, None, "blank line", ("x" * 1000,)))
+
+
+def test_a_full_disk_leaves_no_half_of_a_report(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(RecipientsError, match="cannot be written: File too large"):
+            filled(tmp_path / "x.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_invalid_rows_an_earlier_report_goes(tmp_path):
