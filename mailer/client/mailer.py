@@ -33,6 +33,8 @@ class Mailer:
     delivers what it hands over itself; its parent's stays with its parent. After 5 s a fork waits no longer,
     and a warning says so.
 
+    An interpreter that ends closes it, and waits 10 s at most for what is not delivered yet.
+
     With a broker in the settings, workers deliver. Without one, this process does, on a thread of its own
     (``deliver="background"``); what a crash leaves behind is delivered when a Mailer is started again.
     """
@@ -139,7 +141,9 @@ class Mailer:
         with forks.calls.inside(), self._lock:
             if self._open is not None and self._open.pid != os.getpid():
                 self._leave()  # forked by something that Python was not told of, as uWSGI does by default
-            if self._open is None:
+            if (
+                self._open is None or self._open.closed
+            ):  # by the end of the process, which others do not see yet
                 self._open = Submission(self._read(), self._deliver, self._client)
             return self._open.office
 

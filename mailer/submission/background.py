@@ -8,11 +8,10 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
 
 from mailer import forks, wiring
 from mailer.delivery import epoch, loop
@@ -27,27 +26,16 @@ from mailer.ledger.contract import Runner, campaign_of
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 from mailer.settings import Settings
+from mailer.submission.threads import Threads
 
 log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 #: A ledger that cannot be read is tried again after this.
 LEDGER_REST = 1.0
 #: People are told what there is to tell for so long at the end.
 TELL_SECONDS = 3.0
-
-
-class _Helpers(ThreadPoolExecutor):
-    """For what blocks the event loop: no fork meanwhile."""
-
-    def submit(self, work: Callable[P, T], /, *args: P.args, **keywords: P.kwargs) -> Future[T]:
-        def alone(*args: P.args, **keywords: P.kwargs) -> T:
-            with forks.helpers.inside():
-                return work(*args, **keywords)
-
-        return super().submit(alone, *args, **keywords)
+#: What is over is cleaned up in less, unless the ledger hangs.
+END_SECONDS = 10.0
 
 
 class Background:
@@ -92,7 +80,7 @@ class Background:
         self._seconds = seconds
         with suppress(RuntimeError):
             self._ready.result().call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.join(seconds + END_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -107,7 +95,7 @@ class Background:
 
     async def _serve(self) -> None:
         running = asyncio.get_running_loop()
-        running.set_default_executor(_Helpers())
+        running.set_default_executor(Threads())
         self._stops_at_forks = forks.LoopThread(running)
         async with AsyncExitStack() as rooms:
             rooms.callback(self._stops_at_forks.end)

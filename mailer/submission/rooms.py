@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -17,6 +18,8 @@ from mailer.submission.background import Background
 
 #: How long ``close`` waits for hints, of which none is needed.
 HINTS_SECONDS = 2.0
+#: The same for a process that ends without ``close``, with a mail server that does not answer.
+EXIT_SECONDS = 10.0
 
 
 class Submission:
@@ -26,6 +29,7 @@ class Submission:
     def __init__(self, settings: Settings, deliver: str | None = None, client: str = "") -> None:
         """``client`` keeps several applications' keys apart. Raises ConfigError, LedgerError."""
         self.pid = os.getpid()
+        self.closed = False
         broker = settings.broker_url
         by_workers = (deliver or ("workers" if broker else "background")) == "workers"
         self._hints = Hints(broker) if by_workers and broker else None
@@ -46,14 +50,22 @@ class Submission:
         )
         if self._background is not None:
             self._background.start()
+        atexit.register(self._at_exit)
 
     def close(self, seconds: float) -> None:
         """Deliver what was handed over here and is due, for so long at most; what is left is not lost."""
+        self.closed = True
+        atexit.unregister(self._at_exit)
         if self._hints is not None:
             self._hints.close(min(seconds, HINTS_SECONDS))
         if self._background is not None:
             self._background.close(seconds)
         self.ledger.close()
+
+    def _at_exit(self) -> None:
+        """Whoever used it forgot to close it; but what a parent had open is the parent's."""
+        if self.pid == os.getpid():
+            self.close(EXIT_SECONDS)
 
 
 def _knows_keys(settings: Settings, wish: str | None) -> dict[str, Any] | None:

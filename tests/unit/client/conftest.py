@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import email
 import email.policy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mailer import Mailer
+from tests.servers import PATIENCE
 
 TEMPLATES = {
     "receipt/mail.toml": """
@@ -48,6 +51,17 @@ class Site:
             for file in self.outbox.glob("new/*")
         ]
         return [message for one in to for message in found if message["To"] == one] if to else found
+
+
+def in_an_application(site: Site, script: str) -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, which may fork and end as it likes."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=site.folder,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @pytest.fixture

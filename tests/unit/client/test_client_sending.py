@@ -13,8 +13,8 @@ import pytest
 from mailer import Attachment, Mailer, Message
 from mailer.errors import ConfigError, UnknownMessage
 from mailer.message import State
-from tests.servers import PATIENCE, wait_until
-from tests.unit.client.conftest import DATA
+from tests.servers import wait_until
+from tests.unit.client.conftest import DATA, in_an_application
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
@@ -186,17 +186,6 @@ def test_templates_are_read_again_when_they_change(site, mailer, monkeypatch):
 
     (message,) = site.sent("bob@example.org")
     assert message.get_content() == "Something else.\n"
-
-
-def in_an_application(site, script):
-    """A process of its own, which may fork as it likes."""
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        cwd=site.folder,
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def test_after_a_fork_the_child_sends_by_itself(site, mailer):
