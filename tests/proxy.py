@@ -49,6 +49,7 @@ class TcpProxy:
         self.connections = 0
         self.port = 0
         self._live: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -84,12 +85,21 @@ class TcpProxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
-        self._server.close()
-        await self._drop()
+        """Nothing may stay open: it would be found, and warned of, in the middle of a later test."""
+        self._loop.remove_reader(self._server.sockets[0].fileno())
+        for _ in range(5):  # asyncio takes some turns from accepting a connection to handing it on,
+            await asyncio.sleep(0)
+        self._server.close()  # and forgets those that it has not handed on by then
+        while self._tasks:
+            while self._live:
+                await self._drop()
+            for task in self._tasks:  # these have not reached the target yet
+                task.cancel()
+            await asyncio.wait(self._tasks)
 
     async def _drop(self) -> None:
         broken = set(self._live)  # whoever comes again at once is not among them
@@ -97,6 +107,16 @@ class TcpProxy:
             connection.reset()
         while broken & self._live:
             await asyncio.sleep(0)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._accept(reader, writer))
+        self._tasks.add(task)
+
+        def ended(_: object) -> None:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
