@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,9 @@ class Forked:
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int | None:
         """End in good order; after ``PATIENCE`` at once. Its exit code."""
         if self.running:
-            self.go_on()
-            os.kill(self.pid, sign)
+            with suppress(ProcessLookupError):  # it ended just now; the server of forks says so a moment later
+                self.go_on()
+                os.kill(self.pid, sign)
             self._process.join(PATIENCE)
         self.kill()
         return self.code
