@@ -86,7 +86,7 @@ class Forked:
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int | None:
         """End in good order; after ``PATIENCE`` at once. Its exit code."""
         if self.running:
-            with suppress(ProcessLookupError):  # it ended just now; the server of forks says so a moment later
+            with suppress(ProcessLookupError):  # it ended just now, and that is not known here yet
                 self.go_on()
                 os.kill(self.pid, sign)
             self._process.join(PATIENCE)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from kombu import Connection
+
+from mailer.publisher import QUEUES
 from tests.servers import Process, free_port, need, wait_until
 
 #: Where Debian keeps the program itself; the one in PATH starts it as another user, in its own folder.
@@ -68,6 +71,19 @@ class RabbitServer:
     def restart(self) -> None:
         self.process.kill()
         self.start()
+
+    def clean(self) -> None:
+        """Forget all hints. It is up then, and does what it is told."""
+        wait_until(self._cleaned, "rabbitmq-server without hints")
+
+    def _cleaned(self) -> bool:
+        with Connection(self.url, connect_timeout=10) as connection:
+            try:
+                for queue in QUEUES:
+                    connection.default_channel.queue_delete(queue)
+            except connection.recoverable_connection_errors:
+                return False
+        return True
 
     @staticmethod
     def _program() -> str:

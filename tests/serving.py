@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,13 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
+def serving(folder: Path, *options: str, work: Callable[..., None] = command) -> Iterator[Served]:
     """In this folder, with its ``mailer.toml``; its log is ``serve.log`` there."""
     ledger = open_ledger(f"sqlite:///{folder}/mailer.db")
     log = folder / "serve.log"
     log.write_text("")
     options = ("serve", "--port", "0", *options)
-    process = Forked(command, *options, folder=folder, environment=environment(), out=log, err=log)
+    process = Forked(work, *options, folder=folder, environment=environment(), out=log, err=log)
     try:
         wait_until(lambda: not process.running or _LISTENS.search(log.read_text()), "mailer serve")
         listens = _LISTENS.search(log.read_text())

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
+import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from mailer import broadcast
+from mailer import broadcast, publisher
+from mailer.cli import supervisor
 from mailer.delivery import keeper, pump, source
 from mailer.publisher import worker_argv
-from tests.forked import Forked, celery, command
-from tests.servers import Process
+from tests.delivering import World
+from tests.forked import PATIENCE, Forked, celery, command
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,19 +56,18 @@ def run(folder: Path, work: Callable[..., None], *arguments: str) -> subprocess.
 
 
 @contextmanager
-def supervised(folder: Path, *options: str) -> Iterator[Process]:
+def supervised(folder: Path, *options: str, work: Callable[..., None] = command) -> Iterator[Forked]:
     """``mailer worker`` in this folder; its log is ``supervisor.log`` there."""
-    command = [sys.executable, "-m", "mailer", "worker", *options]
-    process = Process(
-        command, folder / "supervisor.log", orphaned=signal.SIGTERM, cwd=folder, env=environment()
-    )
+    log = folder / "supervisor.log"
+    log.touch()
+    process = Forked(work, "worker", *options, folder=folder, environment=environment(), out=log, err=log)
     try:
         yield process
     finally:
         process.stop()
 
 
-def children(process: Process) -> dict[str, int]:
+def children(process: Forked) -> dict[str, int]:
     """The workers of a supervisor: their name, such as ``bulk-1``, and their process id."""
     found = {}
     for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -84,11 +83,29 @@ def worker(
 ) -> Iterator[Forked]:
     """A worker that was started in this folder; its log is ``<name>.log`` there."""
     log, arguments = folder / f"{name}.log", [*worker_argv(name=name)[3:], *more]
+    log.touch()
     process = Forked(work, *arguments, folder=folder, environment=environment(), out=log, err=log)
     try:
         yield process
     finally:
         process.stop()
+
+
+def holders(folder: Path) -> set[str]:
+    """The workers that hold leases, by the names that the ledger knows them by."""
+    with closing(sqlite3.connect(folder / "mailer.db")) as ledger:
+        return {name for (name,) in ledger.execute("SELECT DISTINCT worker FROM lease")}
+
+
+def leases_end(folder: Path, world: World, pid: int) -> None:
+    """What this worker holds it holds no longer, as if so much time had passed.
+
+    For a worker that cannot renew them. Leases that really are short run out for all whenever a busy machine
+    holds them up.
+    """
+    for name in holders(folder):
+        if f":{pid}:" in name:
+            world.ledger.slices.abandon(name)
 
 
 def patient_celery(*arguments: str) -> None:
@@ -98,7 +115,14 @@ def patient_celery(*arguments: str) -> None:
     celery(*arguments)
 
 
+def patient_supervisor(*arguments: str) -> None:
+    """It leaves workers that abandon everything the time to write that down, on any machine."""
+    supervisor.ABANDON_SECONDS = PATIENCE
+    command(*arguments)
+
+
 def patient_command(*arguments: str) -> None:
     """A command whose word to the workers arrives also on a machine that is very busy."""
-    broadcast.USEFUL_SECONDS = 60.0
+    for place, name in ((broadcast, "USEFUL_SECONDS"), (broadcast, "PATIENCE"), (publisher, "PATIENCE")):
+        setattr(place, name, PATIENCE)
     command(*arguments)

@@ -39,6 +39,8 @@ class Child:
         self.name = name
         self.code: int | None = None
         self.heard_at: float | None = None
+        #: Seconds from its last end to its next start, and when that is.
+        self.wait = 0.0
         self.start_at = 0.0
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +98,8 @@ class Child:
         now = time.monotonic()
         if now - self._began > STEADY_SECONDS:
             self._rest = SHORTEST_REST
-        self.start_at = now + self._rest
+        self.wait = self._rest
+        self.start_at = now + self.wait
         self._rest = min(2 * self._rest, LONGEST_REST)
         return True
 
@@ -154,8 +157,7 @@ class Supervisor:
             for child in self._look():
                 if child.code == REFUSED:
                     return REFUSED
-                wait = child.start_at - time.monotonic()
-                self._tell(f"worker {child.name} {_how(child.code)}; started again in {wait:.0f} s")
+                self._tell(f"worker {child.name} {_how(child.code)}; started again in {child.wait:.0f} s")
             self._wake_the_silent()
         return 0
 

@@ -133,7 +133,7 @@ async def test_what_is_outstanding_is_bounded_until_claims_show_how_fast_it_goes
 
 
 async def test_a_broker_that_is_down_is_left_alone_for_a_while_and_loses_nothing(
-    dispatcher, redis_server, redis, waiting, done, clock
+    hasty_publishers, dispatcher, redis_server, redis, waiting, done, clock
 ):
     redis_server.process.kill()
     waiting[1] = LONG
@@ -143,24 +143,26 @@ async def test_a_broker_that_is_down_is_left_alone_for_a_while_and_loses_nothing
     assert not dispatcher.outstanding()
 
     redis_server.start()
-    clock.ahead = hints.REST_AFTER_FAILURE + 1
-    assert dispatcher.free() > 0
-    await dispatcher.dispatch(Hint((1,)))
-    await until(lambda: published(redis) == [(1,)])
+    async with asyncio.timeout(PATIENCE):
+        while not published(redis):  # two seconds may be too short for it on a busy machine
+            if not dispatcher.outstanding():
+                clock.ahead += hints.REST_AFTER_FAILURE + 1
+                assert dispatcher.free() > 0
+                await dispatcher.dispatch(Hint((1,)))
+            await asyncio.sleep(0.01)
+    assert published(redis) == [(1,)]
 
 
 async def test_a_broker_that_hangs_never_holds_up_the_loop(dispatcher, redis_server, done):
     redis_server.process.pause()
-    turns = 0
     try:
         await dispatcher.dispatch(Hint((1,)))
-        async with asyncio.timeout(PATIENCE):
-            while not done:  # a publish takes two seconds to give up
-                await asyncio.sleep(0.01)
-                turns += 1
+        for _ in range(20):  # the loop turns, and the publish that it does not wait for is not over
+            await asyncio.sleep(0.01)
+            assert not done
     finally:
         redis_server.process.go_on()
-    assert turns > 5
+    await until(lambda: done)
 
 
 async def test_a_ledger_that_is_busy_does_not_end_the_follow_up(redis_server, clock):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from base64 import b64decode
 from collections import Counter
 
@@ -16,12 +15,10 @@ from mailer.campaigns import control
 from mailer.ledger.contract import CampaignState, Settlement
 from mailer.message import State
 from mailer.publisher import HEED, PREFIX, client
-from tests.delivering import World
 from tests.forked import command
-from tests.rabbit import rabbit_server
 from tests.servers import free_port, wait_until
 from tests.serving import serving
-from tests.working import patient_celery, patient_command, run, worker, write_settings
+from tests.working import holders, patient_celery, patient_command, run, worker, write_settings
 
 ROWS = 400
 #: Each of these may hold a row that waits for its answer or for its connection, and keeps it.
@@ -30,28 +27,9 @@ WORKERS, CALLS = 2, 20
 SILENT = '[[rule]]\nat = "dot"\ndelay = "30m"\n'
 
 
-@pytest.fixture(scope="module")
-def rabbit():
-    with rabbit_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    await world.close()
-
-
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request):
     return request.getfixturevalue("redis_server" if request.param == "redis" else "rabbit")
-
-
-def holders(folder):
-    """How many workers have claimed something."""
-    with contextlib.closing(sqlite3.connect(folder / "mailer.db")) as ledger:
-        return ledger.execute("SELECT count(DISTINCT worker) FROM lease").fetchone()[0]
 
 
 def tell(broker):
@@ -83,7 +61,7 @@ def test_every_worker_heeds_at_once_also_after_a_restart_of_the_broker(tmp_path,
         worker(tmp_path, "w1", work=patient_celery) as first,
         worker(tmp_path, "w2", work=patient_celery) as second,
     ):
-        wait_until(lambda: holders(tmp_path) == WORKERS, "both hold some")
+        wait_until(lambda: len(holders(tmp_path)) == WORKERS, "both hold some")
         wait_until(held, "claimed")
         control.pause(world.ledger, campaign)
         told_until(waits, "given back after a pause")
@@ -148,12 +126,12 @@ def test_rabbitmq_that_takes_a_dead_connection_for_alive_holds_up_no_worker(
     """Celery's default is a queue for one connection only; its worker ends of the refusal."""
     write_settings(tmp_path, broker=rabbit.url, backend=smtp_sink().url)
     app = client(rabbit.url)
-    campaign = world.campaign(20)
     with contextlib.closing(app), app.connection_for_read() as before:
         with worker(tmp_path):
             wait_until(lambda: app.control.ping(timeout=1.0), "it answers")
             ((name, _),) = app.control.ping(timeout=60.0, limit=1)[0].items()
         app.control.mailbox(before).Node(name, channel=before.channel()).listen()
+        campaign = world.campaign(20)
         with worker(tmp_path):
             wait_until(lambda: world.now(campaign).state is CampaignState.FINISHED, "finished")
 
@@ -213,7 +191,7 @@ def test_each_command_tells_the_workers(tmp_path, world, redis_server, heard):
 def test_a_change_over_http_tells_the_workers(tmp_path, world, redis_server, heard):
     write_settings(tmp_path, broker=redis_server.url, backend="console:")
     campaign = world.campaign(3)
-    with serving(tmp_path) as api:
+    with serving(tmp_path, work=patient_command) as api:
         for change in ("pause", "resume", "cancel"):
             before = heard()
             assert api.post(f"/v1/campaigns/{campaign.slug}/{change}").status_code == 200

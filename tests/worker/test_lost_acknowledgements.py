@@ -4,12 +4,10 @@ import os
 import signal
 from collections import Counter
 
-import pytest
 from redis import Redis
 
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
-from tests.delivering import World
 from tests.servers import wait_until
 from tests.working import worker, write_settings
 
@@ -18,18 +16,12 @@ IN_HAND = 4
 ROWS = 12
 
 
-@pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    await world.close()
-
-
 def test_a_worker_that_could_acknowledge_nothing_fetches_again_when_redis_is_back(
     tmp_path, world, redis_server, smtp_sink
 ):
     """kombu keeps the place of a hint whose acknowledgement failed. That may not be what limits a worker."""
-    sink = smtp_sink("-w", "1")
+    sink = smtp_sink()
+    sink.process.pause()  # what a worker has in hand it keeps, until Redis is away
     write_settings(tmp_path, broker=redis_server.url, backend=sink.url, connections=IN_HAND)
     settings, log = tmp_path / "mailer.toml", tmp_path / "w1.log"
     settings.write_text('limits = "ledger"\n' + settings.read_text())  # what is in hand needs no Redis
@@ -39,6 +31,7 @@ def test_a_worker_that_could_acknowledge_nothing_fetches_again_when_redis_is_bac
         with Redis(port=redis_server.port) as redis:
             wait_until(lambda: redis.zcard("mailer:unacked_index") == IN_HAND, "as many hints as it takes")
         redis_server.process.kill()
+        sink.process.go_on()
         wait_until(lambda: world.states(campaign).get(State.ACCEPTED, 0) >= IN_HAND, "they are done")
         wait_until(lambda: noticed(log.read_text()), "and Celery could not say so")
         redis_server.start()
@@ -54,7 +47,8 @@ def test_a_worker_that_is_told_to_stop_while_redis_is_away_finishes_what_it_has_
     tmp_path, world, redis_server, smtp_sink
 ):
     """Celery's heartbeat holds the main thread as long as Redis is away."""
-    sink = smtp_sink("-w", "1")
+    sink = smtp_sink()
+    sink.process.pause()  # what a worker has in hand it keeps, until Redis is away
     write_settings(tmp_path, broker=redis_server.url, backend=sink.url, connections=IN_HAND)
     settings, log = tmp_path / "mailer.toml", tmp_path / "w1.log"
     settings.write_text('limits = "ledger"\n' + settings.read_text())
@@ -63,6 +57,7 @@ def test_a_worker_that_is_told_to_stop_while_redis_is_away_finishes_what_it_has_
         with Redis(port=redis_server.port) as redis:
             wait_until(lambda: redis.zcard("mailer:unacked_index") == IN_HAND, "as many hints as it takes")
         redis_server.process.kill()
+        sink.process.go_on()
         wait_until(lambda: world.states(campaign).get(State.ACCEPTED, 0) >= IN_HAND, "they are done")
 
         os.kill(process.pid, signal.SIGTERM)

@@ -16,7 +16,6 @@ from mailer.cli.metrics import COUNTED, Collector, Reports
 from mailer.ledger.contract import CampaignState
 from mailer.logs import redacted, set_up
 from mailer.message import State
-from tests.delivering import World
 from tests.forked import command
 from tests.servers import PATIENCE, free_port, wait_until
 from tests.working import run, supervised, worker, write_settings
@@ -24,13 +23,6 @@ from tests.working import run, supervised, worker, write_settings
 PAGES = Path(__file__).parents[2] / "docs" / "operations"
 CANARY = "canary-7c1f@private.example"
 PASSWORD = "s3cret-canary"
-
-
-@pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    await world.close()
 
 
 def get(url):

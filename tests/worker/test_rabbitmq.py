@@ -9,23 +9,8 @@ from mailer.errors import BrokerUnavailable
 from mailer.ledger.contract import CampaignState
 from mailer.message import State
 from mailer.publisher import Publisher, ping
-from tests.delivering import World
-from tests.rabbit import rabbit_server
 from tests.servers import wait_until
 from tests.working import worker, write_settings
-
-
-@pytest.fixture(scope="module")
-def rabbit():
-    with rabbit_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    await world.close()
 
 
 def test_hints_wait_in_the_queue_of_their_stream(rabbit):
@@ -97,9 +82,9 @@ def taken(publisher):
     return True
 
 
-def test_a_server_that_hangs_costs_seconds_not_forever(rabbit):
+def test_a_server_that_hangs_costs_seconds_not_forever(rabbit, hasty_publishers):
     publisher = Publisher(rabbit.url)
-    wait_until(lambda: taken(publisher), "the server of the test before is up again")
+    wait_until(lambda: taken(publisher), "a connection")
     rabbit.process.pause()
     try:
         began = time.monotonic()

@@ -1,7 +1,6 @@
 """The engine on its thread, without Celery around it: how it starts, and how it ends."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,18 +9,15 @@ from mailer.errors import ConfigError
 from mailer.message import State
 from mailer.settings import Settings
 from tasks.runtime import Runtime
-from tests.delivering import World
 from tests.servers import PATIENCE, wait_until
 from tests.working import write_settings
 
 
 @pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
+def world(world):
     # No pump: what is delivered is what the test says.
     assert world.ledger.schedule.lead("pump:workers", "this test", 600)
-    yield world
-    await world.close()
+    return world
 
 
 @pytest.fixture
@@ -31,7 +27,7 @@ def died():
 
 @pytest.fixture
 def runtime(tmp_path, redis_server, smtp_sink, died):
-    """``runtime("-W", ".:30")`` runs over a sink with these options."""
+    """``runtime("-W", ".:600")`` runs over a sink with these options."""
     started = []
 
     def start(*sink, **settings):
@@ -57,15 +53,13 @@ def test_threads_share_one_engine(runtime, world):
 
 def test_stopping_does_not_wait_for_a_server_that_does_not_answer(runtime, world):
     campaign = world.campaign(3)
-    engine = runtime("-W", ".:60")
+    engine = runtime("-W", ".:600")
     with ThreadPoolExecutor(1) as pool:
         delivering = pool.submit(engine.deliver, world.ids(campaign, 3))
         wait_until(lambda: world.states(campaign).get(State.SENDING), "a body on the wire")
-        started = time.monotonic()
         engine.stop(0.5)
-        delivering.result(50)
+        delivering.result(PATIENCE)  # the answer would take ten minutes
 
-    assert time.monotonic() - started < 50  # the answer would take sixty
     world.ledger.slices.recover()
     assert world.states(campaign).keys() <= {State.UNKNOWN, State.PENDING}
     assert world.states(campaign)[State.UNKNOWN] >= 1

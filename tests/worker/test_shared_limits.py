@@ -4,7 +4,6 @@ import pytest
 from redis import Redis
 
 from mailer.message import State
-from tests.delivering import World
 from tests.servers import wait_until
 from tests.working import worker, write_settings
 
@@ -13,11 +12,10 @@ ROWS, HOUR, ALLOWED = 300, 100, 90
 
 
 @pytest.mark.slow
-async def test_workers_share_an_hour_and_the_connections_even_when_redis_forgets_them(
-    tmp_path, redis_server, mailer_sink
+def test_workers_share_an_hour_and_the_connections_even_when_redis_forgets_them(
+    tmp_path, world, redis_server, mailer_sink
 ):
     sink = mailer_sink(max_connections=2)
-    world = World(tmp_path)
     write_settings(
         tmp_path, broker=redis_server.url, backend=sink.url, rate=f'"{HOUR}/h"', connections=3
     )  # one of them is reserved for transactional mail
@@ -43,4 +41,3 @@ async def test_workers_share_an_hour_and_the_connections_even_when_redis_forgets
     assert accepted() == ALLOWED
     assert sink.count() == ALLOWED
     assert sink.stop()["refused"] == {}
-    await world.close()

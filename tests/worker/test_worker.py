@@ -23,7 +23,7 @@ from mailer.publisher import Publisher
 from tests.delivering import World
 from tests.forked import celery
 from tests.servers import PATIENCE, free_port, wait_until
-from tests.working import environment, run, worker, write_settings
+from tests.working import environment, leases_end, run, worker, write_settings
 
 ROWS = 500
 #: With faults, fewer and slower, so that something is left to do when the fault comes.
@@ -131,11 +131,12 @@ def test_when_redis_forgets_everything_the_campaign_finishes_by_itself(site):
 
 
 def test_after_kill_9_another_worker_goes_on_and_sends_nothing_twice(site):
-    site.write(rate=SLOWLY, lease=2.0)
+    site.write(rate=SLOWLY, lease=60)
     campaign = site.world.campaign(FEW)
     with site.worker("w1") as first, site.worker("w2"):
         site.wait_for_some(campaign)
         first.kill()
+        leases_end(site.folder, site.world, first.pid)
         site.wait_for_end(campaign)
 
     states = site.states(campaign)
@@ -146,18 +147,23 @@ def test_after_kill_9_another_worker_goes_on_and_sends_nothing_twice(site):
 
 
 def test_a_worker_that_was_stopped_longer_than_its_lease_sends_nothing_twice(site):
-    site.write(rate=SLOWLY, lease=2.0)
+    site.write(rate=SLOWLY, lease=60)
     campaign = site.world.campaign(FEW)
-    with site.worker("w1") as first, site.worker("w2"):
-        site.wait_for_some(campaign)
-        pause_between_writes(site, first)
-        site.wait_for_end(campaign)
-        first.go_on()
-        time.sleep(2)  # for what it still has on its mind
+    with site.worker("w1") as first:
+        with site.worker("w2"):
+            site.wait_for_some(campaign)
+            pause_between_writes(site, first)
+            leases_end(site.folder, site.world, first.pid)
+            site.wait_for_end(campaign)
+            first.go_on()
+        # It still has something on its mind. What it is told now it does after that.
+        another = site.world.campaign(1, address="somebody@else.example")
+        site.wait_for_end(another)
 
     states = site.states(campaign)
     assert states[State.ACCEPTED] + states.get(State.UNKNOWN, 0) == FEW
     assert set(site.copies().values()) == {1}
+    assert site.states(another) == {State.ACCEPTED: 1}
 
 
 def pause_between_writes(site, worker):
@@ -200,7 +206,7 @@ def test_an_enqueued_campaign_starts_when_redis_comes_back(site):
     campaign = site.world.campaign(50)
     site.redis.process.kill()
     with site.worker():
-        time.sleep(2)
+        wait_until(lambda: "Cannot connect to redis" in site.log(), "it has looked for Redis")
         site.redis.start()
         site.wait_for_end(campaign)
 
