@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mailer.errors import InputError, MailerError
-from mailer.ledger.listing import Listed, Wanted
+from mailer.ledger.listing import Wanted
 from mailer.message import State
 from mailer.outbox.access import Key
-from mailer.outbox.contract import Message, Receipt, Status, Try
-from mailer.web import models, problems, requests
+from mailer.outbox.contract import Message, Receipt, Status
+from mailer.web import answers, models, problems, requests
 from mailer.web.desk import Desk
 from mailer.web.document import PROBLEMS, json_body
 from mailer.web.problems import Problem
@@ -52,7 +51,13 @@ class Asked(BaseModel):
 
 def routes(desk: Desk) -> APIRouter:
     api = APIRouter(prefix="/v1/messages", tags=["messages"])
+    _add_handing_over(api, desk)
+    _add_questions(api, desk)
+    _add_cancel(api, desk)
+    return api
 
+
+def _add_handing_over(api: APIRouter, desk: Desk) -> None:
     @api.post(
         "",
         status_code=202,
@@ -88,6 +93,8 @@ def routes(desk: Desk) -> APIRouter:
         await desk.gate.pay(key, len(batch))
         return await desk.threads.run(_put_batch, desk, key, batch, sent, idempotency_key)
 
+
+def _add_questions(api: APIRouter, desk: Desk) -> None:
     @api.get("", summary="List messages, newest first", response_model=models.PageOut, responses=PROBLEMS)
     async def list_messages(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """By the time at which they were handed over, or are to be sent."""
@@ -95,15 +102,17 @@ def routes(desk: Desk) -> APIRouter:
         wanted = asked.wanted(_only(key))
         listing = desk.ledger.listing
         found, following = await desk.threads.run(listing.page, wanted, asked.limit, asked.cursor)
-        return problems.answer(200, {"messages": [_listed(one) for one in found], "next": following})
+        return problems.answer(200, {"messages": [answers.listed(one) for one in found], "next": following})
 
     @api.get("/{id}", summary="What became of a message", response_model=models.StatusOut, responses=PROBLEMS)
     async def get_message(request: Request, id: str) -> Response:  # noqa: A002 - its name in the path
         """Every attempt with its phase, code, text and time."""
         key = await desk.gate.admit(request, "read")
         status = await desk.threads.run(_status, desk, key, requests.message_id(id))
-        return problems.answer(200, _status_json(status))
+        return problems.answer(200, answers.status(status))
 
+
+def _add_cancel(api: APIRouter, desk: Desk) -> None:
     @api.post(
         "/{id}/cancel",
         summary="Do not send a message",
@@ -116,8 +125,6 @@ def routes(desk: Desk) -> APIRouter:
         if not await desk.threads.run(_cancel, desk, key, requests.message_id(id)):
             raise Problem(409, "too late: it is on its way, or settled")
         return problems.answer(200, {"id": id, "state": State.CANCELLED.value})
-
-    return api
 
 
 # On a thread.
@@ -190,6 +197,10 @@ def _put_batch(
     return problems.answer(422, Problem(422, "none of these messages is right").as_json() | answer)
 
 
+def _headers(receipts: Sequence[Receipt]) -> dict[str, str]:
+    return {} if any(one.created for one in receipts) else {"Idempotent-Replayed": "true"}
+
+
 def _result(one: Receipt | MailerError | Problem) -> dict[str, Any]:
     if isinstance(one, Receipt):
         return {"status": 202, "id": one.id}
@@ -216,45 +227,3 @@ def _theirs(desk: Desk, key: Key, id_: str) -> None:
     only = _only(key)
     if only is not None and desk.ledger.listing.owner(id_) != only:
         raise Problem(404, "there is no message of this id")
-
-
-# As JSON.
-
-
-def _headers(receipts: Sequence[Receipt]) -> dict[str, str]:
-    return {} if any(one.created for one in receipts) else {"Idempotent-Replayed": "true"}
-
-
-def _status_json(status: Status) -> dict[str, Any]:
-    about = {
-        name: getattr(status, name)
-        for name in ("id", "state", "to", "reason", "outcome", "message_id", "template")
-    }
-    return about | {
-        "due_at": _time(status.due_at),
-        "tags": list(status.tags),
-        "metadata": dict(status.metadata),
-        "attempts": [_try_json(one) for one in status.attempts],
-    }
-
-
-def _try_json(one: Try) -> dict[str, Any]:
-    values = {name: getattr(one, name) for name in one.__dataclass_fields__}
-    return values | {"at": _time(one.at)}
-
-
-def _listed(one: Listed) -> dict[str, Any]:
-    settled_at = None if one.settled_at is None else datetime.fromtimestamp(one.settled_at, UTC)
-    return {
-        "id": one.public,
-        "state": one.state,
-        "to": one.address,
-        "outcome": one.outcome,
-        "settled_at": _time(settled_at),
-        "template": one.template,
-        "tags": list(one.tags),
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
