@@ -8,6 +8,7 @@ import typer
 
 from mailer.backends import urls
 from mailer.campaigns import control
+from mailer.campaigns.spec import CampaignSpec
 from mailer.campaigns.times import shown
 from mailer.cli.checking import settings_for
 from mailer.cli.ledgers import open_ledger, workers_told
@@ -46,6 +47,7 @@ Limit = Annotated[
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, max=64, help="Processes that send; default 1.")
 ]
+Again = Annotated[bool, typer.Option("--again", help="Send although this very campaign was sent before.")]
 Sandbox = Annotated[
     bool, typer.Option("--sandbox", help="To the provider's test mode, which delivers nothing.")
 ]
@@ -58,9 +60,7 @@ AcceptEpoch = Annotated[
 def send(
     campaign: CampaignFile = None,
     limit: Limit = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Send although this very campaign was sent before.")
-    ] = False,
+    again: Again = False,
     sandbox: Sandbox = False,
     wait: Wait = "10m",
     processes: Processes = None,
@@ -82,12 +82,10 @@ def send(
     """
     spec = campaign_spec(campaign, overrides)
     seconds = patience(wait)
-    if spec.reads_stdin and not yes:
-        raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
+    _check_can_ask(spec, yes=yes)
     settings = settings_for(spec, ledger, processes=processes)
     if sandbox:
-        spec = spec.model_copy(update={"sandbox": True})
-        settings, backend = in_test_mode(settings, backend or spec.backend)
+        spec, settings, backend = _in_sandbox(spec, settings, backend)
     with open_ledger(settings) as rooms:
         opened = open_or_go_on(rooms, spec, settings, backend, again=again or sandbox, yes=yes, quiet=as_json)
     if opened.state is CampaignState.SCHEDULED and opened.start_at is not None:
@@ -138,9 +136,7 @@ def resume(
 def enqueue(
     campaign: CampaignFile = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until the campaign has ended.")] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Send although this very campaign was sent before.")
-    ] = False,
+    again: Again = False,
     sandbox: Sandbox = False,
     ledger: Ledger = None,
     backend: Backend = None,
@@ -164,13 +160,11 @@ def enqueue(
     settings = settings_for(spec, ledger)
     if settings.broker_url is None:
         raise ConfigError(NO_BROKER)
-    if spec.reads_stdin and not yes:
-        raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
+    _check_can_ask(spec, yes=yes)
     _refuse_login(backend or spec.backend)
     ping(settings.broker_url)
     if sandbox:
-        spec = spec.model_copy(update={"sandbox": True})
-        settings, backend = in_test_mode(settings, backend or spec.backend)
+        spec, settings, backend = _in_sandbox(spec, settings, backend)
     with open_ledger(settings) as rooms, workers_told(settings) as tell:
         opened = open_or_go_on(
             rooms,
@@ -187,6 +181,19 @@ def enqueue(
     show(status, as_json=as_json)
     if watch and not all_went(status):
         raise typer.Exit(1)
+
+
+def _check_can_ask(spec: CampaignSpec, *, yes: bool) -> None:
+    if spec.reads_stdin and not yes:
+        raise InputError("recipients from standard input need --yes", hint="There is no terminal to ask on.")
+
+
+def _in_sandbox(
+    spec: CampaignSpec, settings: Settings, wish: str | None
+) -> tuple[CampaignSpec, Settings, str]:
+    """The campaign as one of its own, and its backend in test mode."""
+    settings, twin = in_test_mode(settings, wish or spec.backend)
+    return spec.model_copy(update={"sandbox": True}), settings, twin
 
 
 def _refuse_login(wish: str | None) -> None:
