@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,16 +61,13 @@ def set(  # noqa: A001 - what the command is called
         found = control.find(rooms, campaign)
         if found.state is CampaignState.CANCELLED:
             raise StateConflict(f"{found.slug} is cancelled: it sends nothing any more")
-        name = None
-        if backend is not None:
-            settings, backend = as_opened(settings, found, backend)
-            name = backend_name(settings, backend)
+        way = None if backend is None else _way(settings, found, backend)
         if at is not None:
             rooms.campaigns.schedule(found.id, start)
         if rates is not None:
             rooms.campaigns.set_rates(found.id, rates)
-        if name is not None:
-            rooms.campaigns.set_backend(found.id, name, knows_keys(settings, backend))
+        if way is not None:
+            rooms.campaigns.set_backend(found.id, *way)
         if priority is not None:
             rooms.campaigns.set_priority(found.id, priority)
         tell(found)
@@ -141,6 +138,12 @@ def _start(text: str) -> float | None:
         return moment(text)
     except ValueError as error:
         raise InputError(f"--at: {error}") from None
+
+
+def _way(settings: Settings, campaign: Campaign, wish: str) -> tuple[str, dict[str, Any] | None]:
+    """The backend's name, and what is known of its keys. Raises ConfigError before anything has changed."""
+    settings, backend = as_opened(settings, campaign, wish)
+    return backend_name(settings, backend), knows_keys(settings, backend)
 
 
 def _told(rooms: LedgerRooms, campaign: Campaign, *, as_json: bool) -> None:
