@@ -57,29 +57,18 @@ def prune(
     settings = Settings.load(ledger=ledger)
     before = time.time() - _age(older_than)
     with open_ledger(settings, quiet=dry_run) as rooms:
-        chosen = _chosen(rooms, before, also_open=older_than is not None, forget=not keep_counts)
+        chosen = _chosen(rooms, before, dated=older_than is not None, forget=not keep_counts)
         if campaign is not None:
-            wanted = control.find(rooms, campaign)
-            chosen = [one for one in chosen if one.campaign.id == wanted.id]
-            if not chosen:
-                _refuse(wanted, dated=older_than is not None)
-        rows = sum(one.rows for one in chosen)
+            chosen = _only(chosen, control.find(rooms, campaign), dated=older_than is not None)
         if not as_json:
             _show(chosen)
         if chosen and not dry_run:
-            _agree(rows, yes=yes)
+            _agree(chosen, yes=yes)
             _prune(rooms, chosen, before, keep_counts=keep_counts, quiet=as_json)
     if as_json:
         say_json([_told(one, removed=not dry_run) for one in chosen])
     elif chosen and not dry_run:
-        say(f"removed: {count(rows, 'recipient')} of {count(len(chosen), 'campaign')}")
-        if settings.ledger_url.startswith(_SQLITE):
-            note(_VACUUM.format(shlex.quote(settings.ledger_url.removeprefix(_SQLITE))))
-
-
-def _agree(rows: int, *, yes: bool) -> None:
-    if not yes and not ask(f"Remove {count(rows, 'recipient')} for good?"):
-        raise InputError("nothing was removed", hint="Answer y, or give --yes where there is no terminal.")
+        _show_removed(chosen, settings.ledger_url)
 
 
 def _age(text: str | None) -> float:
@@ -97,14 +86,22 @@ class _Part(NamedTuple):
     whole: bool
 
 
-def _chosen(rooms: LedgerRooms, before: float, *, also_open: bool, forget: bool) -> list[_Part]:
+def _chosen(rooms: LedgerRooms, before: float, *, dated: bool, forget: bool) -> list[_Part]:
     parts = [_Part(one, one.total, whole=True) for one in rooms.pruning.over_before(before)]
     if forget:
         known = {one.campaign.id for one in parts}
         left = rooms.pruning.over_before(before, empty=True)
         parts += [_Part(one, 0, whole=True) for one in left if one.id not in known]
-    if also_open:
+    if dated:
         parts += [_Part(one, rows, whole=False) for one, rows in rooms.pruning.settled_before(before)]
+    return parts
+
+
+def _only(chosen: list[_Part], wanted: Campaign, *, dated: bool) -> list[_Part]:
+    """What goes of this one. Raises StateConflict, InputError where nothing of it ever could."""
+    parts = [one for one in chosen if one.campaign.id == wanted.id]
+    if not parts:
+        _refuse(wanted, dated=dated)
     return parts
 
 
@@ -120,6 +117,11 @@ def _refuse(wanted: Campaign, *, dated: bool) -> None:
         raise InputError(
             f"{wanted.slug} has no end", hint="Give --older-than as well: what was settled longer ago goes."
         )
+
+
+def _agree(chosen: list[_Part], *, yes: bool) -> None:
+    if not yes and not ask(f"Remove {count(_rows(chosen), 'recipient')} for good?"):
+        raise InputError("nothing was removed", hint="Answer y, or give --yes where there is no terminal.")
 
 
 def _prune(rooms: LedgerRooms, chosen: list[_Part], before: float, *, keep_counts: bool, quiet: bool) -> None:
@@ -145,6 +147,16 @@ def _show(chosen: list[_Part]) -> None:
         return
     rows = [(one.campaign.slug, one.campaign.state, _ended(one.campaign), f"{one.rows:,}") for one in chosen]
     say_table(("campaign", "state", "ended", "recipients"), rows)
+
+
+def _show_removed(chosen: list[_Part], ledger_url: str) -> None:
+    say(f"removed: {count(_rows(chosen), 'recipient')} of {count(len(chosen), 'campaign')}")
+    if ledger_url.startswith(_SQLITE):
+        note(_VACUUM.format(shlex.quote(ledger_url.removeprefix(_SQLITE))))
+
+
+def _rows(chosen: list[_Part]) -> int:
+    return sum(one.rows for one in chosen)
 
 
 def _ended(one: Campaign) -> str:
