@@ -113,7 +113,8 @@ def account(
     ``domain`` says what must stand behind the @-sign, where something must.
     ``choice`` is the option that picks the base address. Raises ConfigError.
     """
-    _check(config, facts, {*COMMON, *more, *([choice] if len(facts.bases) > 1 or "*" in facts.bases else [])})
+    choices = (choice,) if len(facts.bases) > 1 or "*" in facts.bases else ()
+    _check(config, facts, {*COMMON, *more, *choices})
     key, secret = _keys(config, pair)
     host = _host(config, domain)
     region = _region(config, facts, choice)
@@ -136,10 +137,6 @@ def account(
         options=config.options,
     )
     _check_wishes(config, facts, own)
-    # Whether there is a place for an account's metadata is whether the option is known.
-    wrong = misfits(replace(facts.features, metadata=True), own.tags, own.metadata)
-    if wrong:
-        raise _wrong(config, f"{facts.title} cannot send {wrong[0]}: see options 'tags' and 'metadata'")
     return own
 
 
@@ -168,6 +165,10 @@ def _check_wishes(config: BackendConfig, facts: Facts, own: Account) -> None:
     pool = own.options.get("pool")
     if pool is not None and not re.fullmatch(facts.pool or ".+", pool):
         raise _wrong(config, f"{pool!r} is no pool of {facts.title}: see option 'pool'")
+    # Whether there is a place for an account's metadata is whether the option is known.
+    wrong = misfits(replace(facts.features, metadata=True), own.tags, own.metadata)
+    if wrong:
+        raise _wrong(config, f"{facts.title} cannot send {wrong[0]}: see options 'tags' and 'metadata'")
 
 
 def _host(config: BackendConfig, domain: str) -> str:

@@ -84,24 +84,21 @@ def open_campaign(
         return found.campaign
     if report is not None and not report.valid:
         raise CampaignError(_nobody(report))
-    campaign = found.campaign
-    if campaign is None:
-        spec = stored_spec(ledger, prepared, found, backend=backend, recipients_per_task=recipients_per_task)
-        spec["knows_keys"] = knows_keys
-        campaign = ledger.campaigns.create(
-            NewCampaign(
-                slug=_free_slug(ledger, prepared.spec.title, found.digest),
-                name=prepared.spec.title,
-                digest=found.digest,
-                spec=spec,
-                runner=runner,
-                stream=prepared.stream,
-                backend=backend,
-                priority=prepared.spec.priority,
-                start_at=start_at,
-            )
-        )
-    return _filled(ledger, campaign, prepared, report)
+    if found.campaign is not None:  # an earlier call was killed half-way
+        return _filled(ledger, found.campaign, prepared, report)
+    spec = _stored_spec(ledger, prepared, found, backend, recipients_per_task)
+    new = NewCampaign(
+        slug=_free_slug(ledger, prepared.spec.title, found.digest),
+        name=prepared.spec.title,
+        digest=found.digest,
+        spec=spec | {"knows_keys": knows_keys},
+        runner=runner,
+        stream=prepared.stream,
+        backend=backend,
+        priority=prepared.spec.priority,
+        start_at=start_at,
+    )
+    return _filled(ledger, ledger.campaigns.create(new), prepared, report)
 
 
 def _filled(ledger: Ledger, campaign: Campaign, prepared: Prepared, report: Report | None) -> Campaign:
@@ -114,8 +111,8 @@ def _filled(ledger: Ledger, campaign: Campaign, prepared: Prepared, report: Repo
     return ledger.campaigns.opened(campaign.id, rows.invalid)
 
 
-def stored_spec(
-    ledger: Ledger, prepared: Prepared, found: Match, *, backend: str, recipients_per_task: int
+def _stored_spec(
+    ledger: Ledger, prepared: Prepared, found: Match, backend: str, recipients_per_task: int
 ) -> dict[str, Any]:
     """What the engine, the pump and later commands need to know; its files go into the ledger's blobs."""
     spec = prepared.spec
