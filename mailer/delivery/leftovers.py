@@ -23,6 +23,4 @@ def take_back(ledger: Ledger, campaign: Campaign) -> None:
     if campaign.runner is not Runner.EMBEDDED or not ledger.campaigns.in_flight(campaign.id):
         return
     with suppress(StateConflict), run_lock(ledger, campaign.id, ()) as former:
-        for worker in former:
-            ledger.slices.abandon(worker)
-        ledger.slices.recover()
+        ledger.slices.take_back(*former)

@@ -16,7 +16,6 @@ from mailer.delivery.frames import Drain, Report, post, receive
 from mailer.delivery.jobs import Delivered
 from mailer.delivery.station import StationConfig
 from mailer.errors import LedgerError, MailerError
-from mailer.ledger.ledger import Ledger
 from mailer.ledger.writer import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ class Processes:
         self._children.remove(child)
         error: BaseException | None = None
         try:
-            await self._ledger.run(lambda ledger: _release(ledger, child.config.worker))
+            await self._ledger.run(lambda ledger: ledger.slices.take_back(child.config.worker))
             if not self._closing:
                 error = await self._replace(child)
         except LedgerError as broken:
@@ -173,8 +172,3 @@ class Processes:
     def _tell(self, done: Done) -> None:
         if self._done is not None:
             self._done(done)
-
-
-def _release(ledger: Ledger, worker: str) -> None:
-    ledger.slices.abandon(worker)
-    ledger.slices.recover()

@@ -130,10 +130,9 @@ class _Run:
         """What the last owner held is free at once; it is dead, or we would not have its lock."""
         if ledger.campaigns.by_id(self._orders.campaign_id).runner is not Runner.EMBEDDED:
             raise StateConflict("the workers run this campaign; `mailer status` shows how far they are")
+        ledger.slices.take_back(*former)
         for worker in former:
-            ledger.slices.abandon(worker)
             ledger.schedule.resign(self._pump.name, worker)
-        ledger.slices.recover()
         if accept_epoch:
             epoch.accept(ledger, self._epoch)
         elif epoch.is_restored(ledger, self._epoch):
@@ -206,9 +205,7 @@ class _Run:
             await self._writer.run(self._release)
 
     def _release(self, ledger: Ledger) -> None:
-        for worker in self._crew.workers:
-            ledger.slices.abandon(worker)
-        ledger.slices.recover()
+        ledger.slices.take_back(*self._crew.workers)
         ledger.schedule.resign(self._pump.name, self._config.worker)
 
     def _result(self, ledger: Ledger, reason: Reason, began: float) -> RunResult:

@@ -102,15 +102,21 @@ class Slices:
             )
         return total
 
-    def _over(self) -> bool:
-        """Asked once a second by every pump, so without the right to write."""
-        with self._database.read() as connection:
-            return bool(connection.execute(_HOW_MANY_OVER, {"now": self._database.now(connection)}).scalar())
-
     def abandon(self, worker: str) -> None:
         """This worker is gone: its leases are over. ``recover`` then judges their rows."""
         with self._database.write() as tx:
             tx.run(_ABANDON, owner=worker)
+
+    def take_back(self, *workers: str) -> None:
+        """These workers are gone, and what they held is judged at once, not when its leases end."""
+        for worker in workers:
+            self.abandon(worker)
+        self.recover()
+
+    def _over(self) -> bool:
+        """Asked once a second by every pump, so without the right to write."""
+        with self._database.read() as connection:
+            return bool(connection.execute(_HOW_MANY_OVER, {"now": self._database.now(connection)}).scalar())
 
 
 def _done(tx: Transaction, fence: int, ids: Any) -> bool:

@@ -174,7 +174,5 @@ class Background:
         self._news.set()
 
     def _abandon(self, ledger: Ledger) -> None:
-        """What is still held is judged now, not when its lease ends."""
-        ledger.slices.abandon(self._config.worker)
-        ledger.slices.recover()
+        ledger.slices.take_back(self._config.worker)
         ledger.schedule.resign(self._pump.name, self._config.worker)
