@@ -19,7 +19,6 @@ from mailer.ledger.contract import (
     Retried,
     Runner,
     ordinal_of,
-    row_id,
 )
 from mailer.ledger.database import Database
 from mailer.ledger.dialect import Room
@@ -181,7 +180,7 @@ class Campaigns:
 
     def max_ordinal(self, campaign_id: int) -> int:
         """0 without rows."""
-        own = message.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1)
+        own = message.c.id.between(*rows.first_and_last(campaign_id))
         with self._database.read() as connection:
             last = connection.execute(select(func.max(message.c.id)).where(own)).scalar()
             return 0 if last is None else ordinal_of(last)

@@ -51,7 +51,8 @@ _DUE = (
     .with_for_update(of=message, skip_locked=True)  # somebody else is claiming those
 )
 
-_PHASE = -3
+#: Where they stand in a row of _DUE.
+_ID, _ADDRESS, _PHASE, _STATE = 0, 1, -3, -1
 
 _LEASE = (
     insert(lease)
@@ -97,14 +98,14 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     due, nothing.suppressed = _without_suppressed(tx, campaign_id, stream, due)
     if not due:
         return nothing
-    ids = tx.array([row[0] for row in due])
+    ids = tx.array([row[_ID] for row in due])
     until = tx.now + lease_seconds
     lease_of = {"campaign_id": campaign_id, "worker": worker, "until": until, "ids": ids}
     ((fence,),) = tx.rows(_LEASE, **lease_of)
     tx.run(_TAKE, ids=ids, fence=fence, version=version)
     for row in due:
-        tx.moved(campaign_id, row[-1], State.CLAIMED.value)
-    return replace(nothing, fence=fence, rows=[_row(found, version) for found in due])
+        tx.moved(campaign_id, row[_STATE], State.CLAIMED.value)
+    return replace(nothing, fence=fence, rows=[_row(row, version) for row in due])
 
 
 def _row(found: Sequence[Any], version: int) -> Row:
@@ -118,14 +119,14 @@ def _row(found: Sequence[Any], version: int) -> Row:
 def _without_suppressed(
     tx: Transaction, campaign_id: int, stream: str, due: list[Any]
 ) -> tuple[list[Any], int]:
-    refused = suppressed_among(tx, [row[1] for row in due], stream)
+    refused = suppressed_among(tx, [row[_ADDRESS] for row in due], stream)
     if not refused:
         return due, 0
-    out = [row for row in due if row[1] in refused]
-    ids = [row[0] for row in out]
+    out = [row for row in due if row[_ADDRESS] in refused]
+    ids = [row[_ID] for row in out]
     tx.run(_SUPPRESS, ids=tx.array(ids), now=tx.now)
     erasing.ended(tx, campaign_id, ids)
     for row in out:
         in_doubt = row[_PHASE] == _ANSWER  # an earlier try may have arrived
-        tx.moved(campaign_id, row[-1], (State.UNKNOWN if in_doubt else State.SUPPRESSED).value)
-    return [row for row in due if row[1] not in refused], len(out)
+        tx.moved(campaign_id, row[_STATE], (State.UNKNOWN if in_doubt else State.SUPPRESSED).value)
+    return [row for row in due if row[_ADDRESS] not in refused], len(out)

@@ -8,9 +8,10 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, select, upda
 
 from mailer.errors import StateConflict
 from mailer.ledger import contents
-from mailer.ledger.contract import Campaign, CampaignState, row_id
+from mailer.ledger.contract import ORDINAL_BITS, Campaign, CampaignState
 from mailer.ledger.database import Database
 from mailer.ledger.reading import campaign_by_id, campaigns_where
+from mailer.ledger.rows import first_and_last
 from mailer.ledger.schema import attempt, campaign, message, recipient, serial, single, tally
 from mailer.message import FINAL
 
@@ -20,9 +21,9 @@ PAGE = 2000
 KEYS_SECONDS = 7 * 86_400
 
 _OVER = (CampaignState.FINISHED.value, CampaignState.CANCELLED.value)
-_FIRST = campaign.c.id * (1 << 32)
+_FIRST = campaign.c.id * (1 << ORDINAL_BITS)
 _IS_OPEN = exists().where(serial.c.campaign_id == campaign.c.id)
-_HAS_ROWS = exists().where(recipient.c.id >= _FIRST, recipient.c.id < _FIRST + (1 << 32))
+_HAS_ROWS = exists().where(recipient.c.id >= _FIRST, recipient.c.id < _FIRST + (1 << ORDINAL_BITS))
 
 
 class Pruning:
@@ -109,7 +110,7 @@ class Pruning:
             )
 
     def _page(self, campaign_id: int) -> int:
-        return self._remove(campaign_id, recipient.c.id.between(*_range(campaign_id)))
+        return self._remove(campaign_id, recipient.c.id.between(*first_and_last(campaign_id)))
 
     def _remove(self, campaign_id: int, *which: ColumnElement[bool]) -> int:
         """The first of these rows."""
@@ -123,12 +124,8 @@ class Pruning:
         return len(found)
 
 
-def _range(campaign_id: int) -> tuple[int, int]:
-    return row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1
-
-
 def _settled(campaign_id: int, moment: float) -> tuple[ColumnElement[bool], ...]:
-    own = message.c.id.between(*_range(campaign_id))
+    own = message.c.id.between(*first_and_last(campaign_id))
     return own, message.c.state.in_([state.value for state in FINAL]), message.c.settled_at < moment
 
 

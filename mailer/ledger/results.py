@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select
 
 from mailer.ledger.campaigns import Campaigns
-from mailer.ledger.contract import Attempt, Campaign, Result, Why, campaign_of, row_id
+from mailer.ledger.contract import ORDINAL_BITS, Attempt, Campaign, Result, Why, campaign_of, row_id
 from mailer.ledger.database import Database
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import BLOCK, BLOCK_BITS, attempt, message, recipient
@@ -53,11 +53,12 @@ _REASONS = (
     .limit(bindparam("page"))
 )
 
+_FIRST = campaigns.c.id * (1 << ORDINAL_BITS)
 _LAST = select(
     campaigns.c.id,
     func.coalesce(
         select(func.max(message.c.id))
-        .where(message.c.id.between(campaigns.c.id * (1 << 32), (campaigns.c.id + 1) * (1 << 32) - 1))
+        .where(message.c.id.between(_FIRST, _FIRST + ((1 << ORDINAL_BITS) - 1)))
         .scalar_subquery(),
         0,
     ),

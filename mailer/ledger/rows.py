@@ -32,6 +32,11 @@ _TALLIED = (
 )
 
 
+def first_and_last(campaign_id: int) -> tuple[int, int]:
+    """The ids between which all its rows lie."""
+    return row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1
+
+
 def pages(rows: Iterable[NewRow]) -> Iterator[list[NewRow]]:
     iterator = iter(rows)
     while page := list(islice(iterator, PAGE)):
@@ -86,7 +91,7 @@ def retry(tx: Transaction, campaign_id: int, states: Collection[State]) -> int:
     """These final rows wait again, as if never tried."""
     if not set(states) <= _AGAIN:
         raise ValueError(f"rows in these states are never tried again: {sorted(set(states) - _AGAIN)}")
-    own = message.c.id.between(row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1)
+    own = message.c.id.between(*first_and_last(campaign_id))
     these = (own, message.c.state.in_([state.value for state in states]))
     copied = ("state", "phase", "code", "enhanced", "reply", "backend")
     tx.execute(
