@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from mailer.errors import StateConflict
 from mailer.ledger.ledger import Ledger
+from mailer.ledger.runs import being_sent
 
 
 def run_lock(
@@ -88,10 +88,7 @@ def _acquire(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = _owner(file).get("pid", "unknown")
-        raise StateConflict(
-            f"process {pid} is sending this campaign right now; `mailer status` shows how far it is, "
-            "`mailer pause` stops it"
-        ) from None
+        raise being_sent(f"process {pid}") from None
 
 
 def _owner(file: IO[str]) -> dict[str, object]:

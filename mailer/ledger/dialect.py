@@ -36,6 +36,7 @@ class Dialect(Protocol):
     """One database. Safe for threads. ``translated`` is the seam at which the driver's exceptions become
     LedgerError and LedgerBusy; nothing else raises those of the driver past it."""
 
+    name: str
     #: Rows of the tally per campaign and state; a process that writes uses one of them.
     slots: int
     #: Seconds for which a database that has answered before is waited for when it has gone.

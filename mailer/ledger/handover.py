@@ -16,7 +16,7 @@ from mailer.errors import ConfigError, IdempotencyConflict
 from mailer.ledger import erasing
 from mailer.ledger.database import Database
 from mailer.ledger.schema import handover
-from mailer.ledger.single_rows import Added, CampaignClosed, Single, add
+from mailer.ledger.single_rows import Added, CampaignClosed, Single, add, key_taken
 from mailer.ledger.transaction import Transaction
 from mailer.message import State
 
@@ -47,7 +47,7 @@ class Handover:
     def put(self, connection: Any, singles: Sequence[Single]) -> list[Added]:
         """Write them through this connection, in whatever transaction it has. Raises IdempotencyConflict,
         ConfigError, and what the connection raises."""
-        if getattr(self._database.dialect, "name", "") != "postgresql":
+        if self._database.dialect.name != "postgresql":
             raise ConfigError("connection= needs a ledger on PostgreSQL, in the application's own database")
         return [_put(connection, one) for one in singles]
 
@@ -87,9 +87,7 @@ def _put(connection: Any, one: Single) -> Added:
         _run(connection, _WITHDRAW, (one.public,))
     ((public, fingerprint),) = known or _run(connection, _STORED, (one.scope, one.key))
     if fingerprint is not None and fingerprint != one.fingerprint:
-        raise IdempotencyConflict(
-            f"the idempotency key {one.key!r} was used for another message: give this one its own key"
-        )
+        raise key_taken(one)
     return Added(public, 0, created=False)
 
 

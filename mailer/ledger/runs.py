@@ -13,6 +13,13 @@ from mailer.ledger.dialect import Room
 from mailer.ledger.schema import lease
 
 
+def being_sent(by: str) -> StateConflict:
+    return StateConflict(
+        f"{by} is sending this campaign right now; `mailer status` shows how far it is,"
+        " `mailer pause` stops it"
+    )
+
+
 class Runs:
     """For a ledger that is no file; beside a file, files are locked."""
 
@@ -26,10 +33,7 @@ class Runs:
         with self._database.dialect.hold(Room.RUN, campaign_id) as got:
             if not got:
                 other = self.holder(campaign_id) or "another process"
-                raise StateConflict(
-                    f"{other} is sending this campaign right now; `mailer status` shows how far it is,"
-                    " `mailer pause` stops it"
-                )
+                raise being_sent(other)
             yield self._workers(campaign_id)
 
     def holder(self, campaign_id: int) -> str | None:

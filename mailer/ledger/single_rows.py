@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.sql.base import Executable
 
 from mailer.errors import IdempotencyConflict, StateConflict
-from mailer.ledger.contract import campaign_of, row_id
+from mailer.ledger.contract import campaign_of, ordinal_of, row_id
 from mailer.ledger.rows import address_hash
 from mailer.ledger.schema import campaign, message, recipient, serial, single
 from mailer.ledger.single_campaigns import LIVE
@@ -95,13 +95,17 @@ def sorted_out(singles: Sequence[Single], known: Keys) -> tuple[list[Added], lis
             if one.key is not None:
                 keys[name] = (one.public, one.fingerprint)
         elif found[1] is not None and found[1] != one.fingerprint:
-            raise IdempotencyConflict(
-                f"the idempotency key {one.key!r} was used for another message: give this one its own key"
-            )
+            raise key_taken(one)
         else:
             added.append(Added(found[0], 0, False))
     known.update(keys)
     return added, fresh
+
+
+def key_taken(one: Single) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"the idempotency key {one.key!r} was used for another message: give this one its own key"
+    )
 
 
 def with_rows(added: Sequence[Added], ids: Mapping[str, int]) -> list[Added]:
@@ -123,7 +127,7 @@ def known_keys(tx: Transaction, singles: Sequence[Single]) -> Keys:
 
 def insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[str, int]:
     """Their row ids by public name."""
-    if state is State.PENDING and getattr(tx.dialect, "name", "") == "postgresql":
+    if state is State.PENDING and tx.dialect.name == "postgresql":
         campaigns = {one.campaign_id for one in fresh}
         if len(campaigns) == 1 and (ids := _in_one_statement(tx, campaigns.pop(), fresh)) is not None:
             return ids
@@ -151,7 +155,7 @@ def _insert(tx: Transaction, fresh: Sequence[Single], state: State) -> Mapping[s
         raise Raced
     messages = [(id_, campaign_of(id_), one.lane, one.due_at, state.value) for id_, one in numbered]
     recipients = [
-        (id_, id_ & 0xFFFFFFFF, one.address, one.cells, address_hash(one.address)) for id_, one in numbered
+        (id_, ordinal_of(id_), one.address, one.cells, address_hash(one.address)) for id_, one in numbered
     ]
     tx.dialect.append(tx.cursor, message.name, _MESSAGE, messages)
     tx.dialect.append(tx.cursor, recipient.name, _RECIPIENT, recipients)
