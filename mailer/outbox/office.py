@@ -217,34 +217,22 @@ def _spec(one: Checked, backend: str, package: dict[str, Any], files_root: str) 
 
 
 def _tries(result: Result, earlier: Sequence[Attempt]) -> tuple[Try, ...]:
-    tries = [
-        Try(
-            number=attempt.number,
-            at=_time(attempt.at),
-            state=attempt.state,
-            phase=attempt.phase,
-            code=attempt.code,
-            enhanced=attempt.enhanced,
-            text=attempt.reply,
-            backend=attempt.backend,
-        )
-        for attempt in earlier
-    ]
+    tries = [_try(attempt, attempt.number, attempt.at) for attempt in earlier]
     if result.state in FINAL and result.attempts > len(earlier) and result.settled_at is not None:
-        tries.append(_last(result, len(earlier) + 1, result.settled_at))
+        tries.append(_try(result, len(earlier) + 1, result.settled_at))
     return tuple(tries)
 
 
-def _last(result: Result, number: int, at: float) -> Try:
+def _try(one: Attempt | Result, number: int, at: float) -> Try:
     return Try(
         number=number,
         at=_time(at),
-        state=State(result.state),
-        phase=result.phase,
-        code=result.code,
-        enhanced=result.enhanced,
-        text=result.reply,
-        backend=result.backend,
+        state=one.state,
+        phase=one.phase,
+        code=one.code,
+        enhanced=one.enhanced,
+        text=one.reply,
+        backend=one.backend,
     )
 
 
