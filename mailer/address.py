@@ -74,6 +74,7 @@ class Address:
 
     @property
     def lane(self) -> str:
+        """The provider group of the domain, or the domain itself."""
         return _LANE_OF.get(self.domain, self.domain)
 
     @property
@@ -93,12 +94,6 @@ class Address:
             if top.lower() not in _RESERVED:
                 return cls(local, domain.lower())
         return _parse_slowly(text)
-
-
-def lane_of(domain: str) -> str:
-    """The provider group of a domain, or the domain itself."""
-    domain = domain.lower()
-    return _LANE_OF.get(domain, domain)
 
 
 def check_lane(name: str) -> None:

@@ -72,7 +72,7 @@ class InProcess:
         return len(self._running)
 
     async def dispatch(self, hint: Hint) -> None:
-        task = asyncio.create_task(_deliver(self._engine, hint))
+        task = asyncio.create_task(self._engine.deliver(hint.ids))
         self._running[task] = hint
         self._out.update(hint.ids)
         task.add_done_callback(self._finished)
@@ -99,7 +99,3 @@ class InProcess:
         done = Done(hint, Delivered() if error else task.result(), error)
         if self._done is not None:
             self._done(done)
-
-
-async def _deliver(engine: Deliverer, hint: Hint) -> Delivered:
-    return await engine.deliver(hint.ids)

@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import Annotated
 
-from fastapi import Header, Request
+from fastapi import Request
 
 from mailer.web.problems import Problem
 
 _KEY = re.compile(r"[!-~][ -~]{0,198}[!-~]|[!-~]")
 _ID = re.compile(r"[0-9a-f]{11,40}")
-
-#: For the document; the hot path reads it itself.
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="The same key and body within 24 hours gives the same answer; another body gives 409.",
-    ),
-]
 
 
 async def body(request: Request, most: int) -> bytes:
