@@ -138,7 +138,7 @@ class CeleryDispatcher:
             self._sort_out(asked, waiting, now)
 
     def _sort_out(self, asked: Mapping[int, _Out], waiting: Mapping[int, float], now: float) -> None:
-        """A row that fell due after its hint was claimed and given back meanwhile."""
+        """A first row that waits for less time than its hint is out was claimed meanwhile, and given back."""
         claimed = [out for first, out in asked.items() if waiting.get(first, 0.0) < now - out.at]
         lost = [out for out in asked.values() if now - out.at >= FORGOTTEN_AFTER]
         if claimed:

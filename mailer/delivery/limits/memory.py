@@ -1,4 +1,4 @@
-"""Limits of one process alone, for tests and for runs without a ledger."""
+"""Limits of one process alone, which end with it: for tests."""
 
 from __future__ import annotations
 
