@@ -10,13 +10,13 @@ import typer
 from mailer.campaigns import control
 from mailer.campaigns.times import moment, shown
 from mailer.cli.ledgers import open_ledger, workers_told
-from mailer.cli.options import CampaignName, Json, Ledger
+from mailer.cli.options import CampaignName, Json, Ledger, parsed
 from mailer.cli.output import count, say, say_json
 from mailer.cli.progress import progress
 from mailer.cli.testmode import as_opened
 from mailer.delivery.leftovers import take_back
 from mailer.delivery.limits.rates import parse_all
-from mailer.errors import ConfigError, InputError, StateConflict
+from mailer.errors import InputError, StateConflict
 from mailer.ledger.contract import Campaign, CampaignState
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.settings import Settings
@@ -54,7 +54,7 @@ def set(  # noqa: A001 - what the command is called
     """
     settings = Settings.load(ledger=ledger)
     rates = _rates(rate, none=no_rate)
-    start = None if at is None else _start(at)
+    start = None if at is None or at == "now" else parsed("--at", moment, at)
     if rates is None and backend is None and priority is None and at is None:
         raise InputError("nothing to change", hint="Give --rate, --no-rate, --backend, --priority or --at.")
     with open_ledger(settings) as rooms, workers_told(settings) as tell:
@@ -124,20 +124,8 @@ def _rates(given: list[str] | None, *, none: bool) -> list[str] | None:
         return [] if none else None
     if none:
         raise InputError("--rate and --no-rate contradict each other")
-    try:
-        parse_all(given)
-    except ConfigError as error:
-        raise InputError(f"--rate: {error}") from None
+    parsed("--rate", parse_all, given)
     return given
-
-
-def _start(text: str) -> float | None:
-    if text == "now":
-        return None
-    try:
-        return moment(text)
-    except ValueError as error:
-        raise InputError(f"--at: {error}") from None
 
 
 def _way(settings: Settings, campaign: Campaign, wish: str) -> tuple[str, dict[str, Any] | None]:

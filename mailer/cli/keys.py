@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from mailer.campaigns.durations import seconds
 from mailer.cli.ledgers import open_ledger
-from mailer.cli.options import Json, Ledger
+from mailer.cli.options import Json, Ledger, parsed
 from mailer.cli.output import note, say, say_json, say_table
 from mailer.delivery.limits.rates import parse
 from mailer.errors import InputError
 from mailer.ledger.keys import StoredKey
+from mailer.ledger.status import iso
 from mailer.outbox import access
 from mailer.settings import Settings
 
@@ -56,7 +56,7 @@ def create(
     Example: mailer keys create --name shop --scopes send --senders "*@acme.example" --rate 50/s --expires 90d
     """
     limit = str(parse(rate)) if rate else None
-    lasts = _length(expires)
+    lasts = None if expires is None else parsed("--expires", seconds, expires)
     with open_ledger(Settings.load(ledger=ledger)) as rooms:
         text = access.create(
             rooms, name, scopes=_listed(scopes), senders=_listed(senders or ""), rate=limit, lasts=lasts
@@ -105,21 +105,10 @@ def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _length(text: str | None) -> float | None:
-    try:
-        return None if text is None else seconds(text)
-    except ValueError as error:
-        raise InputError(f"--expires: {error}") from None
-
-
 def _line(one: StoredKey) -> dict[str, Any]:
-    times = {name: _time(getattr(one, name)) for name in _TIMES}
+    times = {name: iso(getattr(one, name)) for name in _TIMES}
     about = {"id": one.id, "name": one.name, "scopes": one.scopes, "senders": one.senders, "rate": one.rate}
     return about | times
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _cell(value: Any) -> str:

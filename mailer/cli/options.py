@@ -6,13 +6,16 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from typer.models import OptionInfo
 
 from mailer.campaigns.spec import OPTIONS, CampaignSpec, Option, from_options, load
-from mailer.errors import InputError
+from mailer.errors import ConfigError, InputError
+
+T = TypeVar("T")
+Given = TypeVar("Given")
 
 Ledger = Annotated[
     str | None, typer.Option("--ledger", metavar="URL", help="Ledger to use instead of the settings' one.")
@@ -35,6 +38,15 @@ CampaignName = Annotated[
 
 #: Keys that are an option of their own everywhere.
 _OWN = frozenset({"backend"})
+
+
+def parsed(flag: str, parse: Callable[[Given], T], given: Given) -> T:
+    """What was given with this option. Raises InputError that names it where ``parse`` raises ValueError or
+    ConfigError."""
+    try:
+        return parse(given)
+    except (ValueError, ConfigError) as error:
+        raise InputError(f"{flag}: {error}") from None
 
 
 def with_campaign_keys(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from mailer.campaigns import control
 from mailer.campaigns.durations import seconds
 from mailer.campaigns.times import shown
 from mailer.cli.ledgers import open_ledger
-from mailer.cli.options import Json, Ledger, Yes
+from mailer.cli.options import Json, Ledger, Yes, parsed
 from mailer.cli.output import ask, count, note, say, say_json, say_table
 from mailer.cli.progress import Show, progress
 from mailer.errors import InputError, StateConflict
@@ -55,7 +55,8 @@ def prune(
     if older_than is None and campaign is None:
         raise InputError("which campaigns?", hint="Give --older-than 90d, or --campaign CAMPAIGN.")
     settings = Settings.load(ledger=ledger)
-    before = time.time() - _age(older_than)
+    age = 0.0 if older_than is None else parsed("--older-than", seconds, older_than)
+    before = time.time() - age
     with open_ledger(settings, quiet=dry_run) as rooms:
         chosen = _chosen(rooms, before, dated=older_than is not None, forget=not keep_counts)
         if campaign is not None:
@@ -69,13 +70,6 @@ def prune(
         say_json([_told(one, removed=not dry_run) for one in chosen])
     elif chosen and not dry_run:
         _show_removed(chosen, settings.ledger_url)
-
-
-def _age(text: str | None) -> float:
-    try:
-        return 0.0 if text is None else seconds(text)
-    except ValueError as error:
-        raise InputError(f"--older-than: {error}") from None
 
 
 class _Part(NamedTuple):

@@ -10,13 +10,13 @@ from mailer.campaigns import control
 from mailer.campaigns.durations import seconds
 from mailer.campaigns.results import REFUSED, reasons
 from mailer.cli.ledgers import open_ledger
+from mailer.cli.options import parsed
 from mailer.cli.output import count, note, say_json, span
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import OPEN, all_went, show_reasons, show_status
 from mailer.delivery import loop
 from mailer.delivery.orders import Reason, RunResult
 from mailer.delivery.runner import run_embedded
-from mailer.errors import InputError
 from mailer.ledger.contract import Campaign
 from mailer.ledger.ledger import Ledger as LedgerRooms
 from mailer.logs import set_up
@@ -30,10 +30,7 @@ _UNTOUCHED = ("pending", "suppressed")
 
 
 def patience(text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise InputError(f"--wait: {error}") from None
+    return parsed("--wait", seconds, text)
 
 
 def run_here(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -18,6 +17,7 @@ from mailer.cli.options import Json, Ledger
 from mailer.cli.output import count, note, say, say_json, say_table
 from mailer.errors import InputError
 from mailer.ledger.contract import Suppression
+from mailer.ledger.status import iso
 from mailer.settings import Settings
 
 EVERY = "*"
@@ -186,5 +186,5 @@ def _of(found: list[Suppression], stream: str | None) -> list[Suppression]:
 
 
 def _line(one: Suppression) -> dict[str, Any]:
-    added = datetime.fromtimestamp(one.added_at, UTC).isoformat(timespec="seconds")
-    return {"address": one.address, "stream": one.stream, "reason": one.reason, "added_at": added}
+    about = {"address": one.address, "stream": one.stream, "reason": one.reason}
+    return about | {"added_at": iso(one.added_at)}
