@@ -18,9 +18,9 @@ from mailer.cli.output import count, note, say, say_json, say_table
 from mailer.errors import InputError
 from mailer.ledger.contract import Suppression
 from mailer.ledger.status import iso
+from mailer.ledger.suppressions import EVERY_STREAM
 from mailer.settings import Settings
 
-EVERY = "*"
 COLUMNS = ("address", "stream", "reason", "added_at")
 
 suppressions = typer.Typer(
@@ -171,18 +171,18 @@ def _address(text: str) -> str:
 
 
 def _stream(given: str | None) -> str:
-    if given not in (None, EVERY, "bulk", "transactional"):
+    if given not in (None, EVERY_STREAM, "bulk", "transactional"):
         raise InputError(f"unknown stream {given!r}, expected one of: bulk, transactional")
-    return given or EVERY
+    return given or EVERY_STREAM
 
 
 def _spoken(stream: str | None) -> str:
-    return "every stream" if _stream(stream) == EVERY else f"stream {stream!r}"
+    return "every stream" if _stream(stream) == EVERY_STREAM else f"stream {stream!r}"
 
 
 def _of(found: list[Suppression], stream: str | None) -> list[Suppression]:
     """Without a stream all; with one, those that hold in it."""
-    return [one for one in found if _stream(stream) == EVERY or one.stream in (stream, EVERY)]
+    return [one for one in found if _stream(stream) == EVERY_STREAM or one.stream in (stream, EVERY_STREAM)]
 
 
 def _line(one: Suppression) -> dict[str, Any]:

@@ -69,17 +69,14 @@ async def _spooled(request: Request, most: int) -> AsyncIterator[Upload]:
 
 def _parts(form: FormData) -> tuple[str, UploadFile]:
     spec, file = form.get("spec"), form.get("recipients")
-    wrong = [
-        (name, complaint)
-        for name, good, complaint in (
-            ("spec", isinstance(spec, str), "must be a part with JSON"),
-            ("recipients", isinstance(file, UploadFile), "must be a part with a file"),
-        )
-        if not good
-    ]
-    if not isinstance(spec, str) or not isinstance(file, UploadFile):
-        raise Problem(422, f"not valid: {', '.join(name for name, _ in wrong)}", wrong)
-    return spec, file
+    if isinstance(spec, str) and isinstance(file, UploadFile):
+        return spec, file
+    wrong = []
+    if not isinstance(spec, str):
+        wrong.append(("spec", "must be a part with JSON"))
+    if not isinstance(file, UploadFile):
+        wrong.append(("recipients", "must be a part with a file"))
+    raise Problem(422, f"not valid: {', '.join(name for name, _ in wrong)}", wrong)
 
 
 def _counted(request: Request, most: int) -> Any:
