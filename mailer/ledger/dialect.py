@@ -48,13 +48,17 @@ class Dialect(Protocol):
 
     def exists(self) -> bool: ...
 
-    def create(self) -> None: ...
+    def create(self) -> None:
+        """What the writer's connection has to find, made if it is not there."""
 
-    def readers(self) -> Engine: ...
+    def readers(self) -> Engine:
+        """For any number of connections, which cannot write and see one moment each."""
 
-    def writer(self) -> Engine: ...
+    def writer(self) -> Engine:
+        """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
 
-    def slot(self) -> int: ...
+    def slot(self) -> int:
+        """Which of the rows of a tally this process adds to."""
 
     def turn(self) -> AbstractContextManager[None]:
         """The right to write, for one thread. Raises LedgerBusy when it does not come."""

@@ -34,6 +34,8 @@ class StoredKey:
 
 
 class Keys:
+    """What is over stays, and is told as such: whether a key is good is for its reader to say."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -65,6 +65,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
+    """``public`` is its name outside, ``settled_at`` seconds since the epoch."""
+
     public: str
     state: State
     address: str

@@ -82,7 +82,6 @@ class SQLite:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
 
     def writer(self) -> Engine:
-        """For one connection, used by whoever has the turn, who says when a transaction begins and ends."""
         return self._engine(StaticPool, ())
 
     def readers(self) -> Engine:
@@ -109,7 +108,6 @@ class SQLite:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The right to write."""
         with self._queue.turn():
             yield
 
