@@ -14,7 +14,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from tests.servers import PATIENCE, need
+from tests.servers import PATIENCE, need, wait_until
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -73,19 +73,31 @@ def browser():
     binary = need("chromium")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=binary, args=quiet)
+        browser = driver.chromium.launch(executable_path=binary, args=quiet, timeout=PATIENCE * 1000)
         yield browser
         browser.close()
 
 
-def test_mail_is_seen_as_it_arrives(sink, browser):
+@pytest.fixture
+def opened(browser):
+    """``opened(**viewport)``: a page in which a wait ends as late as elsewhere."""
+
+    def opened(**viewport):
+        page = browser.new_page(**viewport)
+        page.set_default_timeout(PATIENCE * 1000)
+        return page
+
+    return opened
+
+
+def test_mail_is_seen_as_it_arrives(sink, opened):
     sink.send(letter("First of all"))
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = opened(viewport={"width": 1280, "height": 800})
     page.goto(sink.url)
     page.get_by_text("First of all").click()
     frame = page.frame_locator("iframe")
     frame.get_by_role("heading", name="Hello Zoë").wait_for()
-    assert frame.locator("#logo").evaluate("image => image.naturalWidth") == 1
+    wait_until(lambda: frame.locator("#logo").evaluate("image => image.naturalWidth") == 1, "its picture")
     page.get_by_role("button", name="Phone").click()
     assert page.locator("iframe").bounding_box()["width"] == 375
     page.get_by_role("tab", name="Text").click()
@@ -102,12 +114,12 @@ def test_mail_is_seen_as_it_arrives(sink, browser):
     page.get_by_role("button", name="First of all").wait_for(state="hidden")
 
 
-def test_mail_can_do_nothing(sink, browser):
+def test_mail_can_do_nothing(sink, opened):
     with socket.create_server(("127.0.0.1", 0)) as tracker:
         tracker.setblocking(False)
         port = tracker.getsockname()[1]
         sink.send(letter("<img src=x onerror=parent.document.title='owned'>", HOSTILE.format(port=port)))
-        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page = opened(viewport={"width": 390, "height": 844})
         page.goto(f"{sink.url}#1")
         page.frame_locator("iframe").get_by_role("heading", name="Hello Zoë").wait_for()
         page.wait_for_load_state("load")
@@ -119,7 +131,7 @@ def test_mail_can_do_nothing(sink, browser):
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
-def test_odd_mail_spoils_neither_the_page_nor_the_next_message(sink, browser):
+def test_odd_mail_spoils_neither_the_page_nor_the_next_message(sink, opened):
     plain = EmailMessage()
     plain["From"], plain["To"] = "me@acme.example", ", ".join(f"you{n}@example.com" for n in range(90))
     plain["Subject"] = "A subject that does not end " * 30
@@ -127,7 +139,7 @@ def test_odd_mail_spoils_neither_the_page_nor_the_next_message(sink, browser):
     plain.add_attachment(b"x", "application", "zip", filename="y" * 150 + ".zip")
     for message in (letter("With HTML"), plain):
         sink.send(message)
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = opened(viewport={"width": 390, "height": 844})
     page.goto(f"{sink.url}#2")
     page.get_by_text("Only text.").wait_for()
 
@@ -141,11 +153,11 @@ def test_odd_mail_spoils_neither_the_page_nor_the_next_message(sink, browser):
     page.get_by_role("button", name="With HTML").wait_for()
 
 
-def test_what_arrives_takes_nothing_away_from_who_looks_at_older_mail(sink, browser):
+def test_what_arrives_takes_nothing_away_from_who_looks_at_older_mail(sink, opened):
     with smtplib.SMTP("127.0.0.1", sink.port) as smtp:
         for number in range(201):
             smtp.sendmail("me@acme.example", "you@example.com", f"Subject: number {number}.\r\n\r\nx\r\n")
-    page = browser.new_page()
+    page = opened()
     page.goto(sink.url)
     page.get_by_role("button", name="Older messages").click()
     page.get_by_role("button", name="number 0.").wait_for()

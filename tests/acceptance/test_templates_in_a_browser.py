@@ -12,7 +12,7 @@ import pytest
 
 from mailer import Mailer
 from mailer.testing import outbox
-from tests.servers import need
+from tests.servers import PATIENCE, need
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -60,8 +60,12 @@ def longer(value: Any) -> Any:
 def pages() -> Iterator[Any]:
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=need("chromium"), args=quiet)
-        yield {scheme: browser.new_page(color_scheme=scheme) for scheme in ("light", "dark")}
+        binary, patience = need("chromium"), PATIENCE * 1000
+        browser = driver.chromium.launch(executable_path=binary, args=quiet, timeout=patience)
+        pages = {scheme: browser.new_page(color_scheme=scheme) for scheme in ("light", "dark")}
+        for page in pages.values():
+            page.set_default_timeout(patience)
+        yield pages
         browser.close()
 
 

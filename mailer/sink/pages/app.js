@@ -18,19 +18,37 @@ async function get(path) {
   return answer;
 }
 
+// What arrives while older messages are on their way does not turn those back; `last`: they go on behind it.
 async function refresh(older = false) {
   const search = $("search").value;
-  const asked = ++state.asked;
+  const last = state.list.at(-1)?.number;
+  const asked = older ? state.asked : ++state.asked;
   const query = new URLSearchParams({ search });
-  if (older && state.list.length) query.set("before", state.list.at(-1).number);
+  if (older && last !== undefined) query.set("before", last);
   const page = await (await get(`/messages?${query}`)).json();
-  if (asked !== state.asked) return; // somebody has typed on
+  // Somebody has typed on, or asked twice.
+  if (older ? search !== state.search || last !== state.list.at(-1)?.number : asked !== state.asked) return;
   merge(page, older, search);
   const count = `${state.list.length}${$("more").hidden ? "" : "+"}`;
   $("count").textContent = state.list.length ? `${count} message${count === "1" ? "" : "s"}` : "";
   $("empty").hidden = state.list.length > 0;
   $("empty").textContent = $("search").value ? "Nothing like that." : "Nothing has arrived yet.";
-  $("list").replaceChildren(...state.list.map(line));
+  renew($("list"));
+}
+
+// A line that is there stays the same element: a click on it may be half done.
+function renew(list) {
+  const wanted = new Set(state.list.map((entry) => entry.number));
+  for (const item of [...list.children]) if (!wanted.has(item.number)) item.remove();
+  let next = list.firstElementChild;
+  for (const entry of state.list) {
+    if (next?.number === entry.number) next = next.nextElementSibling;
+    else list.insertBefore(line(entry), next);
+  }
+  for (const item of list.children) {
+    if (item.number === state.number) item.firstElementChild.setAttribute("aria-current", "true");
+    else item.firstElementChild.removeAttribute("aria-current");
+  }
 }
 
 // What comes in while older messages are looked at does not take them away.
@@ -51,9 +69,8 @@ function line(entry) {
   const time = new Date(entry.at).toLocaleTimeString();
   const button = make("button", { type: "button" },
     make("b", { textContent: entry.subject || "(no subject)", dir: "auto" }), make("span", { textContent: `${time}  ${to}` }));
-  if (entry.number === state.number) button.setAttribute("aria-current", "true");
   button.addEventListener("click", () => { location.hash = entry.number; });
-  return make("li", {}, button);
+  return make("li", { number: entry.number }, button);
 }
 
 async function open(number) {
