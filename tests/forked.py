@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import mailer.__main__
+from mailer.cli import progress
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tests.preloaded"])
@@ -98,6 +99,12 @@ def command(*arguments: str) -> None:
     """``python -m mailer`` with these arguments."""
     sys.argv = [mailer.__main__.__file__, *arguments]
     mailer.__main__.main()
+
+
+def talkative_command(*arguments: str) -> None:
+    """A command that says how far it is from the beginning on, not only after five seconds."""
+    progress.LINE_SECONDS = 0.0
+    command(*arguments)
 
 
 def sink(file: str) -> None:

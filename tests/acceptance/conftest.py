@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ class Folder:
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+        )
+
+    def fork(self, work: Callable[..., None], *arguments: str, **environment: str) -> Forked:
+        """Start what ``tests.forked`` knows; what it says beside is in ``err``."""
+        out, err = self.write("out", ""), self.write("err", "")
+        return Forked(
+            work, *arguments, folder=self.path, environment=os.environ | environment, out=out, err=err
         )
 
     def mailer(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Done:
