@@ -29,7 +29,9 @@ class Served:
         self.pid = pid
         self.url = url
         self.log = log
-        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
+        # Left alone sooner than the server leaves it (5 s): to use it in that moment would be an error.
+        limits = httpx.Limits(keepalive_expiry=1.0)
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, limits=limits)
         self.key = self.new_key(scopes=("admin",))
 
     def new_key(self, **about: Any) -> str:

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.faults.judging import WHOLE
+from tests.servers import PATIENCE
 from tests.serving import serving
 
 CHECKS = [
@@ -56,6 +57,6 @@ def ask(operation, mode, server) -> None:
     @settings(max_examples=EXAMPLES, phases=PHASES, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def answered(case):
-        case.call_and_validate(headers=server.headers(), checks=CHECKS)
+        case.call_and_validate(headers=server.headers(), checks=CHECKS, timeout=PATIENCE)
 
     answered()

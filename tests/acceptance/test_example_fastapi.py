@@ -14,6 +14,7 @@ import pytest
 from tests.servers import PATIENCE, wait_until
 from tests.working import environment
 
+LISTENS = re.compile(r"(http://[\d.]+:\d+) \(Press")
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = {
     "number": 7,
@@ -34,12 +35,10 @@ def shop(tmp_path):
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
     try:
-        wait_until(
-            lambda: re.search(r"http://[\d.]+:\d+", log.read_text()) or process.poll() is not None, "shop"
-        )
-        found = re.search(r"http://[\d.]+:\d+", log.read_text())
+        wait_until(lambda: LISTENS.search(log.read_text()) or process.poll() is not None, "shop")
+        found = LISTENS.search(log.read_text())
         assert found, log.read_text()
-        with httpx.Client(base_url=found[0], timeout=PATIENCE) as client:
+        with httpx.Client(base_url=found[1], timeout=PATIENCE) as client:
             yield client
     finally:
         process.terminate()

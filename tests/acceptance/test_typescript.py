@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.packages import NODE, node_packages
-from tests.servers import need
+from tests.servers import PATIENCE, need
 from tests.serving import serving
 
 TEMPLATE = """
@@ -34,7 +34,12 @@ def server(tmp_path):
 
 def run(folder: Path, *command: object) -> str:
     done = subprocess.run(
-        [str(part) for part in command], check=False, cwd=folder, capture_output=True, text=True, timeout=100
+        [str(part) for part in command],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
