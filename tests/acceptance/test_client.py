@@ -26,7 +26,7 @@ MESSAGE = {"sender": "Acme <a@acme.example>", "subject": "Hello", "text": "How a
 def site(tmp_path, monkeypatch, redis_server, smtp_sink):
     """A folder with settings for workers, a broker and a server that takes everything."""
     sink = smtp_sink()
-    write_settings(tmp_path, broker=redis_server.url, backend=sink.url, lease=2.0)
+    write_settings(tmp_path, broker=redis_server.url, backend=sink.url)
     monkeypatch.chdir(tmp_path)
     return sink
 
@@ -137,7 +137,7 @@ assert "mailer.deliver" not in tasks.app.tasks
 
 def test_without_a_broker_a_restarted_application_delivers_what_is_left(tmp_path, smtp_sink, monkeypatch):
     sink = smtp_sink()
-    (tmp_path / "mailer.toml").write_text(f'lease_seconds = 1.0\n[backends.main]\nurl = "{sink.url}"\n')
+    (tmp_path / "mailer.toml").write_text(f'[backends.main]\nurl = "{sink.url}"\n')
     monkeypatch.chdir(tmp_path)
     script = f"""
 import os, signal
