@@ -10,11 +10,12 @@ from typing import Any
 
 from mailer.campaigns import preflight
 from mailer.campaigns.earlier import check_has_list, remaining
+from mailer.campaigns.loading import from_options, load
 from mailer.campaigns.opening import identity
 from mailer.campaigns.prepared import Prepared, mail_spec, recipient_source, templates_of
 from mailer.campaigns.recipients import RecipientSource
 from mailer.campaigns.report import Report
-from mailer.campaigns.spec import CampaignSpec, from_options, load
+from mailer.campaigns.spec import CampaignSpec
 from mailer.content.attachments import has_markup, with_shared
 from mailer.content.contract import MailSpec, Package
 from mailer.content.identity import sending_domain

@@ -17,11 +17,11 @@ import typer
 
 from mailer.campaigns import control
 from mailer.campaigns import demo as sample
+from mailer.campaigns.loading import load
 from mailer.campaigns.opening import open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
 from mailer.campaigns.results import export, reasons
-from mailer.campaigns.spec import load
 from mailer.cli.output import say, span
 from mailer.cli.progress import describe, progress
 from mailer.cli.reports import show_reasons, show_report, show_status

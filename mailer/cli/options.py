@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from typer.models import OptionInfo
 
-from mailer.campaigns.spec import OPTIONS, CampaignSpec, Option, from_options, load
+from mailer.campaigns.loading import from_options, load
+from mailer.campaigns.spec import OPTIONS, CampaignSpec, Option
 from mailer.errors import ConfigError, InputError
 
 T = TypeVar("T")

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from mailer.campaigns import control, results
+from mailer.campaigns.loading import from_options
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import Prepared, prepare, stream_of
 from mailer.campaigns.report import Report
-from mailer.campaigns.spec import CampaignSpec, from_options
+from mailer.campaigns.spec import CampaignSpec
 from mailer.errors import LedgerError, StateConflict
 from mailer.ledger.contract import Campaign, Runner
 from mailer.web import problems

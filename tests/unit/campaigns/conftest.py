@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from mailer.campaigns.loading import load
 from mailer.campaigns.prepared import Prepared, prepare
-from mailer.campaigns.spec import load
 
 CAMPAIGN = """\
 name = "November newsletter"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mailer.campaigns.durations import seconds
-from mailer.campaigns.spec import KEYS, OPTIONS, CampaignSpec, from_options, load
+from mailer.campaigns.loading import from_options, load
+from mailer.campaigns.spec import KEYS, OPTIONS, CampaignSpec
 from mailer.campaigns.toml_lines import line_of
 from mailer.errors import CampaignError
 

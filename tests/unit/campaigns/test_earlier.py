@@ -7,10 +7,10 @@ import json
 import pytest
 
 from mailer.campaigns.adding import add
+from mailer.campaigns.loading import load
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
-from mailer.campaigns.spec import load
 from mailer.campaigns.updating import update
 from mailer.errors import CampaignError, InputError, RecipientsError
 from mailer.ledger.contract import CampaignState, NewCampaign

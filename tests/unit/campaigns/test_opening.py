@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
+from mailer.campaigns.loading import from_options
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
-from mailer.campaigns.spec import from_options
 from mailer.content.snapshot import unpack
 from mailer.errors import CampaignError, RecipientsError, StateConflict
 from mailer.ledger.contract import CampaignState, Runner, Settlement
@@ -146,7 +146,7 @@ def test_an_opening_that_was_killed_is_completed(desk, ledger, ledger_url):
         "from mailer.campaigns.opening import open_campaign\n"
         "from mailer.campaigns.prepared import prepare\n"
         "from mailer.campaigns.preflight import check\n"
-        "from mailer.campaigns.spec import load\n"
+        "from mailer.campaigns.loading import load\n"
         "from mailer.ledger import open_ledger\n"
         "class Dying:\n"
         "    def __init__(self, rows): self.rows = rows\n"

@@ -291,7 +291,7 @@ def test_children_go_when_their_parent_is_killed(desk):
         "import sys; from pathlib import Path\n"
         "from mailer.campaigns.preflight import check\n"
         "from mailer.campaigns.prepared import prepare\n"
-        "from mailer.campaigns.spec import load\n"
+        "from mailer.campaigns.loading import load\n"
         "with prepare(load(Path(sys.argv[1])), template_root=Path(sys.argv[2])) as prepared:\n"
         "    check(prepared, processes=1, on_progress=lambda rows: print(rows, flush=True))\n"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mailer.campaigns import demo, preview, starter
+from mailer.campaigns.loading import load
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import prepare
-from mailer.campaigns.spec import load
 from mailer.cli import demonstration
 from mailer.cli.reports import show_report
 from mailer.errors import CampaignError

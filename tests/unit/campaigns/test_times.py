@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mailer.campaigns.spec import from_options
+from mailer.campaigns.loading import from_options
 from mailer.campaigns.times import moment
 from mailer.errors import CampaignError
 

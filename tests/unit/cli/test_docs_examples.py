@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from mailer.campaigns.spec import load
+from mailer.campaigns.loading import load
 from mailer.cli.app import COMMANDS, build
 from mailer.content.contract import Package
 from mailer.content.manifest import manifest

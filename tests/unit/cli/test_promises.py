@@ -15,7 +15,8 @@ from typer import Typer
 
 import mailer
 from mailer.backends import BACKENDS
-from mailer.campaigns.spec import KEYS, CampaignSpec, load
+from mailer.campaigns.loading import load
+from mailer.campaigns.spec import KEYS, CampaignSpec
 from mailer.cli.app import COMMANDS
 from mailer.cli.options import Backend, CampaignFile, campaign_spec, with_campaign_keys
 from mailer.errors import CampaignError, MailerError
