@@ -6,10 +6,11 @@ import asyncio
 from typing import Protocol
 
 from mailer import crash
+from mailer.backends.smtp.body import unmarked
 from mailer.backends.smtp.envelope import refusal, transparent
 from mailer.backends.smtp.jobs import Job
 from mailer.backends.smtp.session import Envelope, Session, Unsent
-from mailer.backends.smtp.transaction import transact, unmarked
+from mailer.backends.smtp.transaction import transact
 from mailer.message import Deferred, Fenced, Phase, Rejected, Reply, Unknown
 
 
