@@ -27,8 +27,8 @@ import httpx
 from mailer.backends.account import Account
 from mailer.backends.answers import Answer
 from mailer.backends.http1 import ANSWER_LIMIT, Http1
+from mailer.backends.http2 import Http2
 from mailer.backends.provider import Request
-from mailer.backends.wire import Wire
 from mailer.errors import BackendUnusable
 
 log = logging.getLogger(__name__)
@@ -169,13 +169,13 @@ class Channel:
 
     def _clumsy(self, connection: httpx.AsyncBaseTransport) -> bool:
         """It was made for HTTP/2 and speaks HTTP/1.1, for which there is something better."""
-        return isinstance(connection, Wire) and not self._http2
+        return isinstance(connection, Http2) and not self._http2
 
     async def _opened(self) -> httpx.AsyncBaseTransport:
         http2 = self._http2
         context = await self._tls(http2)
         if self._proxy is None:
-            return Wire(context) if http2 else Http1(context)
+            return Http2(context) if http2 else Http1(context)
         return httpx.AsyncHTTPTransport(
             verify=context or False,
             http2=self._account.http2,

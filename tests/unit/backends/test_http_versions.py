@@ -16,9 +16,9 @@ from mailer.backends.account import account
 from mailer.backends.channel import Channel
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http1 import Http1
+from mailer.backends.http2 import Http2
 from mailer.backends.postmark import FACTS
 from mailer.backends.provider import Request
-from mailer.backends.wire import Wire
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +74,7 @@ async def channel(certificate, offered: list[str], more: dict[str, str]) -> Asyn
 @pytest.mark.parametrize(
     ("offered", "more", "texts", "kind"),
     [
-        (["h2", "http/1.1"], {"http2": "yes"}, {"22"}, Wire),
+        (["h2", "http/1.1"], {"http2": "yes"}, {"22"}, Http2),
         (["h2", "http/1.1"], {}, {"11"}, Http1),
         (["http/1.1"], {"http2": "yes"}, {"11"}, Http1),
         ([], {"http2": "yes"}, {"11"}, Http1),

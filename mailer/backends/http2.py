@@ -17,7 +17,7 @@ from mailer.backends.http1 import ANSWER_LIMIT, KEPT_SECONDS
 _ERRORS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 
-class Wire(httpx.AsyncBaseTransport):
+class Http2(httpx.AsyncBaseTransport):
     """Promises what ``Http1`` does. The server chooses; the answer's ``http_version`` says what it chose."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from mailer.backends.http1 import ANSWER_LIMIT, Http1
-from mailer.backends.wire import Wire
+from mailer.backends.http2 import Http2
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -21,7 +21,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x
 
 
 #: Both promise the same.
-made = pytest.mark.parametrize("kind", [Http1, Wire])
+made = pytest.mark.parametrize("kind", [Http1, Http2])
 
 
 class Server:
@@ -56,7 +56,7 @@ class Server:
 
 @asynccontextmanager
 async def talking(
-    kind: type[Http1 | Wire], *script: bytes | None
+    kind: type[Http1 | Http2], *script: bytes | None
 ) -> AsyncIterator[tuple[Server, Callable[..., object]]]:
     """A server, and what asks it over one connection."""
     told = Server(list(script))
