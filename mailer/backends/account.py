@@ -13,8 +13,8 @@ from mailer.backends import options
 from mailer.backends.answers import now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.expressible import misfits
+from mailer.backends.hosts import is_loopback
 from mailer.backends.provider import Facts
-from mailer.backends.smtp.options import is_loopback
 from mailer.errors import ConfigError
 
 _REGION = re.compile(r"[a-z0-9-]{2,40}")

@@ -16,10 +16,11 @@ from typing import cast
 import aiosmtplib
 
 from mailer import crash
+from mailer.backends.hosts import is_loopback, is_private
 from mailer.backends.smtp.envelope import Offers
 from mailer.backends.smtp.faults import Fault, translate
 from mailer.backends.smtp.oauth import TokenSource
-from mailer.backends.smtp.options import Options, is_loopback, is_private
+from mailer.backends.smtp.options import Options
 from mailer.backends.smtp.session import Session
 from mailer.backends.smtp.wire import Wire
 from mailer.errors import BackendUnusable

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mailer.backends.hosts import is_loopback
 from mailer.backends.smtp.faults import Fault
 
 GOOGLE = "https://oauth2.googleapis.com/token"
@@ -69,8 +70,7 @@ def _form(file: str, given: dict[str, str], *, application: bool) -> dict[str, s
 
 def _check_address(file: str, url: str) -> None:
     parts = urlsplit(url)
-    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise ValueError(f"{file}: token_uri must be https://")
 
 

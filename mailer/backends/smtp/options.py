@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailer.backends.contract import BackendConfig
+from mailer.backends.hosts import is_loopback
 from mailer.backends.marks import RELAYS
 from mailer.backends.options import check
 from mailer.backends.smtp.oauth import Grant, TokenSource
@@ -94,22 +95,6 @@ class Options:
             context.check_hostname = False  # without TLS it would go out in clear: any encryption is better
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def is_loopback(host: str) -> bool:
-    """By its name or number alone; nothing is looked up."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
-def is_private(host: str) -> bool:
-    """An address that only our own network can reach."""
-    try:
-        return ip_address(host.partition("%")[0]).is_private
-    except ValueError:
-        return False
 
 
 def _parse(config: BackendConfig, given: Mapping[str, str]) -> Options:
