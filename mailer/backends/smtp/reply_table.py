@@ -1,12 +1,7 @@
 """The reply table: first match wins. Data only; `replies.classify` reads it.
 
 A rule is matched against ``"<basic code> <enhanced code or -> <text>"``, ignoring case, addresses taken
-out of the text. What a rule leads to is the caller's next step, not the origin of the fault:
-
-* ``later``, ``slower``, ``after``  try again; try again at half the rate; try again no sooner than this
-* ``refused``                       give this message up
-* ``bad_address``                   give it up, and never mail this address again
-* ``our_fault``                     the sender's fault: stop the backend, spare the recipient
+out of the text. What a rule leads to is said in ``mailer.backends.meanings``.
 """
 
 from __future__ import annotations
@@ -15,39 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mailer.backends.meanings import after, bad_address, later, our_fault, refused, slower
 from mailer.message import Blocked, Deferred, Phase, Rejected, Reply
 
 Refusal = Deferred | Rejected | Blocked
 Then = Callable[[Reply], Refusal]
-
-
-def later(reply: Reply) -> Refusal:
-    return Deferred(reply)
-
-
-def slower(reply: Reply) -> Refusal:
-    return Deferred(reply, slow_down=True)
-
-
-def refused(reply: Reply) -> Refusal:
-    return Rejected(reply)
-
-
-def bad_address(reply: Reply) -> Refusal:
-    return Rejected(reply, suppress=True)
-
-
-def our_fault(reply: Reply) -> Refusal:
-    return Blocked(reply)
-
-
-def after(seconds: float) -> Then:
-    """Try again, but not within ``seconds``."""
-
-    def wait(reply: Reply) -> Refusal:
-        return Deferred(reply, retry_after=seconds)
-
-    return wait
 
 
 @dataclass(frozen=True, slots=True)
