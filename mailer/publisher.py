@@ -32,6 +32,8 @@ PREFIX = "mailer:"
 CONTROL_ON_RABBITMQ = {"control_queue_exclusive": False, "control_queue_durable": True}
 #: A publisher gives up after about this many seconds per attempt, whatever the broker does.
 PATIENCE = 2.0
+#: The options of kombu's transports that say how long to wait, in seconds.
+_WAITS = frozenset({"socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout"})
 #: Recipients that one worker process has claimed at once: enough to keep its connections busy, and no
 #: more than it can give back quickly.
 CLAIMED_AT_ONCE = 800
@@ -177,12 +179,7 @@ def client(broker_url: str) -> Celery:
     app = Celery("mailer", set_as_current=False, fixups=[])
     app.conf.update(configuration(broker_url))
     options = app.conf.broker_transport_options
-    for name in {
-        "socket_timeout",
-        "socket_connect_timeout",
-        "read_timeout",
-        "write_timeout",
-    } & options.keys():
+    for name in _WAITS & options.keys():
         options[name] = PATIENCE
     return app
 

@@ -167,7 +167,7 @@ class HttpBackend:
         if isinstance(whole, Rejected) and len(letters) > 1:
             await self._halves(letters)
         else:
-            _settle(letters, self._spared(letters, whole))
+            _settle(letters, _spared(letters, whole))
 
     async def _halves(self, letters: list[Letter]) -> None:
         """The request was refused and nothing sent: for one bad message the others shall not suffer."""
@@ -179,13 +179,6 @@ class HttpBackend:
                 _settle(half, unsent(fault))
 
     # From answers to outcomes.
-
-    def _spared(self, letters: Sequence[Letter], whole: Verdict) -> Verdict:
-        """Not every answer says whose address is bad: it may be that of a copy."""
-        alone = len(letters[0].message.recipients) == 1
-        if isinstance(whole, Rejected) and not alone:
-            return replace(whole, suppress=False)
-        return whole
 
     def _read(self, answer: Answer, letters: Sequence[Letter]) -> Sequence[Outcome] | None:
         """None: the answer is about the request as a whole, or cannot be understood."""
@@ -211,6 +204,13 @@ async def _marked(part: Sequence[Letter], mark: Mark) -> Sequence[Outcome | None
     if len(part) == 1:
         return [await unmarked(part[0].message, mark)]
     return await all_unmarked([letter.message for letter in part], mark)
+
+
+def _spared(letters: Sequence[Letter], whole: Verdict) -> Verdict:
+    """Not every answer says whose address is bad: it may be that of a copy."""
+    if isinstance(whole, Rejected) and len(letters[0].message.recipients) > 1:
+        return replace(whole, suppress=False)
+    return whole
 
 
 def _settle(letters: Iterable[Letter], outcome: Outcome) -> None:
