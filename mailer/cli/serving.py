@@ -51,13 +51,15 @@ def _run(listener: socket.socket, processes: int) -> None:
     try:
         import uvicorn
         from uvicorn.supervisors import Multiprocess
+
+        from mailer.web.protocol import ProblemProtocol
     except ImportError:
         raise ConfigError("this needs 'uvicorn': pip install 'mailer-worker[web]'") from None
     os.environ["MAILER_API_PROCESSES"] = str(processes)
     config = uvicorn.Config(
         "mailer.web.server:application",
         factory=True,
-        http="mailer.web.protocol:ProblemProtocol",
+        http=ProblemProtocol,
         workers=processes,
         access_log=False,  # its lines would hold addresses: /v1/messages?to=…
         log_config=None,  # ours, without addresses
