@@ -167,7 +167,7 @@ async def test_a_wish_is_passed_on(scheme, wish, place, expected):
 UNSAID = ("pool", "send_at", "track_opens", "track_clicks")
 
 
-@pytest.mark.parametrize(("scheme", "wish", "place", "expected"), TABLE)
+@pytest.mark.parametrize(("scheme", "wish", "place", "expected"), TABLE, ids=NAMES)
 async def test_what_nobody_wished_for_is_not_asked_of_the_provider(scheme, wish, place, expected):
     if not wish.startswith(UNSAID):
         return
