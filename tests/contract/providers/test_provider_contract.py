@@ -13,6 +13,7 @@ import pytest
 from mailer.backends import connect, urls
 from mailer.backends.answers import Answer
 from mailer.backends.http import HttpBackend
+from mailer.backends.http1 import _Line
 from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
 from mailer.errors import BackendUnusable
 from mailer.message import Accepted, Blocked, Deferred, Fenced, Outgoing, Rejected, Unknown
@@ -20,7 +21,7 @@ from tests.contract.providers.fake import DROP, HANG, Fake, Recorded, Response, 
 from tests.contract.providers.letters import letter, rich
 from tests.contract.providers.registry import ROLES
 from tests.contract.providers.role import KEY, Role, Row
-from tests.servers import free_port
+from tests.servers import PATIENCE, free_port, wait_until
 
 
 @pytest.fixture(params=ROLES.values(), ids=ROLES)
@@ -177,10 +178,33 @@ def test_a_gateway_that_lost_the_answer_says_nothing_of_the_message(role):
             assert isinstance(verdict, expected), status
 
 
+@pytest.fixture
+def one_timeout(fake, monkeypatch) -> list[float]:
+    """Of all waiting for answers only the first ends early: as soon as the fake has that request. Its list
+    says after how many seconds it was to end."""
+    wait, ended = _Line._wait, []
+
+    def as_soon_as_it_is_there(line: _Line, seconds: float | None) -> None:
+        if seconds is not None:
+            first = not ended
+            ended.append(seconds)
+            if first:
+                wait_until(lambda: fake.requests, "the request has arrived")
+            seconds = 0.01 if first else PATIENCE
+        wait(line, seconds)
+
+    monkeypatch.setattr(_Line, "_wait", as_soon_as_it_is_there)
+    return ended
+
+
 @pytest.mark.parametrize("accident", [DROP, HANG])
-async def test_lost_after_the_request_is_unknown_and_repeated_only_under_a_key(role, fake, accident):
+async def test_lost_after_the_request_is_unknown_and_repeated_only_under_a_key(
+    role, fake, accident, one_timeout
+):
     fake.script = [accident]
-    (outcome,) = await send(role, fake, plain(role), more="timeout=0.3")
+    (outcome,) = await send(role, fake, plain(role), more="timeout=7")
+
+    assert one_timeout[0] == 7.0
 
     if backend_of(role, fake.base).provider.facts.key_seconds:
         assert isinstance(outcome, Accepted)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +15,7 @@ from mailer.backends import connect, urls
 from mailer.message import Accepted, Blocked, Outgoing, Rejected
 from tests.contract.providers.letters import letter
 from tests.contract.providers.sdks import need
-from tests.servers import free_port
+from tests.servers import PATIENCE, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +28,19 @@ def moto() -> Iterator[str]:
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(600):
-                try:
-                    with urllib.request.urlopen(f"{base}/moto-api/data.json", timeout=5):
-                        break
-                except OSError:
-                    assert process.poll() is None, "moto does not start"
-                    time.sleep(0.05)
+            wait_until(lambda: answers(base, process), "moto")
             yield base
         finally:
             process.terminate()
+
+
+def answers(base: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "moto does not start"
+    try:
+        with urllib.request.urlopen(f"{base}/moto-api/data.json", timeout=PATIENCE):
+            return True
+    except OSError:
+        return False
 
 
 def verify(base: str, identity: str) -> None:
