@@ -223,6 +223,12 @@ class SmtpSink:
     def count(self) -> int:
         return len(self._complete())
 
+    def hear_out(self) -> Self:
+        """Wait until it has heard everything that clients sent which have ended since, however they did: what
+        they wrote last lies in its buffers for a while."""
+        wait_until(lambda: not _connected(self.port), "smtp-sink is alone")
+        return self
+
     def _complete(self) -> list[Path]:
         """smtp-sink opens the file at MAIL, closes it at the dot, and removes it when that never comes.
 
@@ -245,6 +251,20 @@ def _is_busy(pid: int) -> bool:
     except FileNotFoundError:  # ended, or no /proc
         return False
     return stat.rpartition(")")[2].split()[0] in "RD"
+
+
+#: Of a connection whose other end may have sent what nobody has read yet: ESTABLISHED and CLOSE_WAIT.
+OPEN = {"01", "08"}
+
+
+def _connected(port: int) -> int:
+    """Connections to this port that its server has not closed (proc(5), ``net/tcp``); 0 without a /proc."""
+    try:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    except FileNotFoundError:
+        return 0
+    own = [line.split()[3] for line in lines if line.split()[1].endswith(f":{port:04X}")]
+    return sum(state in OPEN for state in own)
 
 
 def _target(link: Path) -> Path | None:
