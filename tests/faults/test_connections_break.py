@@ -12,6 +12,7 @@ from mailer.delivery.runner import Reason, run_embedded
 from mailer.ledger.contract import Runner
 from mailer.message import State
 from tests.delivering import World
+from tests.servers import PATIENCE
 
 ROWS = 120
 CONNECTIONS = 3
@@ -62,7 +63,7 @@ async def test_f20_a_connection_breaks(world, smtp_sink, tcp_proxy, judge, phase
     line = getattr(proxy, direction)
     cutting = asyncio.create_task(cut_again_and_again(line, pattern, let_pass))
 
-    done = await asyncio.wait_for(run_embedded(world.url, campaign.id, backends={"main": backend}), 100)
+    done = await asyncio.wait_for(run_embedded(world.url, campaign.id, backends={"main": backend}), PATIENCE)
     cutting.cancel()
 
     assert done.reason is Reason.FINISHED
@@ -96,7 +97,7 @@ async def test_f23_a_server_takes_the_connection_and_says_nothing(world, smtp_si
     while sink.count() <= arrived and not running.done():
         await asyncio.sleep(0.01)
     moved = clock() - began
-    done = await asyncio.wait_for(running, 100)
+    done = await asyncio.wait_for(running, PATIENCE)
 
     assert done.reason is Reason.FINISHED
     judge(

@@ -16,7 +16,7 @@ from mailer.cli import supervisor
 from mailer.ledger import migrate
 from mailer.message import State
 from tests.faults.judging import WHOLE
-from tests.faults.works import CONNECTIONS, Works
+from tests.faults.works import CONNECTIONS, Works, is_stopped
 from tests.forked import celery
 from tests.servers import need, postgres_server, wait_until
 from tests.working import run, write_settings
@@ -107,7 +107,7 @@ async def test_f29_the_database_goes_away_and_comes_back(works, postgres, judge,
     judge(
         "F29",
         injected,
-        works.states(campaign),
+        works.settled(campaign),
         works.copies(),
         rows=ROWS,
         window=lost * WORKERS * CONNECTIONS,
@@ -149,7 +149,7 @@ async def test_f5_sigterm_while_the_database_is_away(works, postgres, judge, awa
 
     assert ended >= 0, "killed by a signal"
     what = f"SIGTERM while PostgreSQL is {away.__name__}"
-    judge("F5", what, works.states(campaign), works.copies(), rows=rows, window=2 * CONNECTIONS)
+    judge("F5", what, works.settled(campaign), works.copies(), rows=rows, window=2 * CONNECTIONS)
 
 
 def patience():
@@ -168,7 +168,7 @@ async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, judge):
     """Its row is in doubt, nobody else sends it, and the sleeper's own answer still counts."""
     campaign = works.world.campaign(ROWS)
     sleeper = works.start_under("sleeper", MAILER_CRASH_AT="after_mark:20:stop")
-    wait_until(lambda: _is_stopped(sleeper.pid), "asleep")
+    wait_until(lambda: is_stopped(sleeper.pid), "asleep")
     works.start()
     wait_until(lambda: works.states(campaign).get(State.UNKNOWN, 0), "in doubt")
     doubtful = works.states(campaign)[State.UNKNOWN]
@@ -178,12 +178,12 @@ async def test_f8_a_worker_sleeps_between_its_mark_and_the_dot(works, judge):
 
     assert 1 <= doubtful <= CONNECTIONS
     judge(
-        "F8", "a worker stopped between mark and final dot", works.states(campaign), works.copies(), rows=ROWS
+        "F8",
+        "a worker stopped between mark and final dot",
+        works.settled(campaign),
+        works.copies(),
+        rows=ROWS,
     )
-
-
-def _is_stopped(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 async def test_f16_two_of_three_workers_have_a_wrong_clock(works, judge):
@@ -197,4 +197,4 @@ async def test_f16_two_of_three_workers_have_a_wrong_clock(works, judge):
         works.start_under(name, **faked)
     works.wait_for_end(campaign)
 
-    judge("F16", "two of three workers an hour off", works.states(campaign), works.copies(), rows=ROWS)
+    judge("F16", "two of three workers an hour off", works.settled(campaign), works.copies(), rows=ROWS)

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ class Worker(Forked):
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+
+def is_stopped(pid: int) -> bool:
+    """All of its threads: each goes on until it is back from the kernel (proc(5), ``stat``)."""
+    try:
+        threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one has ended meanwhile
+        return False
+    return {thread.rpartition(")")[2].split()[0] for thread in threads} == {"T"}
 
 
 class Works:
@@ -80,6 +90,14 @@ class Works:
     def states(self, campaign: Campaign) -> dict[State, int]:
         return self.world.states(campaign)
 
+    def settled(self, campaign: Campaign) -> dict[State, int]:
+        """As ``states``, when nobody has anything more to say: the answer that a worker got counts also after
+        its lease, so a row that is in doubt because its worker was slow is none when that has ended well."""
+        if self.states(campaign).get(State.UNKNOWN):
+            with ThreadPoolExecutor() as together:
+                list(together.map(lambda process: process.stop(), (*self.workers, *self.others)))
+        return self.states(campaign)
+
     def finished(self, campaign: Campaign) -> bool:
         return self.world.now(campaign).state is CampaignState.FINISHED
 
@@ -112,8 +130,8 @@ class Works:
         with (self.folder / "mailer.db-lock").open() as file:
             while True:
                 worker.signal(signal.SIGSTOP)
+                wait_until(lambda: is_stopped(worker.pid), f"{worker.name} stands still")
                 with suppress(BlockingIOError):
-                    time.sleep(0.01)  # for the signal to arrive
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     fcntl.flock(file, fcntl.LOCK_UN)
                     return
