@@ -1,7 +1,7 @@
 """Limits in Redis: takes per second, and how near four greedy processes come to a limit.
 
-``python -m bench.limits URL START SECONDS RATE`` is one of them: it takes what it can get, and prints
-its grant log.
+``python -m bench.limits URL SECONDS RATE`` is one of them: it says that it is ready, waits for a line, takes
+what it can get, and prints its grant log and when it was answered.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from mailer.ledger import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("backend:main",)
-#: Four processes that start at once on two cores need so long to import everything.
-START_SECONDS = 4.0
 
 
 def takes() -> str:
@@ -40,7 +38,7 @@ def four(seconds: float = 60.0, rate: int = 200) -> str:
     from tests.servers import redis_server
 
     with redis_server() as server:
-        log = grant_log(server.url, seconds, rate)
+        log, _ = grant_log(server.url, seconds, rate)
     span = log[-1][0] - log[0][0]
     granted = sum(count for _, count in log)
     return f"{granted / span:.1f}/s over {span:.0f} s; most in any second {fullest(log)}"
@@ -69,13 +67,23 @@ def at_the_sink(seconds: float = 60.0, rate: int = 200) -> str:
     return f"{arrived / span:.1f}/s over {span:.0f} s"
 
 
-def grant_log(url: str, seconds: float, rate: int) -> list[tuple[float, int]]:
-    """What four processes were granted, by Redis' time."""
-    start = time.time() + START_SECONDS
-    command = [sys.executable, "-m", "bench.limits", url, str(start), str(seconds), str(rate)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)]
-    logs = [json.loads(child.communicate(timeout=seconds + 60)[0]) for child in children]
-    return sorted((at, count) for log in logs for at, count in log)
+def grant_log(url: str, seconds: float, rate: int) -> tuple[list[tuple[float, int]], list[float]]:
+    """What four processes were granted, by Redis' time, and when one was answered, by this machine's."""
+    command = [sys.executable, "-m", "bench.limits", url, str(seconds), str(rate)]
+    pipe = subprocess.PIPE
+    children = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(4)]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()  # it has imported everything
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    told = [json.loads(child.communicate(timeout=seconds + 120)[0]) for child in children]
+    return (
+        sorted((at, count) for log, _ in told for at, count in log),
+        sorted(at for _, answered in told for at in answered),
+    )
 
 
 def fullest(log: list[tuple[float, int]], seconds: float = 1.0) -> int:
@@ -109,17 +117,21 @@ async def _takes(url: str, callers: int, seconds: float = 2.0) -> float:
     return taken / seconds
 
 
-async def _greedy(url: str, start: float, seconds: float, rate: str) -> list[tuple[float, int]]:
+async def _greedy(url: str, seconds: float, rate: str) -> tuple[list[tuple[float, int]], list[float]]:
     log: list[tuple[float, int]] = []
+    answered: list[float] = []
     limits = Limits({"main": BackendRates((f"{rate}/s",))})
     limiter = RedisLimiter(limits, url, grant_log=lambda _, granted, at: log.append((at, granted)))
-    await asyncio.sleep(max(0.0, start - time.time()))
-    while time.time() < start + seconds:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    end = time.time() + seconds
+    while time.time() < end:
         grant = await limiter.take(KEYS, 50)
+        answered.append(time.time())
         await asyncio.sleep(grant.wait)
     await limiter.close()
-    return log
+    return log, answered
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_greedy(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))))
+    print(json.dumps(asyncio.run(_greedy(sys.argv[1], float(sys.argv[2]), sys.argv[3]))))
