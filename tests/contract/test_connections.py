@@ -5,15 +5,17 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 from redis.asyncio import Redis
 
 from mailer.ledger import open_ledger
 from tests.servers import PATIENCE
-from tests.unit.smtp.scripted import serving
+from tests.unit.smtp.scripted import is_open, serving
 
 #: What one worker process has of it, flooding its backend. Says so when the first batch is answered.
 FLOOD = """
@@ -79,14 +81,18 @@ class Api(asyncio.Protocol):
     """A provider that takes everything after a moment; it counts the connections to it."""
 
     open = most = 0
+    sockets: ClassVar[set[socket.socket]] = set()
 
     def connection_made(self, transport):
         self.transport, self.read = transport, b""
+        self.socket = transport.get_extra_info("socket")
         Api.open += 1
-        Api.most = max(Api.most, Api.open)
+        Api.sockets.add(self.socket)
+        Api.most = max(Api.most, sum(map(is_open, Api.sockets)))
 
     def connection_lost(self, error):
         Api.open -= 1
+        Api.sockets.discard(self.socket)
 
     def data_received(self, data):
         self.read += data

@@ -21,6 +21,10 @@ BODY = b"From: a@sender.example\r\nSubject: hello\r\n\r\nOne line.\r\n"
 EXTENSIONS = ("PIPELINING", "SIZE 10000000", "8BITMIME", "SMTPUTF8", "DSN")
 
 
+#: linux/tcp_states.h; the first octet of TCP_INFO.
+ESTABLISHED = 1
+
+
 @dataclass(frozen=True)
 class Act:
     """``reply`` may hold several lines, or several replies. Without one the server is silent."""
@@ -52,6 +56,12 @@ class Visit:
     encrypted: bool = False
 
 
+def is_open(sock: socket.socket) -> bool:
+    """Whether the other end has closed nothing yet, which the event loop may hear later than that somebody
+    else has come."""
+    return sock.fileno() >= 0 and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+
+
 Script = Callable[[str, Visit], Act | None]
 
 
@@ -73,6 +83,7 @@ class Scripted:
     open: int = 0
     most: int = 0
     port: int = 0
+    _sockets: set[socket.socket] = field(default_factory=set)
 
     def url(self, tls: str = "none") -> str:
         return f"smtp://127.0.0.1:{self.port}?tls={tls}"
@@ -84,13 +95,16 @@ class Scripted:
         visit = Visit(len(self.visits), encrypted=self.implicit)
         self.visits.append(visit)
         self.open += 1
-        self.most = max(self.most, self.open)
+        own = writer.get_extra_info("socket")
+        self._sockets.add(own)
+        self.most = max(self.most, sum(map(is_open, self._sockets)))
         try:
             await _Conversation(self, visit, reader, writer).run()
         except (_End, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, TimeoutError):
             pass
         finally:
             self.open -= 1
+            self._sockets.discard(own)
             writer.transport.abort()
 
 
