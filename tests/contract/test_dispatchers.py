@@ -185,7 +185,7 @@ async def test_once_drained_nothing_more_is_taken(stage: Stage):
     ids = stage.world.ids(campaign, 400)
     await stage.dispatcher.dispatch(Hint(tuple(ids)))
 
-    assert await stage.dispatcher.drain(20)
+    assert await stage.dispatcher.drain(PATIENCE)
 
     assert stage.dispatcher.free() == 0
 

@@ -8,7 +8,7 @@ import pytest
 from mailer.ledger import together
 from mailer.ledger.together import Together
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Writes:
