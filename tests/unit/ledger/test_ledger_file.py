@@ -379,6 +379,7 @@ os.wait()
         ):
             pass
 
+        second._patience = PATIENCE  # whoever gave up lets go of the turn when his thread hears of it
         with second.turn():
             pass
         first.close()
