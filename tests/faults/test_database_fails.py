@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -50,16 +50,19 @@ def restart(postgres):
 @contextmanager
 def frozen(postgres):
     """All of its processes."""
+    postgres.process.pause()  # first: after that it starts no more
     command = ["pgrep", "-P", str(postgres.process.pid)]
     children = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    processes = [postgres.process.pid, *map(int, children)]
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+    for process in map(int, children):
+        with suppress(ProcessLookupError):  # its client has just gone
+            os.kill(process, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in reversed(processes):
-            os.kill(process, signal.SIGCONT)
+        for process in map(int, children):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+        postgres.process.go_on()
 
 
 def freeze(postgres):
