@@ -203,7 +203,7 @@ class Bodies:
                 )
             data = self.package.files[file]
             cid = mime.content_id(data)
-            images[cid] = mime.inline_image(file, cid, data)
+            images[cid] = mime.attachment(file, data, content_id=cid)
             pieces += [source[done:start], f"cid:{cid}"]
             done = end
         return "".join([*pieces, source[done:]])

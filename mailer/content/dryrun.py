@@ -38,7 +38,7 @@ _FILTERS = frozenset(
 #: Those that write numbers, which takes longer than to see that they can.
 _NUMBERS = frozenset(("money", "number", "percent"))
 #: The same, as long as their arguments are written in the template, and short.
-_FORMATS = frozenset(("date", "datetime", "time"))
+_FORMATS = frozenset(("date", "datetime"))
 _SHORT = 30
 _EXPRESSIONS = (
     *(nodes.Const, nodes.Name, nodes.Getattr, nodes.Tuple, nodes.List, nodes.Keyword),

@@ -63,8 +63,7 @@ class LetterComposer:
 
 def part(name: str, data: bytes, kind: str | None = None, content_id: str | None = None) -> str:
     """An attachment as letters keep it; with ``content_id`` it is shown by the HTML. Raises ContentError."""
-    made = mime.attached(name, data, kind, content_id)
-    return made.decode("ascii")
+    return mime.attachment(name, data, kind, content_id).decode("ascii")
 
 
 def _own(letter: Letter, first: Address | None = None) -> Own:

@@ -58,25 +58,16 @@ class Body:
         return entity
 
 
-def attachment(name: str, data: bytes) -> bytes:
-    """One finished part. ``name`` may have folders, which are left out. Raises ContentError."""
+def attachment(name: str, data: bytes, kind: str | None = None, content_id: str | None = None) -> bytes:
+    """One finished part; with ``content_id`` the HTML shows it by ``cid:``.
+
+    ``name`` may have folders, which are left out. It tells the type where none is given. Raises
+    ContentError.
+    """
     file_name = posixpath.basename(name.replace("\\", "/"))
-    disposition = f"Content-Disposition: attachment{parameter('filename', file_name)}\r\n"
-    return _octets(content_type(file_name), disposition, data)
-
-
-def inline_image(name: str, content_id: str, data: bytes) -> bytes:
-    """One finished part that the HTML shows by ``cid:content_id``."""
-    file_name = posixpath.basename(name)
-    extra = f"Content-ID: <{content_id}>\r\nContent-Disposition: inline{parameter('filename', file_name)}\r\n"
-    return _octets(content_type(file_name), extra, data)
-
-
-def attached(name: str, data: bytes, kind: str | None, content_id: str | None) -> bytes:
-    """One finished part of the given type; with ``content_id`` the HTML shows it. Raises ContentError."""
-    file_name = posixpath.basename(name.replace("\\", "/"))
-    kind = content_type(file_name) if kind is None else kind
-    if not _TYPE.fullmatch(kind) or kind.lower().startswith(_COMPOSITE):
+    if kind is None:
+        kind = content_type(file_name)
+    elif not _TYPE.fullmatch(kind) or kind.lower().startswith(_COMPOSITE):
         raise ContentError(f"not a type for an attachment: {kind[:80]!r}", column="attachments")
     if content_id is not None and not _CONTENT_ID.fullmatch(content_id):
         raise ContentError(f"not a Content-ID: {content_id[:80]!r}", column="attachments")

@@ -13,6 +13,7 @@ from mailer.errors import TemplateError
 _TOKEN = re.compile(r"<!--jx([0-9]+)xj-->|jx([0-9]+)xj")
 #: Their content is text: a comment in them would be shown.
 _TEXT_ELEMENTS = re.compile(r"<(mj-style|mj-title|mj-preview)\b.*?</\1", re.DOTALL)
+_HINT = "Statements may stand between elements and in texts; inside <mj-raw> anything may."
 _UNKNOWN = re.compile(r"<(mj-[a-z-]+)")
 
 
@@ -31,14 +32,10 @@ def to_html(name: str, flat: Flat) -> Flat:
     for number, part in enumerate(kept):
         if number not in found:
             raise TemplateError(f"MJML drops {part.text.strip()[:60]!r} where it stands", name, hint=_HINT)
-    if [at for at in found if kept[at].kind == "statement"] != [
-        at for at in sorted(found) if kept[at].kind == "statement"
-    ]:
+    statements = [at for at in found if kept[at].kind == "statement"]
+    if statements != sorted(statements):
         raise TemplateError("MJML moves {% … %} statements where they stand", name, hint=_HINT)
     return Flat(_TOKEN.sub(lambda token: kept[int(token[1] or token[2])].text, html), flat.complete)
-
-
-_HINT = "Statements may stand between elements and in texts; inside <mj-raw> anything may."
 
 
 def _with_tokens(name: str, source: str, kept: list[Markup]) -> str:

@@ -16,8 +16,6 @@ _MISSING = re.compile(r"'([^']*)' is undefined|has no (?:attribute|element) '?([
 _CSS_COMMENT = (
     "'{#' begins a comment in Jinja, also inside CSS: put a space or a line break between '{' and '#'."
 )
-
-
 _CSS_STATEMENT = (
     "'{%' begins a statement in Jinja, also inside CSS: put a space or a line break between '{' and '%'."
 )

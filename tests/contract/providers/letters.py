@@ -45,7 +45,7 @@ def letter(
         b"MIME-Version: 1.0\r\n",
         *(headers.text(name, value) for name, value in (more or {}).items()),
     ]
-    images = [mime.inline_image("logo.png", "logo@mailer", PNG)] if image else []
+    images = [mime.attachment("logo.png", PNG, content_id="logo@mailer")] if image else []
     files = [mime.attachment("rechnung für ada.pdf", PDF)] if file else []
     if image and html is not None:
         html += '<img src="cid:logo@mailer">'
