@@ -16,7 +16,7 @@ from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
 from mailer.content.dryrun import DryRun, names_written
-from mailer.content.envelope import Line, Wrapper, mailbox, mailboxes
+from mailer.content.header_lines import HeaderLines, Line, mailbox, mailboxes
 from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
 from mailer.content.rows import Context, Rows
@@ -68,7 +68,7 @@ class MailComposer:
         self._files_root = files_root
         self._return_path = None if spec.envelope_sender is None else _return_path(spec.envelope_sender)
         bodies = Bodies(package, language.filters())
-        self._wrapper = Wrapper.compiled(spec, bodies.line)
+        self._header_lines = HeaderLines.compiled(spec, bodies.line)
         self._row_files = [
             Line.compiled("attachments", path, bodies.line) for path in spec.attachments if has_markup(path)
         ]
@@ -83,7 +83,7 @@ class MailComposer:
         self._rows = Rows(spec, self._used, language.zone)
         self._language = identifier(spec.language_column) if spec.language_column else None
         self._name = identifier(spec.name_column) if spec.name_column else None
-        self._same_lines = False  # those of the wrapper are the same for all rows, and were written once
+        self._same_lines = False  # the header lines are the same for all rows, and were written once
 
     def used(self) -> frozenset[str]:
         """Identifiers of the columns that the templates read, as far as can be told without running them."""
@@ -136,7 +136,7 @@ class MailComposer:
             return sender.addr
         head = self._head(variant, context, mailbox("To", to), own)
         head_lines(head, identity)
-        self._same_lines = self._wrapper.constant and not self._name
+        self._same_lines = self._header_lines.constant and not self._name
         return head.sender.addr
 
     def _composed(
@@ -147,18 +147,18 @@ class MailComposer:
         return assembled(head, self._body(variant, context, files, own), identity)
 
     def _head(self, variant: Variant, context: Context, to: Address, own: Own) -> Head:
-        wrapper = self._wrapper
+        above = self._header_lines
         if self._name:
             to = Address(to.local, to.domain, str(context.get(self._name, "")).strip())
         return Head(
             sender=own.sender or variant.sender_address or mailbox("From", variant.sender.text(context)),
             sender_line=None if own.sender else variant.sender_line,
             to=own.to or (to,),
-            cc=(*mailboxes(wrapper.cc, context), *own.cc),
-            bcc=(*mailboxes(wrapper.bcc, context), *own.bcc),
-            reply_to=own.reply_to or mailboxes(wrapper.reply_to, context),
+            cc=(*mailboxes(above.cc, context), *own.cc),
+            bcc=(*mailboxes(above.bcc, context), *own.bcc),
+            reply_to=own.reply_to or mailboxes(above.reply_to, context),
             subject=variant.subject.text(context) if own.subject is None else own.subject,
-            more=(wrapper.list_lines(context), wrapper.custom_lines(context), own.lines),
+            more=(above.list_lines(context), above.custom_lines(context), own.lines),
             return_path=self._return_path,
         )
 
@@ -228,7 +228,7 @@ class MailComposer:
         pieces: list[Piece | None] = [line.piece for line in self._row_files]
         for variant in self.variants.values():
             pieces += [variant.body.html, variant.body.text, variant.subject.piece, variant.sender.piece]
-        return self._wrapper.names().union(*(piece.names for piece in pieces if piece))
+        return self._header_lines.names().union(*(piece.names for piece in pieces if piece))
 
 
 def _shared(package: Package, path: str) -> bytes:

@@ -16,7 +16,7 @@ from mailer.content.assembly import Head, Own, assembled, head_lines
 from mailer.content.composer import MailComposer, compile_mail
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
 from mailer.content.dryrun import certainly_fits
-from mailer.content.envelope import custom_line, mailbox
+from mailer.content.header_lines import custom_line, mailbox
 from mailer.errors import ContentError
 
 #: The package of messages that have no template.

@@ -63,8 +63,8 @@ def mailbox(name: str, text: str) -> Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapper:
-    """Everything above the body except Date, To and Message-ID, which are each message's own.
+class HeaderLines:
+    """Of one campaign, all but Date, To and Message-ID, which are each message's own.
 
     ``sender`` and ``subject`` may differ per language variant, so they are given per message.
     """
@@ -78,7 +78,7 @@ class Wrapper:
     custom: Sequence[Line]
 
     @classmethod
-    def compiled(cls, spec: MailSpec, compile_line: Compile) -> Wrapper:
+    def compiled(cls, spec: MailSpec, compile_line: Compile) -> HeaderLines:
         """Raises ContentError and TemplateError for what is wrong in every message."""
         try:
             return cls._compiled(spec, compile_line)
@@ -89,12 +89,12 @@ class Wrapper:
             raise ContentError(f"header {error.column!r}: {error.message}", hint=error.hint) from None
 
     @classmethod
-    def _compiled(cls, spec: MailSpec, compile_line: Compile) -> Wrapper:
+    def _compiled(cls, spec: MailSpec, compile_line: Compile) -> HeaderLines:
         def lines(name: str, sources: Sequence[str]) -> tuple[Line, ...]:
             return tuple(Line.compiled(name, source, compile_line) for source in sources)
 
         custom = tuple(Line.compiled(_free(name), text, compile_line) for name, text in spec.headers.items())
-        wrapper = cls(
+        made = cls(
             cc=lines("Cc", spec.cc),
             bcc=lines("Bcc", spec.bcc),
             reply_to=lines("Reply-To", spec.reply_to),
@@ -103,8 +103,8 @@ class Wrapper:
             fixed=_fixed(spec),
             custom=custom,
         )
-        wrapper.refuse_what_is_constantly_wrong()
-        return wrapper
+        made.refuse_what_is_constantly_wrong()
+        return made
 
     def names(self) -> frozenset[str]:
         """Columns that the lines read."""
