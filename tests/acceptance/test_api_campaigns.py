@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +188,20 @@ def test_a_full_disk_refuses_a_list_and_keeps_nothing_of_it(tmp_path):
     assert "goes on where this ended" in half.json()["detail"]
     assert (whole.status_code, whole.json()["total"]) == (201, 3000)
     assert "TMPDIR" in server.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of another process")
+def test_a_list_is_never_in_memory(tmp_path):
+    """Twenty-four megabytes more of it; what is measured ends before anybody reads the list."""
+    prepare(tmp_path)
+    peaks, said = [], []
+
+    with serving(tmp_path) as server:
+        for megabytes in (3, 27):
+            people = {"recipients": ("people.csv", b"x" * (megabytes << 20))}
+            said.append(server.post("/v1/campaigns", data={"spec": "{"}, files=people).json()["detail"])
+            about = Path("/proc", str(server.pid), "status").read_text()
+            peaks.append(int(about.partition("VmHWM:")[2].split()[0]))
+
+    assert said == ["`spec` is not JSON"] * 2
+    assert peaks[1] - peaks[0] < 12_000, peaks

@@ -56,7 +56,11 @@ def refusal(message: Outgoing, offers: Offers) -> Rejected | None:
     if message.smtputf8 and not offers.smtputf8:
         return _refused(Phase.MAIL, "The server cannot take non-ASCII addresses or headers (SMTPUTF8).")
     if message.eight_bit and not offers.eight_bit_mime:
-        return _refused(Phase.MAIL, "The server cannot take 8-bit content (8BITMIME).")
+        return _refused(
+            Phase.MAIL,
+            "The server cannot take 8-bit content (8BITMIME): have the program that wrote it encode it as "
+            "quoted-printable or base64, or send through another server.",
+        )
     if offers.max_size is not None and len(message.data) > offers.max_size:
         return _refused(Phase.MAIL, "The message is larger than the server takes.")
     return None
