@@ -104,7 +104,7 @@ async def test_f6_sigterm_and_then_kill_9_while_the_dot_hangs(tmp_path, redis_se
     campaign = works.world.campaign(60)
     (worker,) = works.start()
     try:
-        wait_until(lambda: works.states(campaign) == {State.ACCEPTED: 59, State.SENDING: 1}, "one hangs")
+        wait_until(lambda: _one_is_left(works.states(campaign)), "one hangs")
         worker.signal(signal.SIGTERM)
         time.sleep(1)
         worker.kill()
@@ -136,6 +136,13 @@ async def test_f7_a_worker_sleeps_longer_than_its_lease(works, seconds, judge):
         rows=500,
         window=CONNECTIONS,
         moves_after=moved,
+    )
+
+
+def _one_is_left(states):
+    """On its way; or in doubt already, where the worker was slow to renew its lease."""
+    return (
+        states.get(State.ACCEPTED) == 59 and states.get(State.SENDING, 0) + states.get(State.UNKNOWN, 0) == 1
     )
 
 

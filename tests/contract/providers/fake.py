@@ -100,6 +100,7 @@ class Fake:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # whoever finds no room among five comes again after one, two and four seconds
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that does not wait for its answer is what some tests are about."""
