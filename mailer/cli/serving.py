@@ -18,6 +18,9 @@ from mailer.settings import Settings
 
 #: Requests that run when the server is stopped may take so long.
 GRACE_SECONDS = 10
+#: A process that says nothing for so long is taken to hang, and replaced. It starts in one second, on a busy
+#: machine in ten: after uvicorn's five it would be killed again and again while it still loads.
+HANG_SECONDS = 30
 
 
 def serve(
@@ -65,6 +68,7 @@ def _run(listener: socket.socket, processes: int) -> None:
         log_config=None,  # ours, without addresses
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=HANG_SECONDS,
         server_header=False,
     )
     if processes > 1:
