@@ -141,6 +141,7 @@ def swaks(gateway: Entry) -> list[str]:
         need("swaks"), "--server", f"localhost:{gateway.port}", "--tls-verify", "--tls-ca-path",
         str(gateway.certificate), "--tls", "--auth", "LOGIN", "--auth-user", gateway.user, "--auth-password",
         gateway.password, "--from", "shop@acme.example", "--to", "ada@example.org",
+        "--timeout", f"{PATIENCE:g}",
     ]  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def msmtp(gateway: Entry) -> list[str]:
 def nodemailer(gateway: Entry) -> list[str]:
     library = node_packages("nodemailer") / "nodemailer"
     options = {
-        "host": "localhost", "port": gateway.port, "requireTLS": True,
+        "host": "localhost", "port": gateway.port, "requireTLS": True, "greetingTimeout": PATIENCE * 1000,
         "tls": {"ca": gateway.certificate.read_text()},
         "auth": {"user": gateway.user, "pass": gateway.password},
     }  # fmt: skip
