@@ -141,9 +141,8 @@ class Mailer:
         with forks.calls.inside(), self._lock:
             if self._open is not None and self._open.pid != os.getpid():
                 self._leave()  # forked by something that Python was not told of, as uWSGI does by default
-            if (
-                self._open is None or self._open.closed
-            ):  # by the end of the process, which others do not see yet
+            if self._open is None or self._open.closed:
+                # Closed by the end of the process, which other threads do not see yet.
                 self._open = Submission(self._read(), self._deliver, self._client)
             return self._open.office
 

@@ -181,9 +181,8 @@ class Office:
     def _opened(self, one: Checked, backend: str, digest: str) -> int:
         kind = one.kind
         mail = kind.mail
-        if (
-            sending_domain(mail.sender) != one.sender
-        ):  # for the limits of that domain; messages name their own
+        if sending_domain(mail.sender) != one.sender:
+            # For the limits of that domain; messages name their own sender.
             mail = replace(mail, sender=f"mail@{one.sender}")
         package, blobs = pack(kind.package, mail)
         for data in blobs.values():

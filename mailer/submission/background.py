@@ -103,7 +103,7 @@ class Background:
             rooms.callback(ledger.close)
             writer = GroupCommit(ledger)
             rooms.push_async_callback(writer.close)
-            rooms.push_async_callback(writer.run, self._abandon)
+            rooms.push_async_callback(writer.run, self._let_go)
             copy = epoch.epoch_copy(self._config.ledger_url, self._config.limits_url)
             await writer.run(lambda ledger: epoch.guard(ledger, copy, Runner.APPLICATION))
             station = Station(self._config, writer)
@@ -173,6 +173,7 @@ class Background:
         self._pump.done(replace(done, error=None))
         self._news.set()
 
-    def _abandon(self, ledger: Ledger) -> None:
+    def _let_go(self, ledger: Ledger) -> None:
+        """What is still held is judged now, and another process may lead."""
         ledger.slices.take_back(self._config.worker)
         ledger.schedule.resign(self._pump.name, self._config.worker)

@@ -35,10 +35,10 @@ class Submission:
         self._hints = Hints(broker) if by_workers and broker else None
         self._background = None if by_workers else Background(settings)
         self.ledger = open_ledger(settings.ledger_url)
-        helper = self._hints or self._background
+        carrier = self._hints or self._background
         #: Who delivers, and how that one is told of new rows; a hint, as everywhere.
         self.runner = Runner.WORKERS if by_workers else Runner.APPLICATION
-        self.announce: Announce = helper.announce if helper else lambda ids, stream: None
+        self.announce: Announce = carrier.announce if carrier else lambda ids, stream: None
         self.office = Office(
             self.ledger,
             Kinds(settings.template_root, settings.files_root),
