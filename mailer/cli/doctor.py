@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from mailer.backends.contract import BackendConfig
+from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Backend, Json, Ledger
 from mailer.cli.output import say, say_json
 from mailer.errors import ConfigError, InputError, MailerError
@@ -80,7 +81,7 @@ _MARKS = {OK: "  ok ", WARNING: "  ?  ", WRONG: "WRONG"}
 
 def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str | None) -> Iterator[Finding]:
     yield Finding("settings", OK, str(settings.file) if settings.file else "no mailer.toml; defaults")
-    yield _try("ledger", lambda: _ledger(settings.ledger_url))
+    yield _try("ledger", lambda: _ledger(settings))
     if settings.broker_url is None:
         yield Finding("broker", OK, "none; campaigns run by `mailer send`")
     else:
@@ -108,14 +109,10 @@ def _try(place: str, action: Callable[[], str]) -> Finding:
 def _workers(settings: Settings) -> Iterator[Finding]:
     """Those that have signed in the ledger lately: alive, in time, and with the same files."""
     from mailer.cli.signatures import judged
-    from mailer.ledger import open_ledger
 
     try:
-        ledger = open_ledger(settings.ledger_url)
-        try:
-            signed = ledger.workers.signed()
-        finally:
-            ledger.close()
+        with open_ledger(settings, quiet=True) as rooms:
+            signed = rooms.workers.signed()
     except MailerError:
         return  # said already
     found = list(judged(signed, settings))
@@ -138,17 +135,13 @@ def _limits(settings: Settings) -> str:
     return asyncio.run(ping(url))
 
 
-def _ledger(url: str) -> str:
-    from mailer.ledger import open_ledger
-
-    ledger = open_ledger(url)
-    try:
-        campaigns = ledger.campaigns.list()
+def _ledger(settings: Settings) -> str:
+    with open_ledger(settings, quiet=True) as rooms:
+        campaigns = rooms.campaigns.list()
         began = time.monotonic()
-        ledger.buckets.exchange(["doctor"], lambda known, now: ({"doctor": {"at": now}}, None))
+        rooms.buckets.exchange(["doctor"], lambda known, now: ({"doctor": {"at": now}}, None))
         took = 1000 * (time.monotonic() - began)
-    finally:
-        ledger.close()
+    url = settings.ledger_url
     return f"{url.partition('@')[2] or url}, {len(campaigns)} campaigns, a commit takes {took:.0f} ms"
 
 
