@@ -13,8 +13,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-#: What was written on the loopback interface may take a moment in the kernel.
-SETTLED = 0.05
+#: What was written on the loopback interface may take a moment in the kernel, an acknowledgement up to 40 ms.
+SETTLED = 0.1
 
 
 class _Selector(selectors.DefaultSelector):

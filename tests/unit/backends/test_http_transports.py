@@ -14,6 +14,7 @@ import pytest
 
 from mailer.backends.http1 import ANSWER_LIMIT, Http1
 from mailer.backends.http2 import Http2
+from tests.idle_time import in_idle_time
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -127,6 +128,7 @@ async def test_answers_of_every_form_are_read_and_the_next_one_is_its_own(said, 
     ],
     ids=["closed", "silent", "stuck", "cut off", "SMTP", "upgrade", "endless headers", "two lengths"],
 )
+@in_idle_time
 async def test_what_is_no_answer_is_an_error_and_the_connection_is_not_used_again(said, error, kind):
     async with talking(kind, said, PLAIN) as (server, ask):
         with pytest.raises(error):
@@ -154,6 +156,7 @@ async def test_a_header_cannot_begin_another_one(kind):
 
 
 @made
+@in_idle_time
 async def test_a_long_request_is_not_late_while_it_is_being_written(kind):
     """The server begins to read when twice the patience for an answer has passed."""
     read = asyncio.Event()

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from mailer.message import (
     Reply,
     Unknown,
 )
-from tests.servers import need, wait_until
+from tests.servers import PATIENCE, need, wait_until
 
 
 def outgoing(number: int = 1, to: tuple[str, ...] = ("ada@example.org",), **values: object) -> Outgoing:
@@ -368,12 +369,24 @@ async def test_a_refused_address_is_bad_for_ever():
     assert not outcome_of(65, "").suppress
 
 
-async def test_a_program_that_hangs_is_ended_with_its_children(tmp_path):
+async def test_a_program_that_hangs_is_ended_with_its_children(tmp_path, monkeypatch):
     url = shim(tmp_path, 'cat >/dev/null; sleep 600 & echo $! >"$BOX/child"; wait')
-    (outcome,) = await backend(f"{url}?timeout=1").send([outgoing()], yes)
+    sending = asyncio.create_task(backend(f"{url}?timeout=300").send([outgoing()], yes))
+    child = await child_of(tmp_path)
+    loop = asyncio.get_running_loop()
+    late = loop.time() + 300.0
+    monkeypatch.setattr(loop, "time", lambda: late + time.monotonic())
+    (outcome,) = await sending
     assert isinstance(outcome, Unknown)
-    child = int((tmp_path / "child").read_text())
     wait_until(lambda: not alive(child), "the child to end")
+
+
+async def child_of(box: Path) -> int:
+    """The process that the program has started and written down."""
+    async with asyncio.timeout(PATIENCE):
+        while not (box / "child").exists() or not (box / "child").read_text().endswith("\n"):
+            await asyncio.sleep(0.005)
+    return int((box / "child").read_text())
 
 
 def alive(pid: int) -> bool:
@@ -417,11 +430,9 @@ async def test_closing_waits_for_what_runs(tmp_path):
 async def test_a_cancelled_send_leaves_no_process(tmp_path):
     url = shim(tmp_path, 'cat >/dev/null; sleep 600 & echo $! >"$BOX/child"; wait')
     sending = asyncio.create_task(backend(url).send([outgoing()], yes))
-    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().endswith("\n"):
-        await asyncio.sleep(0.005)
+    child = await child_of(tmp_path)
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
-    child = int((tmp_path / "child").read_text())
     wait_until(lambda: not alive(child), "the child to end")
 
 
