@@ -106,6 +106,7 @@ class Dialogue(Wire):
             self.refuse("pipelining", "421 5.5.0 Input behind STARTTLS")
         else:
             self._stopped = True
+            self._flush()
             self._handshake = asyncio.get_running_loop().create_task(self._encrypt(self.tls))
 
     async def _encrypt(self, context: ssl.SSLContext) -> None:
@@ -113,6 +114,7 @@ class Dialogue(Wire):
         if await self.start_tls(context):
             self._encrypted, self._greeted = True, False
             self.encrypted()
+            self.go_on()
 
     # Login
 

@@ -112,8 +112,9 @@ class Wire(asyncio.Protocol):
         return bool(self._buffer)
 
     async def start_tls(self, context: ssl.SSLContext) -> bool:
-        """Encrypt from here on. Whatever arrived in clear after STARTTLS is not looked at (CVE-2011-0411)."""
+        """Encrypt from here on. What arrived in clear after STARTTLS is not looked at (CVE-2011-0411)."""
         self._stopped = True
+        self._buffer.clear()
         loop = asyncio.get_running_loop()
         try:
             encrypted = await loop.start_tls(
@@ -125,9 +126,12 @@ class Wire(asyncio.Protocol):
         if encrypted is None:  # the peer left during the handshake
             return False
         self.transport = encrypted
-        self._buffer.clear()
+        return not encrypted.is_closing()
+
+    def go_on(self) -> None:
+        """After ``start_tls``: what came together with the end of the handshake is read now."""
         self._stopped = False
-        return True
+        self._work()
 
     # asyncio.Protocol
 

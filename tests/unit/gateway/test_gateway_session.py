@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -111,6 +112,34 @@ def test_what_is_pipelined_behind_starttls_is_not_taken(gate):
     replies = door.talk(b"EHLO me\r\n", b"STARTTLS\r\nMAIL FROM:<shop@acme.example>\r\n")
 
     assert replies[-1] == "421 5.5.0 Input behind STARTTLS"
+
+
+def test_what_is_said_together_with_the_end_of_the_handshake_is_heard(gate):
+    """A client does not wait for the server to be through, and on a busy machine one read brings both."""
+    door = gate()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    talk = door.trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as raw:
+        with raw.makefile("rb", buffering=0) as replies:
+            raw.sendall(b"EHLO me\r\nSTARTTLS\r\n")
+            while not replies.readline().startswith(b"220 2.0.0"):
+                pass
+        while True:
+            try:
+                talk.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(65536))
+        talk.write(b"NOOP\r\n")
+        raw.sendall(outgoing.read())
+        heard = b""
+        while not heard:
+            incoming.write(raw.recv(65536))
+            with suppress(ssl.SSLWantReadError):  # a session ticket
+                heard = talk.read()
+
+    assert heard == b"250 2.0.0 Ok\r\n"
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
