@@ -115,6 +115,20 @@ def patient_celery(*arguments: str) -> None:
     celery(*arguments)
 
 
+def impatient_for_a_broker(*_: str) -> None:
+    """Looks eight times for the broker of this folder; prints what a worker would wait between."""
+    from kombu.exceptions import OperationalError
+    from kombu.utils import functional
+
+    from tasks.app import app
+
+    functional.sleep = lambda seconds: None
+    waits: list[float] = []
+    with suppress(OperationalError):
+        app.connection_for_read().ensure_connection(lambda error, wait: waits.append(wait), 8)
+    print(waits)
+
+
 def patient_supervisor(*arguments: str) -> None:
     """It leaves workers that abandon everything the time to write that down, on any machine."""
     supervisor.ABANDON_SECONDS = PATIENCE

@@ -1,7 +1,6 @@
 """docker-compose.yml and Dockerfile without Docker: the same commands as local processes, and a campaign."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -15,9 +14,10 @@ import yaml
 
 from mailer.cli.app import COMMANDS
 from mailer.settings import ENVIRONMENT
+from tests.forked import command
 from tests.ledgers import postgres_database
 from tests.servers import PATIENCE, Process, free_port, wait_until
-from tests.working import environment
+from tests.working import environment, run
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -85,7 +85,7 @@ def test_the_image_is_made_of_what_exists_and_is_not_root():
 
 
 @pytest.mark.slow
-def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_server, stack):
+def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_server, stack, monkeypatch):
     site = tmp_path / "site"
     shutil.copytree(ROOT / "deploy", site)
     ledger, mail = stack.enter_context(postgres_database()), free_port()
@@ -126,13 +126,15 @@ def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_serve
 
     for name in ports:
         wait_until(lambda name=name: healthy(name), f"{name} healthy")
-    finished = enqueue(site, redis_server.url, ledger)
+    monkeypatch.setenv("MAILER_BROKER_URL", redis_server.url)
+    monkeypatch.setenv("MAILER_LEDGER_URL", ledger)
+    finished = enqueue(site)
 
     assert finished["state"] == "finished"
     assert finished["counts"]["accepted"] == 3
 
 
-def enqueue(site, broker, ledger):
+def enqueue(site):
     (site / "people.csv").write_text("email\n" + "".join(f"person{n}@example.com\n" for n in range(3)))
     (site / "templates" / "letter").mkdir(parents=True)
     (site / "templates" / "letter" / "body.txt").write_text("Hello {{ email }}\n")
@@ -140,14 +142,6 @@ def enqueue(site, broker, ledger):
         'name = "Compose"\nfrom = "news@acme.example"\nsubject = "Hello"\ntemplate = "letter"\n'
         'recipients = "people.csv"\n'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mailer", "enqueue", "campaign.toml", "--yes", "--json", "--watch"],
-        check=False,
-        cwd=site,
-        env={**os.environ, **environment(), "MAILER_BROKER_URL": broker, "MAILER_LEDGER_URL": ledger},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = run(site, command, "enqueue", "campaign.toml", "--yes", "--json", "--watch")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
