@@ -60,6 +60,8 @@ class SidecarEpoch:
 
 #: After Redis did not answer, it is left alone for so long: the pump must not wait for it each second.
 REDIS_REST_SECONDS = 30.0
+#: A Redis that takes longer to answer is away: campaigns do not wait for the copy.
+REDIS_ANSWER_SECONDS = 1.0
 
 
 class RedisEpoch:
@@ -69,7 +71,8 @@ class RedisEpoch:
     def __init__(self, url: str, name: str) -> None:
         from redis import Redis
 
-        self._redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        limit = REDIS_ANSWER_SECONDS
+        self._redis = Redis.from_url(url, socket_timeout=limit, socket_connect_timeout=limit)
         self._key = f"mailer:epoch:{name}"
         self._rests_until = 0.0
 

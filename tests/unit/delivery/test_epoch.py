@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 
 from mailer.delivery.epoch import RedisEpoch, SidecarEpoch, epoch_copy
+from tests.servers import PATIENCE
 
 POSTGRES = "postgresql://me:s3cret@db.example/mail"
 
@@ -23,7 +24,8 @@ def test_of_a_postgresql_ledger_in_the_folder_of_this_machine(tmp_path, monkeypa
     assert stat.S_IMODE((tmp_path / "state/mailer").stat().st_mode) == 0o700
 
 
-def test_in_redis_where_workers_share_one(redis_server):
+def test_in_redis_where_workers_share_one(redis_server, monkeypatch):
+    monkeypatch.setattr("mailer.delivery.epoch.REDIS_ANSWER_SECONDS", PATIENCE)
     copy = epoch_copy(POSTGRES, redis_server.url)
     assert isinstance(copy, RedisEpoch)
     assert copy.read() == 0
