@@ -39,10 +39,8 @@ def redis():
 
 @pytest.fixture
 def patient(monkeypatch):
-    """A Redis that answers late is not away, and memories of times that only a test's clock tells do not end
-    by Redis' own."""
+    """A Redis that answers late is not away."""
     monkeypatch.setattr(filling, "PATIENCE", servers.PATIENCE)
-    monkeypatch.setitem(filling.NUMBERS, "SPARE_SECONDS", 3600.0)
 
 
 class Place:

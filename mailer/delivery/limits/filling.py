@@ -53,7 +53,6 @@ NUMBERS = {
     "SHORTEST_WAIT": windows.SHORTEST_WAIT,
     "URGENT_SECONDS": windows.URGENT_SECONDS,
     "EPSILON": windows.EPSILON,
-    "SPARE_SECONDS": 1.0,  # memories end so long after their time
     "COOLDOWN_SECONDS": slowing.COOLDOWN_SECONDS,
     "RECOVERY": slowing.RECOVERY,
     "LEAST_PER_SECOND": slowing.LEAST_PER_SECOND,

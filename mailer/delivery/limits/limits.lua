@@ -187,7 +187,7 @@ local function remember(key, memory, gates, now)
     redis.call('ZADD', INDEX, '+inf', key)
     return
   end
-  redis.call('SET', key, cmsgpack.pack(memory), 'PX', math.ceil((lasts + SPARE_SECONDS) * 1000))
+  redis.call('SET', key, cmsgpack.pack(memory), 'PX', math.ceil(lasts * 1000) + 1000)
   if lasts > LONGEST_PACE then redis.call('ZADD', INDEX, exact(now + lasts), key) end
 end
 
@@ -334,7 +334,7 @@ local function slow_down(now)
   local known, last = slowed_keys(KEYS[4], now)
   known[request.key] = max(slowed.at, slowed.hold) + (1 - slowed.factor) / RECOVERY
   last = max(last, known[request.key])
-  redis.call('SET', KEYS[4], cmsgpack.pack(known), 'PX', math.ceil((last - now + SPARE_SECONDS) * 1000))
+  redis.call('SET', KEYS[4], cmsgpack.pack(known), 'PX', math.ceil((last - now) * 1000) + 1000)
   redis.call('ZADD', INDEX, exact(last), KEYS[4])
   return {}
 end
