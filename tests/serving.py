@@ -72,4 +72,4 @@ def serving(folder: Path, *options: str, work: Callable[..., None] = command) ->
         process.stop()
         ledger.close()
     assert process.code in (0, -15), log.read_text()
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in log.read_text(), log.read_text()

@@ -90,6 +90,7 @@ def test_an_attachment_and_literal_content_arrive_as_they_are(server):
     attached = {"name": "a.txt", "content": base64.b64encode(b"{{ x }} \xc3\xa9").decode()}
     answer = server.post("/v1/messages", PLAIN | {"text": "{{ not a template }}", "attachments": [attached]})
 
+    assert answer.status_code == 202, answer.text
     id_ = answer.json()["id"]
     wait_until(lambda: server.get(f"/v1/messages/{id_}").json()["state"] == "accepted", "accepted")
     (text,) = [one for f in server.folder.glob("out/new/*") if id_ in (one := f.read_text())]
