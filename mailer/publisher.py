@@ -78,7 +78,7 @@ class Publisher:
 def _waiting(connection: Any, queue: str) -> int:
     """RabbitMQ has no queue before the first worker, and none shall be made by looking.
 
-    In Redis there is nothing to make; and there kombu 5.6 looks for a passive one without our prefix (EXISTS
+    In Redis there is nothing to make; and there kombu looks for a passive one without our prefix (EXISTS
     is not among the commands that get it), and finds none.
     """
     passive = connection.transport.driver_type != "redis"
