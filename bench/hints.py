@@ -40,10 +40,10 @@ def _bytes_per_id(url: str, per: int, ids: int) -> float:
     redis, publisher = Redis.from_url(url), Publisher(url)
     redis.flushall()
     publisher.publish([row_id(1, 1)])  # what the connection and the queue cost by themselves
-    before = redis.info("memory")["used_memory"]
+    before = int(redis.info("memory")["used_memory"])
     for at in range(0, ids, per):
         publisher.publish([row_id(1, 1_000_000 + at + one) for one in range(per)])
-    used = redis.info("memory")["used_memory"] - before
+    used = int(redis.info("memory")["used_memory"]) - before
     publisher.close()
     redis.close()
     return used / ids

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench import payload
@@ -31,19 +32,17 @@ def measure(count: int) -> list[tuple[str, str]]:
         server = stack.enter_context(postgres_server(durable=True))
         ledger = server.create("latency")
         port, notes, bulk = free_port(), folder / "arrivals", stack.enter_context(sink())
-        stack.enter_context(_process(_python("bench.arrivals", str(port), str(notes)), folder))
+        stack.enter_context(process(python("bench.arrivals", str(port), str(notes)), folder))
         _settings(folder, broker, ledger, port, bulk.port)
-        stack.enter_context(_process(mailer("worker", "--queues", "transactional"), folder))
+        stack.enter_context(process(mailer("worker", "--queues", "transactional"), folder))
         application = stack.enter_context(
             Mailer(ledger=ledger, broker=broker, backend=f"smtp://127.0.0.1:{port}?tls=none")
         )
-        found = [("`Mailer.send`, idle", _spread(_sender(application), notes, "idle", count))]
+        found = [("`Mailer.send`, idle", _spread(sender(application), notes, "idle", count))]
         run(mailer("enqueue", "campaign.toml", "--yes"), folder)
-        with _process(
-            ["nice", "-n", "10", *mailer("worker", "--queues", "bulk", "--processes", "2")], folder
-        ):
-            _until(lambda: bulk.count() > 0)
-            said = _spread(_sender(application), notes, "busy", count)
+        with process(["nice", "-n", "10", *mailer("worker", "--queues", "bulk", "--processes", "2")], folder):
+            until(lambda: bulk.count() > 0)
+            said = _spread(sender(application), notes, "busy", count)
             done = bulk.count()
         found.append((f"`Mailer.send` beside a campaign ({done:,} of {BULK:,} sent by then)", said))
         os.environ |= {"RIVAL_BROKER": broker, "RIVAL_PORT": str(port)}
@@ -67,7 +66,7 @@ def _settings(folder: Path, broker: str, ledger: str, port: int, bulk: int) -> N
     migrate(ledger)
 
 
-def _sender(application: Mailer) -> Callable[[str], object]:
+def sender(application: Mailer) -> Callable[[str], object]:
     return lambda subject: application.send(
         to="ann@example.org", sender="a@acme.example", subject=subject, text="Hello"
     )
@@ -76,7 +75,7 @@ def _sender(application: Mailer) -> Callable[[str], object]:
 def _celery(folder: Path, notes: Path, count: int) -> str:
     from bench.rivals.celery_smtplib import send
 
-    with _process(_worker("celery_smtplib"), folder):
+    with process(_worker("celery_smtplib"), folder):
         return _spread(lambda subject: send.delay("ann@example.org", subject, "Hello"), notes, "rival", count)
 
 
@@ -84,12 +83,12 @@ def _post_office(folder: Path, notes: Path, count: int) -> str:
     from bench.rivals.post_office_celery import migrate, send
 
     migrate()
-    with _process(_worker("post_office_celery"), folder):
+    with process(_worker("post_office_celery"), folder):
         return _spread(lambda subject: send("ann@example.org", subject, "Hello"), notes, "office", count)
 
 
 def _worker(rival: str) -> list[str]:
-    return _python("celery", "-A", f"bench.rivals.{rival}", "worker", "--pool", "threads", "-c", "4")
+    return python("celery", "-A", f"bench.rivals.{rival}", "worker", "--pool", "threads", "-c", "4")
 
 
 def _spread(send: Callable[[str], object], notes: Path, name: str, count: int) -> str:
@@ -99,20 +98,24 @@ def _spread(send: Callable[[str], object], notes: Path, name: str, count: int) -
         called[subject := f"{name}-{number}"] = time.monotonic()
         send(subject)
         if number < 10:
-            _until(lambda wanted=subject: wanted in _arrived(notes))
+            until(partial(_is_there, subject, notes))
         time.sleep(SECONDS_BETWEEN)
-    _until(lambda: called.keys() <= _arrived(notes).keys())
-    arrived = _arrived(notes)
+    until(lambda: called.keys() <= arrived_at(notes).keys())
+    arrived = arrived_at(notes)
     times = sorted(arrived[subject] - called[subject] for subject in list(called)[10:])
     return f"median {statistics.median(times) * 1e3:.0f} ms, p99 {times[int(len(times) * 0.99)] * 1e3:.0f} ms"
 
 
-def _arrived(notes: Path) -> dict[str, float]:
+def _is_there(subject: str, notes: Path) -> bool:
+    return subject in arrived_at(notes)
+
+
+def arrived_at(notes: Path) -> dict[str, float]:
     lines = [line.split() for line in notes.read_text().splitlines()]
     return {line[0]: float(line[1]) for line in lines if len(line) == 2}
 
 
-def _until(true: Callable[[], bool], seconds: float = 90.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 90.0) -> None:
     give_up = time.monotonic() + seconds
     while not true():
         if time.monotonic() > give_up:
@@ -120,12 +123,12 @@ def _until(true: Callable[[], bool], seconds: float = 90.0) -> None:
         time.sleep(0.02)
 
 
-def _python(module: str, *arguments: str) -> list[str]:
+def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
 @contextlib.contextmanager
-def _process(argv: list[str], folder: Path) -> Iterator[None]:
+def process(argv: list[str], folder: Path) -> Iterator[None]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(argv, cwd=folder, env=environment, stdout=log, stderr=log)

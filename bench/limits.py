@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import payload
 from bench.processes import sink
 from bench.workers import enqueue, workers
-from mailer.delivery.limits.plan import BackendRates, Limits
+from mailer.delivery.limits.plan import BackendRates, Limits, SenderRates
 from mailer.delivery.limits.redis import RedisLimiter
 from mailer.ledger import migrate
 
@@ -100,7 +100,7 @@ def fullest(log: list[tuple[float, int]], seconds: float = 1.0) -> int:
 
 async def _takes(url: str, callers: int, seconds: float = 2.0) -> float:
     main = BackendRates(("1000000/s", "100000000/d"), lanes={"gmail": ("1000000/s",)})
-    limits = Limits({"main": main}, {"acme.example": ("1000000/s",)})
+    limits = Limits({"main": main}, {"acme.example": SenderRates(("1000000/s",))})
     keys = limits.keys_for("main", "gmail", sender="acme.example")
     limiter = RedisLimiter(limits, url)
     await limiter.take(keys, 1)  # connects and loads the script

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 _PARAGRAPH = (
@@ -34,7 +35,7 @@ FIELDS = ("first_name", "plan", "points")
 _NAMES = ("Ada", "Björn", "Chiara", "Dmitri", "Eve", "Fatima", "Grace", "Hiro")
 
 
-def rows(number: int):
+def rows(number: int) -> Iterator[dict[str, str]]:
     """Recipients as dicts, the same ones for everybody."""
     for n in range(number):
         yield {

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 SMTP_SINK = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -29,8 +30,8 @@ class Finished:
     peak_mb: float
     output: str
 
-    def last_json(self) -> dict:
-        return json.loads(self.output.strip().splitlines()[-1])
+    def last_json(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self.output.strip().splitlines()[-1]))
 
 
 class Sink:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import uvloop
 
 from bench import payload
 from bench.processes import ROOT, mailer, run
+from mailer.message import Accepted, Outgoing
 
 MILLISECONDS = 50
 #: URL of the provider, and how many messages are sent.
@@ -98,7 +99,6 @@ def _campaign(url: str, base: str, count: int) -> Run:
 async def _send(url: str, count: int) -> dict[str, float]:
     """As the engine does: twice as many workers as calls at once, each with one call under way."""
     from mailer.backends import connect, default_connections, urls
-    from mailer.message import Accepted, Outgoing
 
     config = urls.parse("main", url)
     calls = default_connections(config) or 10
@@ -132,12 +132,11 @@ async def _send(url: str, count: int) -> dict[str, float]:
     return {"rate": count / seconds, "cpu": cpu / count, "peak_mb": peak}
 
 
-def _composer():
+def _composer() -> Callable[[int], Outgoing]:
     """Message by its number, rendered and spliced as in a campaign."""
     from mailer.content.composer import compile_mail
     from mailer.content.contract import Identity, MailSpec
     from mailer.content.packages import load
-    from mailer.message import Outgoing
 
     with tempfile.TemporaryDirectory() as name:
         payload.write(Path(name), 1)

@@ -40,7 +40,9 @@ async def _connection(port: int, key: str, path: str, bodies: list[bytes]) -> li
         writer.write(lines.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 202"), answer
-        await reader.readexactly(int(re.search(rb"content-length: (\d+)", answer)[1]))
+        length = re.search(rb"content-length: (\d+)", answer)
+        assert length is not None, answer
+        await reader.readexactly(int(length[1]))
         took.append(time.perf_counter() - begun)
     writer.close()
     return took
@@ -74,6 +76,7 @@ def measure(singles: int, batches: int) -> dict[str, dict[str, float]]:
         os.sched_setaffinity(server.pid, {0})
         os.sched_setaffinity(0, {1} & os.sched_getaffinity(0) or {0})
         try:
+            assert server.stderr is not None
             port = next(int(found[1]) for line in server.stderr if (found := re.search(r":(\d+);", line)))
             one = [json.dumps(message(n)).encode() for n in range(singles)]
             many = [

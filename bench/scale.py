@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import payload
@@ -38,7 +38,7 @@ def _steps(folder: Path, count: int) -> Iterator[tuple[str, float, float]]:
     yield "status, query", status_query(folder), 0.0
 
 
-def median_of(action, times: int) -> Finished:
+def median_of(action: Callable[[], Finished], times: int) -> Finished:
     """The middle one of several runs, by time."""
     return sorted((action() for _ in range(times)), key=lambda done: done.seconds)[times // 2]
 

@@ -81,7 +81,7 @@ def _send(mailer: Mailer) -> None:
 
 def _data(number: int) -> dict[str, object]:
     """No two messages say the same."""
-    return DATA | {"name": f"Ann {number}", "order_number": f"A-{number}"}
+    return {**DATA, "name": f"Ann {number}", "order_number": f"A-{number}"}
 
 
 def _timed(mailer: Mailer) -> float:
@@ -110,8 +110,7 @@ def _threads(mailer: Mailer, threads: int, calls: int) -> tuple[float, float]:
 @contextmanager
 def _mailer(ledger: str, broker: str) -> Iterator[Mailer]:
     """Workers that are not there: only the handing over is measured."""
-    settings = {"ledger": ledger, "broker": broker, "backend": "memory://bench", "templates": str(TEMPLATES)}
-    with Mailer(**settings) as mailer:
+    with Mailer(ledger=ledger, broker=broker, backend="memory://bench", templates=str(TEMPLATES)) as mailer:
         yield mailer
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import payload
-from bench.processes import sink
+from bench.processes import Sink, sink
 from bench.senders import Run, available
 
 #: The reference that ratios are taken against.
@@ -30,7 +31,7 @@ def measure(count: int, rival_count: int, rounds: int) -> dict[str, list[Run]]:
     return runs
 
 
-def _one(name, send, folder: Path, count: int) -> Run:
+def _one(name: str, send: Callable[[Sink, Path, int], Run], folder: Path, count: int) -> Run:
     with sink() as server:
         run = send(server, folder, count)
         arrived = server.count()
