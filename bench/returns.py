@@ -22,7 +22,7 @@ from tests.servers import free_port, need, redis_server
 
 #: Long enough that every process has noticed, and short of what a reconnect may get used to.
 AWAY_SECONDS = 5.0
-#: Between two, so that connections to the mail server are closed and limits are copied.
+#: Between two, so that limits are copied and every process rests.
 QUIET_SECONDS = 2.0
 
 
@@ -34,6 +34,7 @@ class Outage:
     broker: Callable[[], AbstractContextManager[Any]]
     begin: Callable[[Any], object]
     end: Callable[[Any], object] = lambda broker: broker.start()
+    backend: str = ""  # more of its settings
 
 
 def _save_and_kill(broker: Any) -> None:
@@ -45,6 +46,12 @@ OUTAGES = (
     Outage("Redis hangs", redis_server, lambda b: b.process.pause(), lambda b: b.process.go_on()),
     Outage("Redis is away and returns with its data", redis_server, _save_and_kill),
     Outage("Redis is away and returns empty", redis_server, lambda b: b.process.kill()),
+    Outage(
+        "the same where `connections` is a total over all processes",
+        redis_server,
+        lambda b: b.process.kill(),
+        backend="connections = 10\n",
+    ),
     Outage("RabbitMQ is away", rabbit_server, lambda b: b.process.kill()),
 )
 
@@ -62,7 +69,8 @@ def _spread(outage: Outage, rounds: int) -> str:
         backend = f"smtp://127.0.0.1:{port}?tls=none"
         stack.enter_context(process(python("bench.arrivals", str(port), str(notes)), folder))
         (folder / "mailer.toml").write_text(
-            f'ledger = "{ledger}"\nbroker = "{broker.url}"\n[backends.main]\nurl = "{backend}"\n'
+            f'ledger = "{ledger}"\nbroker = "{broker.url}"\n'
+            f'[backends.main]\nurl = "{backend}"\n{outage.backend}'
         )
         migrate(ledger)
         stack.enter_context(process(mailer("worker"), folder))
