@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from mailer.backends.contract import Backend, BackendConfig
-    from mailer.backends.provider import Facts
+    from mailer.backends.provider import Facts, Record
 
 #: Providers with an HTTP API; each is a module of its name.
 PROVIDERS = (
@@ -107,6 +107,13 @@ def default_connections(config: BackendConfig) -> int | None:
     """How many requests a provider may have under way where nobody says; None: it is no provider."""
     facts = _facts(config)
     return None if facts is None else facts.calls
+
+
+def needed_records(config: BackendConfig) -> tuple[str, tuple[Record, ...]]:
+    """The provider's name, and what it needs in a sender's DNS where its API does not tell; so over SMTP."""
+    relay = config.options.get("marks", "")  # which ``smtp+PROVIDER`` was
+    facts = _facts(replace(config, url=f"{relay}:") if relay in PROVIDERS else config)
+    return ("", ()) if facts is None else (facts.title, facts.records)
 
 
 def _facts(config: BackendConfig) -> Facts | None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, now
+from mailer.backends.answers import Answer, Rule, Said, accepted, now
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import plain
 from mailer.backends.meanings import bad_address, our_fault, refused, slower
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json
+from mailer.backends.provider import Facts, Features, Letter, Record, Request, as_json
 from mailer.backends.signatures import azure
 from mailer.backends.structured import File
 from mailer.errors import ConfigError
@@ -29,6 +29,16 @@ RULES = (
     Rule("400|409|413|422", "", "", refused, "Azure refused this message.", _DOC),
     Rule("429", "", "", slower, "Azure asks us to send more slowly.", _DOC),
 )
+#: learn.microsoft.com, Communication Services, "add custom verified domains"; SPF must end in -all there.
+_DKIM = "selector{}-azurecomm-prod-net._domainkey"
+RECORDS = (
+    Record("SPF", "TXT", "{domain}", r"include:spf\.protection\.outlook\.com\b.*-all",
+           "v=spf1 include:spf.protection.outlook.com -all"),
+    *(
+        Record("DKIM", "CNAME", f"{name}.{{domain}}", rf"{name}\.azurecomm\.net", f"{name}.azurecomm.net")
+        for name in (_DKIM.format(1), _DKIM.format(2))
+    ),
+)
 # fmt: on
 FACTS = Facts(
     title="Azure",
@@ -38,6 +48,7 @@ FACTS = Facts(
     size=7_500_000,  # 10 MB for a request, after base64
     recipients=50,
     requests=("30/min", "100/h"),
+    records=RECORDS,
 )
 #: What became of it, told with 202 at once.
 _ENDED = frozenset({"Failed", "Canceled"})
@@ -108,7 +119,7 @@ class Azure:
         return (self._signed(request),)
 
     def checked(self, answer: Answer) -> str:
-        return f"{UNASKED}, but in the portal"
+        return "no key is told its domains: see the portal, and `mailer doctor --domain NAME` for their DNS"
 
     def _signed(self, request: Request) -> Request:
         own = self._own

@@ -71,6 +71,23 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether mail may be sent from a domain, and how that was said; None: it did not say."""
+
+    good: bool | None
+    text: str
+
+
+@runtime_checkable
+class KnowsDomain(Protocol):
+    """What a backend can do besides that may be asked about one domain of the sender's, by name."""
+
+    async def standing(self, domain: str, /) -> Standing | None:
+        """Sends nothing and raises nothing; None where that cannot be asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """Connections that are open, or may be any moment, and how many could be used."""
 

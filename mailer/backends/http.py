@@ -11,10 +11,10 @@ from mailer.backends.account import Account
 from mailer.backends.answers import Answer, Said, now
 from mailer.backends.batch import all_unmarked, too_large, unmarked, unsent
 from mailer.backends.channel import Channel, Lost
-from mailer.backends.contract import BackendLimits, Use
+from mailer.backends.contract import BackendLimits, Standing, Use
 from mailer.backends.expressible import complaints
 from mailer.backends.meanings import Verdict
-from mailer.backends.probing import probe
+from mailer.backends.probing import probe, standing
 from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
 from mailer.backends.slots import Slots
 from mailer.backends.structured import Unreadable
@@ -23,7 +23,7 @@ from mailer.message import Fenced, Mark, Outcome, Outgoing, Phase, Rejected, Rep
 
 
 class HttpBackend:
-    """Implements ``Backend`` and ``SharesConnections`` of ``backends.contract`` for any ``Provider``."""
+    """Implements what ``backends.contract`` has, for any ``Provider``."""
 
     def __init__(self, account: Account, provider: Provider) -> None:
         facts = provider.facts
@@ -69,6 +69,9 @@ class HttpBackend:
     async def probe(self) -> str:
         """Requests that need the key and send nothing."""
         return await probe(self._account, self.provider, self._channel.exchange, self._judged)
+
+    async def standing(self, domain: str, /) -> Standing | None:
+        return await standing(self.provider, domain, self._channel.exchange)
 
     def complaints(self, message: Outgoing) -> list[str]:
         """What this message needs and the provider cannot do, each with the provider's name."""

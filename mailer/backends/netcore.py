@@ -9,11 +9,12 @@ from typing import Any
 
 from mailer.backends import options
 from mailer.backends.account import Account, account
-from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted, described
+from mailer.backends.answers import Answer, Rule, Said, accepted, described
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.meanings import bad_address, our_fault, refused
-from mailer.backends.provider import Facts, Features, Letter, Request, as_json
+from mailer.backends.probing import statuses
+from mailer.backends.provider import Facts, Features, Letter, Record, Request, as_json
 from mailer.message import Outcome
 
 _DOC = "emaildocs.netcorecloud.net status codes; bodies as callers of the API report them"
@@ -25,6 +26,8 @@ RULES = (
     Rule("400|422", "", _TO, bad_address, "The address is not written correctly.", _DOC),
     Rule("400|422", "", "", refused, "Netcore refused this message.", _DOC),
 )
+#: emaildocs.netcorecloud.com, "Sending domain verification": each account is told its own in the console.
+_SPF = Record("SPF", "TXT", "{domain}", r"include:\S*(netcorecloud|pepipost)\.", "the include of its console")
 # fmt: on
 #: v5.1: HTML only, and one Reply-To address as text.
 FACTS = Facts(
@@ -37,6 +40,7 @@ FACTS = Facts(
     rules=RULES,
     features=Features(reply_to=1, inline=False, text_only=False, both_bodies=False, tags=100, metadata=True),
     calls=64,
+    records=(_SPF,),
 )
 V6 = replace(FACTS, features=Features(inline=False, tags=100, metadata=True))
 AUTHS = ("api_key", "bearer", "x-api-key")
@@ -58,30 +62,21 @@ class Netcore:
     """Implements ``mailer.backends.provider.Provider``. One message per request, so each has its own id."""
 
     def __init__(self, own: Account, version: str, auth: str, *, drop_text: bool) -> None:
-        facts = V6 if version == "v6" else FACTS
-        self._template = own.template
-        if own.template:
-            facts = replace(facts, features=replace(facts.features, both_bodies=True, text_only=True))
-        if drop_text:
-            facts = replace(facts, features=replace(facts.features, both_bodies=True))
-        self.facts = facts
+        can = (V6 if version == "v6" else FACTS).features
+        if own.template or drop_text:
+            can = replace(can, both_bodies=True, text_only=can.text_only or bool(own.template))
+        self.facts = replace(FACTS, features=can)
         self._v6 = version == "v6"
         self._text = self._v6 and not drop_text
-        schemes = {
-            "api_key": ("api_key", own.key),
-            "bearer": ("Authorization", f"Bearer {own.key}"),
-            "x-api-key": ("Authorization", f"x-api-key {own.key}"),
-        }
-        self._headers = dict([schemes[auth]])
+        scheme = {"api_key": "", "bearer": "Bearer ", "x-api-key": "x-api-key "}[auth]
+        self._headers = {"Authorization" if scheme else "api_key": f"{scheme}{own.key}"}
         self._path = f"/{version}/mail/send"
-        self._metadata, self._tags = own.metadata, own.tags
-        self._fixed: dict[str, Any] = {}
+        self._domains = Request("/v5/domain/getDomains", headers={"api_key": own.key}, method="GET")
+        self._template, self._metadata, self._tags = own.template, own.metadata, own.tags
         switches = {"open_track": own.flag("track_opens"), "click_track": own.flag("track_clicks")}
-        settings: dict[str, Any] = {name: on for name, on in switches.items() if on is not None}
-        if "pool" in own.options:
-            settings["ip_pool"] = own.options["pool"]
-        if settings:
-            self._fixed["settings"] = settings
+        wishes = {**switches, "ip_pool": own.options.get("pool")}
+        settings = {name: wish for name, wish in wishes.items() if wish is not None}
+        self._fixed: dict[str, Any] = {"settings": settings} if settings else {}
         if own.send_at:
             self._fixed["schedule"] = int(own.send_at.timestamp())
 
@@ -107,7 +102,13 @@ class Netcore:
         return (replace(as_json(self._path, {}, self._headers), fine=(400, 422)),)
 
     def checked(self, answer: Answer) -> str:
-        return UNASKED
+        return ""
+
+    def domains(self, answers: Sequence[Answer]) -> Request | str:
+        """Its libraries have the call, and nothing has the form of its answer."""
+        if not answers:
+            return self._domains
+        return statuses(answers[0].json())
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields

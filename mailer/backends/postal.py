@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Hashable, Sequence
 
 from mailer.backends.account import Account, account
-from mailer.backends.answers import UNASKED, Answer, Rule, Said, accepted
+from mailer.backends.answers import Answer, Rule, Said, accepted
 from mailer.backends.contract import BackendConfig
 from mailer.backends.http import HttpBackend
 from mailer.backends.marks import marked, octets, postal
@@ -82,4 +82,19 @@ class Postal:
         return (as_json("/api/v1/messages/message", {"id": 0}, self._headers),)
 
     def checked(self, answer: Answer) -> str | None:
-        return UNASKED if self.said(answer).code in {"", "MessageNotFound"} else None
+        by_name = "its domains are asked by name: `mailer doctor --domain NAME`"
+        return by_name if self.said(answer).code in {"", "MessageNotFound"} else None
+
+    def ask(self, domain: str) -> Request:
+        """A message to nobody: its sender is looked at before its recipients, of which there are none."""
+        data = b64encode(f"From: postmaster@{domain}\r\n\r\n".encode()).decode()
+        body = {"mail_from": f"postmaster@{domain}", "rcpt_to": [], "data": data}
+        return as_json("/api/v1/send/raw", body, self._headers)
+
+    def told(self, answer: Answer) -> bool | None:
+        """Success names the messages that were made, which are none; anything else is no answer to this."""
+        if self.said(answer).code == "UnauthenticatedFromAddress":
+            return False
+        body = answer.json()
+        good = answer.ok and body["status"] == "success" and not body["data"]["messages"]
+        return True if good else None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mailer.backends.account import Account
-from mailer.backends.answers import UNASKED, Answer
+from mailer.backends.answers import UNASKED, Answer, one_line
 from mailer.backends.channel import Channel, Lost
+from mailer.backends.contract import Standing
 from mailer.backends.meanings import Verdict
 from mailer.backends.provider import NOT_UNDERSTOOD, Provider, Request
 from mailer.errors import BackendUnusable
 from mailer.message import Blocked, Reply
 
 Exchange = Callable[[Request], Awaitable[Answer]]
+_SHOWN = 20
 
 
 @runtime_checkable
@@ -26,6 +28,19 @@ class TellsDomains(Protocol):
 
         May raise what ``read`` may. A request that names a ``base`` goes there.
         """
+        ...
+
+
+@runtime_checkable
+class TellsOneDomain(Protocol):
+    """A provider without a list of domains that says of one whether mail may be sent from it."""
+
+    def ask(self, domain: str, /) -> Request:
+        """Sends nothing, whatever the answer is."""
+        ...
+
+    def told(self, answer: Answer, /) -> bool | None:
+        """None: it does not say. May raise what ``read`` may."""
         ...
 
 
@@ -50,6 +65,33 @@ async def probe(
     )
 
 
+async def standing(provider: Provider, domain: str, exchange: Exchange) -> Standing | None:
+    """What ``KnowsDomain`` of ``backends.contract`` promises."""
+    if not isinstance(provider, TellsOneDomain):
+        return None
+    title = provider.facts.title
+    try:
+        good = provider.told(await exchange(provider.ask(domain)))
+    except (Lost, BackendUnusable, *NOT_UNDERSTOOD):
+        return Standing(None, f"{title} could not be asked about it just now")
+    if good is None:
+        return Standing(None, f"{title} does not say whether mail may be sent from it")
+    return Standing(good, f"{title} sends from it" if good else f"{title} refuses to send from it")
+
+
+def statuses(body: Any) -> str:
+    """Domains, each with the provider's own word for its state: of a list whose form is nowhere told.
+
+    Raises what ``read`` may unless there is one list, and each item of it has both.
+    """
+    while isinstance(body, dict):
+        (body,) = [one for one in body.values() if isinstance(one, list | dict)]
+    found = [(one.get("domain") or one["name"], one["status"]) for one in body[:_SHOWN]]
+    if not found or not all(isinstance(word, str | int) for pair in found for word in pair):
+        raise ValueError("another form")
+    return one_line(", ".join(f"{name} is {state!r} there" for name, state in found))
+
+
 def _checked(provider: Provider, answer: Answer) -> str | None:
     try:
         return provider.checked(answer)
@@ -68,8 +110,10 @@ async def _domains(account: Account, provider: Provider, exchange: Exchange) -> 
             if not answer.ok:
                 return f"{UNASKED} ({answer.status})"
             answers.append(answer)
-    except (Lost, BackendUnusable, *NOT_UNDERSTOOD):
+    except (Lost, BackendUnusable):
         return "its domains could not be asked just now"
+    except NOT_UNDERSTOOD:
+        return "what it says of its domains cannot be understood: see its console"
     return step
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Features",
     "Letter",
     "Provider",
+    "Record",
     "Request",
     "as_form",
     "as_json",
@@ -72,6 +73,20 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What a provider needs in the DNS of a sender's domain, where its API does not say what became of it.
+
+    ``name`` has {domain} where that goes; ``pattern`` is what its text holds, ``publish`` what to write.
+    """
+
+    what: str
+    kind: str
+    name: str
+    pattern: str
+    publish: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is fixed about a provider. Sources are in docs/reference/providers.md.
 
@@ -95,6 +110,7 @@ class Facts:
     horizon: float | None = None  # seconds that ``send_at`` may be ahead
     pool: str = ""  # the pattern of a pool's name
     reset: tuple[str, str] | None = None
+    records: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,38 +6,30 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
 from mailer.backends.contract import BackendConfig
+from mailer.cli.finding import OK, WARNING, WRONG, Finding
 from mailer.cli.ledgers import open_ledger
 from mailer.cli.options import Backend, Json, Ledger
 from mailer.cli.output import say, say_json
-from mailer.errors import ConfigError, InputError, MailerError
+from mailer.cli.senders import sender_findings
+from mailer.errors import ConfigError, MailerError
 from mailer.settings import Settings
 
 #: What mail is submitted on. Many networks block 25; 2525 is what providers offer instead.
 PORTS = (25, 465, 587, 2525)
 #: Seconds for one connection attempt.
 PATIENCE = 3.0
-OK, WARNING, WRONG = "ok", "warning", "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried: where, how it went, and what was seen or what to do."""
-
-    place: str
-    state: str
-    text: str
 
 
 def doctor(
     domain: Annotated[
-        str | None, typer.Option("--domain", help="Also look at the DNS records of this sender domain.")
+        str | None, typer.Option("--domain", help="Also ask backends and DNS about this sender domain.")
     ] = None,
     ledger: Ledger = None,
     backend: Backend = None,
@@ -96,7 +88,7 @@ def _findings(settings: Settings, configs: dict[str, BackendConfig], domain: str
         yield from _reserves(settings, name)
         yield from _ports(name, config)
     if domain:
-        yield from _dns(domain)
+        yield from sender_findings(configs, domain)
 
 
 def _try(place: str, action: Callable[[], str]) -> Finding:
@@ -199,31 +191,3 @@ def _opens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _dns(domain: str) -> Iterator[Finding]:
-    """SPF and DMARC, without which the large mailbox providers refuse bulk mail."""
-    try:
-        from dns import exception, resolver
-    except ModuleNotFoundError:
-        raise InputError(
-            "--domain needs dnspython", hint="Install it: pip install 'mailer-worker[dns]'"
-        ) from None
-
-    def texts(name: str) -> list[str]:
-        answer = resolver.resolve(name, "TXT", lifetime=PATIENCE)
-        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
-
-    wanted = (("SPF", domain, "v=spf1"), ("DMARC", f"_dmarc.{domain}", "v=DMARC1"))
-    for what, name, start in wanted:
-        try:
-            found = [text for text in texts(name) if text.lower().startswith(start.lower())]
-        except (resolver.NXDOMAIN, resolver.NoAnswer):
-            found = []
-        except exception.DNSException as error:
-            yield Finding(f"{what} of {domain}", WARNING, f"not known: {type(error).__name__}")
-            continue
-        if found:
-            yield Finding(f"{what} of {domain}", OK, found[0])
-        else:
-            yield Finding(f"{what} of {domain}", WRONG, f"no TXT record {start} at {name}; publish one")

@@ -12,6 +12,7 @@ import pytest
 
 from mailer.backends import connect, urls
 from mailer.backends.answers import Answer
+from mailer.backends.contract import Standing
 from mailer.backends.http import HttpBackend
 from mailer.backends.http1 import _Line
 from mailer.backends.provider import NOT_UNDERSTOOD, Letter, Provider
@@ -522,10 +523,9 @@ async def test_the_test_mode_is_the_providers_own(role, fake):
 #: Whose API does not say which domains may be sent from, and what is said instead.
 SILENT = {
     "postmark": "its domains cannot be asked with this key, but with the account's: account_token_file",
-    "netcore": "its domains cannot be asked with this key",
     "nylas": "it has no domain to verify",
-    "azure": "its domains cannot be asked with this key, but in the portal",
-    "postal": "its domains cannot be asked with this key",
+    "azure": "no key is told its domains: see the portal, and `mailer doctor --domain NAME` for their DNS",
+    "postal": "its domains are asked by name: `mailer doctor --domain NAME`",
 }
 
 
@@ -558,8 +558,59 @@ async def test_postmark_is_asked_with_the_accounts_token(tmp_path):
     assert refused == "Postmark: key valid; server 'Acme'; its domains cannot be asked with this key (401)"
 
 
+#: Answers to the question for Netcore's domains, whose form is nowhere told, and what is said then.
+UNTOLD = "what it says of its domains cannot be understood: see its console"
+LISTS = [
+    ([{"domain": "a.example", "status": 1}, {"name": "b.example", "status": "new"}],
+     "a.example is 1 there, b.example is 'new' there"),
+    ({"data": {"domains": [{"domain": "a.example", "status": "active"}]}}, "a.example is 'active' there"),
+    ({"data": [{"domain": "a.example"}]}, UNTOLD),
+    ({"data": [], "message": "none"}, UNTOLD),
+    ({"message": "no such call"}, UNTOLD),
+    ({"a": [{"domain": "a.example", "status": "x"}], "b": [{"domain": "b.example", "status": "x"}]}, UNTOLD),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "words"), LISTS)
+async def test_a_list_of_domains_is_told_in_the_provider_s_own_words(body, words):
+    role = ROLES["netcore"]
+
+    def play(request: Recorded) -> Response:
+        asked = request.method == "GET" and request.headers["api_key"] == KEY
+        return Response(200, body) if asked else Response(400, {"message": "from is missing"})
+
+    with serving(play) as fake:
+        backend = backend_of(role, fake.base, "version=v6")
+        told = await backend.probe()
+        await backend.close()
+    assert told == f"Netcore: key valid; {words}"
+    assert "verified" not in told
+
+
+async def test_a_domain_is_asked_by_name_with_a_message_to_nobody_at_postal_alone(role, fake):
+    good, bad = backend_of(role, fake.base), backend_of(role, fake.base, key="wrongkey01234567")
+    if role.scheme != "postal":
+        assert await good.standing("acme.example") is None
+        return
+    for asked, name, expected in (
+        (good, "acme.example", Standing(True, "Postal sends from it")),
+        (good, "other.example", Standing(False, "Postal refuses to send from it")),
+        (bad, "acme.example", Standing(None, "Postal does not say whether mail may be sent from it")),
+    ):
+        assert await asked.standing(name) == expected
+    assert [request.json["rcpt_to"] for request in fake.sends] == [[], [], []]
+    fake.play = lambda request: Response(200, {"status": "success", "data": {"messages": {"x": {"id": 1}}}})
+    assert (await good.standing("acme.example")).good is None
+    fake.play = lambda request: DROP
+    assert await good.standing("acme.example") == Standing(
+        None, "Postal could not be asked about it just now"
+    )
+    await good.close()
+    await bad.close()
+
+
 #: What asks for domains apart from the key, and for which a fault there proves nothing about the key.
-APART = ("mailtrap", "ses")
+APART = ("mailtrap", "ses", "netcore")
 
 
 @pytest.mark.parametrize("scheme", APART)
@@ -567,8 +618,8 @@ APART = ("mailtrap", "ses")
     ("answer", "words"),
     [
         (Response(403, {"message": "no"}), "its domains cannot be asked with this key (403)"),
-        (Response(200, "<html>"), "its domains could not be asked just now"),
-        (Response(200, []), "its domains could not be asked just now"),
+        (Response(200, "<html>"), "what it says of its domains cannot be understood: see its console"),
+        (Response(200, []), "what it says of its domains cannot be understood: see its console"),
         (DROP, "its domains could not be asked just now"),
     ],
 )
@@ -576,7 +627,7 @@ async def test_a_key_is_valid_also_if_it_may_not_ask_for_domains(scheme, answer,
     role = ROLES[scheme]
 
     def play(request: Recorded) -> Any:
-        return answer if re.search("accounts|identities", request.path) else role.play(request)
+        return answer if re.search("accounts|identities|getDomains", request.path) else role.play(request)
 
     with serving(play) as fake:
         backend = backend_of(role, fake.base)

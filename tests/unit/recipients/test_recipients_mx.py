@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rrset
 import pytest
 
 from mailer.campaigns.recipients import mx
 from mailer.errors import InputError
+from tests.names import name_server
 from tests.servers import PATIENCE
 
 ZONE = {
@@ -28,39 +24,10 @@ ZONE = {
 }
 
 
-def answer(query: dns.message.Message) -> dns.message.Message | None:
-    question = query.question[0]
-    name, kind = question.name.to_text(), question.rdtype.name
-    kinds = {known for owner, known in ZONE if owner == name}
-    if "SILENCE" in kinds:
-        return None
-    response = dns.message.make_response(query)
-    response.flags |= dns.flags.RA
-    if "SERVFAIL" in kinds:
-        response.set_rcode(dns.rcode.SERVFAIL)
-    elif not kinds:
-        response.set_rcode(dns.rcode.NXDOMAIN)
-    elif (name, kind) in ZONE:
-        response.answer.append(dns.rrset.from_text(name, 60, "IN", kind, ZONE[name, kind]))
-    return response
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-
-        def serve() -> None:
-            while (received := server.recvfrom(4096))[0] != b"stop":
-                response = answer(dns.message.from_wire(received[0]))
-                if response is not None:
-                    server.sendto(response.to_wire(), received[1])
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield server.getsockname()[1]
-        server.sendto(b"stop", server.getsockname())
-        thread.join()
+    with name_server(ZONE) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ _PERSON = "to cc bcc headers token_to"
 def play(request: Recorded) -> Response:
     if request.headers.get("api_key") != KEY:
         return Response(401, {"error": {"message": "Invalid API key"}})
+    if request.path == "/v5/domain/getDomains":
+        return Response(200, {"data": [{"domain": "acme.example", "status": "active"}], "status": "success"})
     if request.path != "/v5.1/mail/send":
         return Response(405, {"error": "Method not allowed"})
     body = request.json

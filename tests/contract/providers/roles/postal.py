@@ -27,6 +27,8 @@ def play(request: Recorded) -> Response:
     mime = b64decode(body["data"], validate=True)
     people = tuple(body["rcpt_to"])
     parsed = message_from_bytes(mime)
+    if not parsed["From"].rstrip(">").endswith("@acme.example"):
+        return Response(200, said("UnauthenticatedFromAddress"))
     messages = {one: {"id": hash((parsed["Message-ID"], one)), "token": "t"} for one in people}
     done = {"status": "success", "data": {"message_id": "x@rp.acme.example", "messages": messages}}
     return Response(200, done, taken=(Taken(str(parsed["Subject"]), people, mime),))
