@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from celery import Celery, bootsteps
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_shutting_down
 from celery.worker import state
 
 from mailer import logs
@@ -132,6 +132,8 @@ def make_app(settings: Settings) -> Celery:
     app.steps["worker"].add(RuntimeStep)
     app.amqp.Connection = Near
     app.settings = settings
+    app.hostname = None
+    celeryd_init.connect(_hear_hostname, weak=False)
     setup_logging.connect(_set_up_logs, weak=False)
     return app
 
@@ -141,9 +143,14 @@ def worker_only(broker_url: str) -> dict[str, Any]:
     return WORKER_ON_REDIS if is_redis(broker_url) else WORKER
 
 
+def _hear_hostname(sender: str, **_: Any) -> None:
+    """Celery's word for a worker's name, before it sets up logs."""
+    app.hostname = sender
+
+
 def _set_up_logs(**_: Any) -> None:
     """In place of Celery's own; ``--loglevel`` has no say."""
-    logs.set_up(app.settings.log_format, app.settings.log_level)
+    logs.set_up(app.settings.log_format, app.settings.log_level, app.hostname)
 
 
 def worker_name(hostname: str) -> str:

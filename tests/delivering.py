@@ -140,11 +140,9 @@ class World:
         self._campaigns += 1
         name = f"campaign-{self._campaigns}"
         snapshot, blobs = pack(PACKAGE, SPEC)
-        for blob in blobs.values():
-            self.ledger.blobs.put(blob)
         content = {"mail": snapshot["spec"], "package": snapshot, "backend": backend} | spec
         campaign = self.ledger.campaigns.create(
-            NewCampaign(name, name, name, content, runner, stream, backend, start_at=start_at)
+            NewCampaign(name, name, name, content, runner, stream, backend, start_at=start_at), blobs
         )
         cells = [{} for _ in range(rows)] if isinstance(rows, int) else rows
         self.ledger.campaigns.add_rows(

@@ -315,26 +315,11 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": self.folder}
+        options |= {"save": "", "appendonly": "no", "unixsocket": "", "loglevel": "warning"}
         command = [
             need("redis-server"),
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            self.folder,
-        ]
-        command += [
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--unixsocket",
-            "",
-            "--loglevel",
-            "warning",
+            *(part for name, value in options.items() for part in (f"--{name}", value)),
         ]
         self.process = Process(command, self.folder / "log")
         self.process.wait_for_port(self.port)

@@ -86,7 +86,7 @@ def open_campaign(
         raise CampaignError(_nobody(report))
     if found.campaign is not None:  # an earlier call was killed half-way
         return _filled(ledger, found.campaign, prepared, report)
-    spec = _stored_spec(ledger, prepared, found, backend, recipients_per_task)
+    spec, blobs = _spec(prepared, found, backend, recipients_per_task)
     new = NewCampaign(
         slug=_free_slug(ledger, prepared.spec.title, found.digest),
         name=prepared.spec.title,
@@ -98,7 +98,7 @@ def open_campaign(
         priority=prepared.spec.priority,
         start_at=start_at,
     )
-    return _filled(ledger, ledger.campaigns.create(new), prepared, report)
+    return _filled(ledger, ledger.campaigns.create(new, blobs), prepared, report)
 
 
 def _filled(ledger: Ledger, campaign: Campaign, prepared: Prepared, report: Report | None) -> Campaign:
@@ -111,20 +111,18 @@ def _filled(ledger: Ledger, campaign: Campaign, prepared: Prepared, report: Repo
     return ledger.campaigns.opened(campaign.id, rows.invalid)
 
 
-def _stored_spec(
-    ledger: Ledger, prepared: Prepared, found: Match, backend: str, recipients_per_task: int
-) -> dict[str, Any]:
-    """What the engine, the pump and later commands need to know; its files go into the ledger's blobs."""
+def _spec(
+    prepared: Prepared, found: Match, backend: str, recipients_per_task: int
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the engine, the pump and later commands need to know; and the files that it names."""
     spec = prepared.spec
     snapshot, blobs = pack(prepared.package, prepared.mail)
-    for data in blobs.values():
-        ledger.blobs.put(data)
     retry: dict[str, Any] = {}
     if spec.retry_budget is not None:
         retry["budget_seconds"] = spec.retry_budget
     if spec.retry_schedule:
         retry["ceilings"] = list(spec.retry_schedule)
-    return {
+    stored = {
         "mail": snapshot["spec"],
         "package": snapshot,
         "backend": backend,
@@ -140,6 +138,7 @@ def _stored_spec(
         "sandbox": spec.sandbox,
         "digest_parts": prepared.digest_parts,
     }
+    return stored, blobs
 
 
 def _reading(prepared: Prepared) -> dict[str, Any]:

@@ -68,10 +68,8 @@ def update(
             hint="; ".join(report.reasons),
         )
     snapshot, blobs = pack(new.prepared.package, new.prepared.mail)
-    for data in blobs.values():
-        ledger.blobs.put(data)
     content = {"mail": snapshot["spec"], "package": snapshot, "content_digest": new.digest}
-    ledger.campaigns.correct(campaign.id, content)
+    ledger.campaigns.correct(campaign.id, content, blobs)
     return Correction(ledger.campaigns.by_id(campaign.id), report.valid, report)
 
 

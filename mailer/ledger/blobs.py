@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from hashlib import sha256
 
 from sqlalchemy import select
 
@@ -13,17 +12,10 @@ from mailer.ledger.schema import blob
 
 
 class Blobs:
-    """The same content is stored once."""
+    """The same content is stored once, with whatever names it: see ``contents``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def put(self, data: bytes) -> str:
-        """Its sha256, in hexadecimal."""
-        name = sha256(data).hexdigest()
-        with self._database.write() as tx:
-            tx.dialect.insert_new(tx.cursor, blob.name, ("sha256", "data"), [(name, data)])
-        return name
 
     def get(self, name: str) -> bytes:
         """Raises LedgerError when it is not there."""

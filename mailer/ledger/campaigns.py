@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from mailer.errors import InputError, StateConflict
-from mailer.ledger import rows, steering
+from mailer.ledger import contents, rows, steering
 from mailer.ledger.contract import (
     Campaign,
     CampaignState,
@@ -36,14 +36,15 @@ class Campaigns:
 
     # Opening.
 
-    def create(self, new: NewCampaign) -> Campaign:
-        """In state OPENING. One of the same digest whose opening was interrupted is returned instead (I6).
-        A slug that is taken raises StateConflict."""
+    def create(self, new: NewCampaign, made_of: Mapping[str, bytes] = contents.NOTHING) -> Campaign:
+        """In state OPENING, with the contents that its spec names. One of the same digest whose opening was
+        interrupted is returned instead (I6). A slug that is taken raises StateConflict."""
         values = {name: getattr(new, name) for name in new.__dataclass_fields__}
         values |= {"spec": json.dumps(dict(new.spec)), "state": CampaignState.OPENING.value}
         values["runner"] = new.runner.value
         with self._database.write() as tx:
             tx.alone(Room.OPENING)  # what is looked for here, nobody else opens meanwhile
+            contents.keep(tx, made_of)
             opening = campaigns_where(
                 tx.connection,
                 campaign.c.digest == new.digest,
@@ -102,10 +103,14 @@ class Campaigns:
         with self._database.write(campaign_id) as tx:
             steering.schedule(tx, campaign_id, start_at)
 
-    def correct(self, campaign_id: int, changes: Mapping[str, Any]) -> None:
+    def correct(
+        self, campaign_id: int, changes: Mapping[str, Any], made_of: Mapping[str, bytes] = contents.NOTHING
+    ) -> None:
         """Put these keys into the spec of a paused campaign of which nothing is in flight, and raise its
-        version: rows record with which one they were sent."""
+        version: rows record with which one they were sent. ``made_of`` as for ``create``."""
         with self._database.write(campaign_id) as tx:
+            tx.alone(Room.OPENING)
+            contents.keep(tx, made_of)
             steering.correct(tx, campaign_id, changes)
 
     def set_runner(self, campaign_id: int, runner: Runner) -> None:

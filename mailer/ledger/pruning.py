@@ -10,6 +10,7 @@ from mailer.errors import StateConflict
 from mailer.ledger import contents
 from mailer.ledger.contract import ORDINAL_BITS, Campaign, CampaignState
 from mailer.ledger.database import Database
+from mailer.ledger.dialect import Room
 from mailer.ledger.reading import campaign_by_id, campaigns_where
 from mailer.ledger.rows import first_and_last
 from mailer.ledger.schema import attempt, campaign, message, recipient, serial, single, tally
@@ -73,12 +74,16 @@ class Pruning:
         return gone
 
     def forget(self, campaign_id: int) -> None:
-        """The campaign itself, after its recipients: the same ``send`` would open it anew."""
+        """The campaign itself, after its recipients: the same ``send`` would open it anew. The contents that
+        it was made of go too, unless another campaign is made of the same."""
         self.prune(campaign_id)
         with self._database.write(campaign_id) as tx:
+            tx.alone(Room.OPENING)
+            spec = campaign_by_id(tx.connection, campaign_id).spec
             tx.execute(delete(tally).where(tally.c.campaign_id == campaign_id))
             tx.execute(delete(serial).where(serial.c.campaign_id == campaign_id))
             tx.execute(delete(campaign).where(campaign.c.id == campaign_id))
+            contents.release(tx, spec)
 
     def forget_keys(self, prefix: str, before: float) -> int:
         """Idempotency keys of scopes that begin so, of messages older than ``before``: they may be used for

@@ -12,10 +12,11 @@ from sqlalchemy import bindparam, func, literal, select, update
 
 from mailer.errors import IdempotencyConflict, LedgerBusy, LedgerError
 from mailer.ledger import erasing, single_campaigns, steering
+from mailer.ledger.contents import NOTHING, keep
 from mailer.ledger.contract import Campaign, NewCampaign, campaign_of
 from mailer.ledger.database import Database
 from mailer.ledger.dialect import Room
-from mailer.ledger.schema import blob, message, single
+from mailer.ledger.schema import message, single
 from mailer.ledger.single_rows import Added, Raced, Single, insert, known_keys, sorted_out, with_rows
 from mailer.ledger.together import Together
 from mailer.ledger.transaction import Transaction
@@ -59,10 +60,12 @@ class Singles:
         self._database = database
         self._together = Together(self._write)
 
-    def campaign(self, new: NewCampaign) -> Campaign:
-        """The open campaign of this digest, made if there is none; from now on its runner is ``new``'s."""
+    def campaign(self, new: NewCampaign, made_of: Mapping[str, bytes] = NOTHING) -> Campaign:
+        """The open campaign of this digest, made of these contents if there is none; from now on its runner
+        is ``new``'s."""
         with self._database.write() as tx:
             tx.alone(Room.OPENING)
+            keep(tx, made_of)
             found = single_campaigns.found_open(tx, new.digest) or single_campaigns.made(tx, new)
         if found.runner is not new.runner:
             with self._database.write(found.id) as tx:
@@ -142,4 +145,4 @@ def _answer(tx: Transaction, asks: Sequence[_Ask]) -> None:
     for ask in asks:
         ask.added = with_rows(ask.added, ids)
     if contents:
-        tx.dialect.insert_new(tx.cursor, blob.name, ("sha256", "data"), sorted(contents.items()))
+        keep(tx, contents)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from mailer.errors import StateConflict
-from mailer.ledger import erasing, rows
+from mailer.ledger import contents, erasing, rows
 from mailer.ledger.backends import follow_backend
 from mailer.ledger.contract import Campaign, CampaignState, Event, Retried, Runner
 from mailer.ledger.lifting import lift
@@ -131,6 +131,8 @@ def correct(tx: Transaction, campaign_id: int, changes: Mapping[str, Any]) -> No
             f"cannot update {found.slug}: {flying} of its messages are in flight;"
             f" `mailer pause {found.slug} --wait` returns when there are none"
         )
+    if "package" in changes and (former := contents.made_of(found.spec) - contents.made_of(changes)):
+        changes = {**changes, contents.FORMER: sorted(former)}
     _set_spec(tx, campaign_id, changes, version=found.version + 1)
 
 

@@ -185,8 +185,6 @@ class Office:
             # For the limits of that domain; messages name their own sender.
             mail = replace(mail, sender=f"mail@{one.sender}")
         package, blobs = pack(kind.package, mail)
-        for data in blobs.values():
-            self._ledger.blobs.put(data)
         name = kind.name or "messages"
         new = NewCampaign(
             slug=f"{name.replace('/', '-').lower()}-{one.sender}-{digest[:6]}",
@@ -198,7 +196,7 @@ class Office:
             stream=one.stream,
             backend=backend,
         )
-        return self._ledger.singles.campaign(new).id
+        return self._ledger.singles.campaign(new, blobs).id
 
 
 def _spec(one: Checked, backend: str, package: dict[str, Any], files_root: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from mailer.errors import StateConflict
@@ -93,6 +95,35 @@ def test_forgotten_it_was_never_there(book):
 
     assert book.ledger.campaigns.list() == []
     assert book.campaign(1).id > campaign.id
+
+
+def test_what_it_was_made_of_goes_with_the_last_that_was(book):
+    def of(*contents):
+        stored = {sha256(one).hexdigest(): one for one in contents}
+        return {"package": {"files": {name: name for name in stored}, "shared": {}}}, stored
+
+    def made(name, *contents):
+        spec, stored = of(*contents)
+        book.ledger.campaigns.create(NewCampaign(name, name, name, spec), stored)
+        campaign = book.ledger.campaigns.get(name)
+        return book.ledger.campaigns.opened(campaign.id, 0)
+
+    def left():
+        names = [sha256(one).hexdigest() for one in (b"layout", b"typo", b"letter", b"bill")]
+        return [name in book.ledger.blobs.several(names) for name in names]
+
+    letter, bill = made("letter", b"layout", b"typo"), made("bill", b"layout", b"bill")
+    book.ledger.campaigns.pause(letter.id, "a typo")
+    spec, stored = of(b"layout", b"letter")
+    book.ledger.campaigns.correct(letter.id, spec, stored)
+    for campaign in (letter, bill):
+        book.ledger.campaigns.cancel(campaign.id)
+    assert left() == [True, True, True, True]
+
+    book.ledger.pruning.forget(letter.id)
+    assert left() == [True, False, False, True]
+    book.ledger.pruning.forget(bill.id)
+    assert left() == [False, False, False, False]
 
 
 def test_of_single_messages_the_old_ones_go_and_those_that_wait_stay(book):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from mailer.errors import LedgerError
 from mailer.ledger import results, rows
-from mailer.ledger.contract import Runner
+from mailer.ledger.contract import NewCampaign, Runner
 from mailer.message import State
 from tests.ledgers import LEDGERS
 
@@ -141,10 +143,12 @@ class TestResults:
 
 class TestWhatIsKept:
     def test_blobs_by_their_hash(self, book):
-        name = book.ledger.blobs.put(b"\x00logo")
+        name = sha256(b"\x00logo").hexdigest()
+        for slug in ("one", "two"):
+            book.ledger.campaigns.create(NewCampaign(slug, slug, slug, {}), {name: b"\x00logo"})
 
-        assert book.ledger.blobs.put(b"\x00logo") == name
         assert book.ledger.blobs.get(name) == b"\x00logo"
+        assert book.ledger.blobs.several([name, "f00"]) == {name: b"\x00logo"}
         with pytest.raises(LedgerError, match="f00 is missing from the ledger"):
             book.ledger.blobs.get("f00")
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_metrics_health_and_logs_of_a_run_with_failures(tmp_path, world, redis_s
     lines = [json.loads(line) for line in log.splitlines() if line not in without_uid(log)]
     assert any(line["action"].startswith("stopping") for line in lines)
     assert len({line["process"] for line in lines}) == 2  # the supervisor and its worker
+    assert f"bulk-1@{socket.gethostname()} ready." in [line["action"] for line in lines]
     assert any(line["level"] == "warning" and "dead" in line["action"] for line in lines)
     assert any(line.get("campaign") == str(fine.id) for line in lines)
     everything = "\n".join(path.read_text() for path in tmp_path.glob("*.log")) + get_text(seen)
@@ -154,6 +156,13 @@ def test_counters_do_not_go_back_when_a_worker_ends():
 )
 def test_addresses_and_secrets_are_taken_out_of_every_line(text, shown):
     assert redacted(text) == shown
+
+
+def test_the_name_of_a_worker_is_no_address():
+    assert redacted("bulk-1@mx.example ready.", "bulk-1@mx.example") == "bulk-1@mx.example ready."
+    assert redacted("no bulk-1@mx.example, ada@mx.example.", "bulk-1@mx.example") == (
+        "no bulk-1@mx.example, <address>"
+    )
 
 
 def test_what_writes_down_urls_and_header_fields_is_kept_quiet(capfd):
