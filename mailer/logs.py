@@ -19,7 +19,7 @@ _KEYS = re.compile(r"\b(Bearer|Basic|PLAIN|LOGIN)\s+[A-Za-z0-9+/=._-]{8,}")
 
 
 def redacted(text: str, own: str | None = None) -> str:
-    """Without addresses, logins and keys. ``own``: what looks like an address, and is the name of a worker."""
+    """Without addresses, logins and keys. ``own`` looks like an address, and is the name of a worker."""
     text = _LOGIN.sub(r"\1", text)
     text = _ADDRESS.sub(lambda found: found[0] if found[0].rstrip(".") == own else "<address>", text)
     return _KEYS.sub(r"\1 ***", text)
