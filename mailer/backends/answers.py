@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -95,8 +96,13 @@ class Said:
 
 def accepted(status: int, reference: object, text: str = "taken") -> Accepted:
     """Taken by the provider, under an id of its own."""
-    reply = Reply(one_line(text), code=status, phase=Phase.REQUEST)
-    return Accepted(reply, reference=None if reference in (None, "") else str(reference))
+    return Accepted(_taken(status, text), reference=None if reference in (None, "") else str(reference))
+
+
+@lru_cache(maxsize=256)
+def _taken(status: int, text: str) -> Reply:
+    """A provider says the same of all that it takes."""
+    return Reply(one_line(text), code=status, phase=Phase.REQUEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 from mailer.backends.provider import Facts, Features, Letter
-from mailer.backends.structured import Fields
+from mailer.backends.structured import Fields, File
 from mailer.message import Outgoing
 
 #: What goes along with metadata to match webhooks by, where it is bounded: a campaign and a Message-ID.
@@ -24,18 +24,16 @@ def complaints(
     Without ``labels`` its tags and metadata need not go along; ``fixed`` is the account's metadata, which
     stands beside its own. Raises ``structured.Unreadable``.
     """
-    recipients = letter.message.recipients
-    found = (
-        misfits(facts.features, letter.message.tags, dict(letter.message.metadata), fixed) if labels else []
-    )
+    message, recipients = letter.message, letter.message.recipients
+    found = misfits(facts.features, message.tags, dict(message.metadata), fixed) if labels else []
     if facts.recipients is not None and len(recipients) > facts.recipients:
         found.append(f"{len(recipients)} recipients, the limit is {facts.recipients}")
-    beyond_ascii = letter.message.smtputf8 or not "".join(recipients).isascii()
+    beyond_ascii = message.smtputf8 or not "".join(recipients).isascii()
     if beyond_ascii and not facts.features.utf8_local:
         found.append("characters beyond ASCII before the @-sign")
-    elif facts.raw and not facts.features.eight_bit and not letter.message.data.isascii():
+    elif facts.raw and not facts.features.eight_bit and not message.data.isascii():
         found.append("octets over 127")
-    if not facts.features.return_path and not from_its_sender(letter.message):
+    if not facts.features.return_path and not from_its_sender(message):
         found.append("an envelope sender other than From")
     if not facts.features.bcc and letter.fields.bcc:
         found.append("Bcc copies")
@@ -109,47 +107,63 @@ def from_its_sender(message: Outgoing) -> bool:
 
 def _inexpressible(features: Features, letter: Letter) -> list[str]:
     content = letter.fields
+    return _odd_people(features, content) + _odd_parts(features, content) + _sizes(features, content)
+
+
+def _odd_people(features: Features, content: Fields) -> list[str]:
+    found = []
+    if len(content.reply_to) > features.reply_to:
+        found.append(f"more than {features.reply_to} Reply-To address")
+    if features.copies is not None and max(len(content.cc), len(content.bcc)) > features.copies:
+        found.append(f"more than {features.copies} Cc or Bcc copies")
+    if content.sender.name and not features.sender_name:
+        found.append("a name beside the sender's address")
+    if not features.utf8_local and not content.sender.addr.isascii():
+        found.append("characters beyond ASCII in the sender's address")
+    return found
+
+
+def _odd_parts(features: Features, content: Fields) -> list[str]:
+    found = _odd_headers(features, content.headers) if content.headers else []
+    if content.images and not features.inline:
+        found.append("inline images")
+    if content.attachments:
+        found += _odd_files(features, content.attachments)
+    if content.html is None and not features.text_only:
+        found.append("text without HTML")
+    if content.text and content.html and not features.both_bodies:
+        found.append("a text part beside the HTML")
+    return found
+
+
+def _odd_headers(features: Features, headers: Mapping[str, str]) -> list[str]:
     refused = features.headers
-    headers = [name for name in content.headers if refused is None or name.lower() in refused]
-    tests = (
-        (bool(headers), f"the header {', '.join(headers)}"),
-        (len(content.reply_to) > features.reply_to, f"more than {features.reply_to} Reply-To address"),
-        (
-            features.copies is not None and max(len(content.cc), len(content.bcc)) > features.copies,
-            f"more than {features.copies} Cc or Bcc copies",
-        ),
-        (bool(content.images) and not features.inline, "inline images"),
-        (bool(content.attachments) and not features.attachments, "attachments"),
-        (content.html is None and not features.text_only, "text without HTML"),
-        (bool(content.text and content.html) and not features.both_bodies, "a text part beside the HTML"),
-        (
-            features.ascii_headers and not "".join(content.headers.values()).isascii(),
-            "a custom header beyond ASCII",
-        ),
-        (bool(content.sender.name) and not features.sender_name, "a name beside the sender's address"),
-        (
-            not content.sender.addr.isascii() and not features.utf8_local,
-            "characters beyond ASCII in the sender's address",
-        ),
-    )
-    return [text for wrong, text in tests if wrong] + _sizes(features, content)
+    names = [name for name in headers if refused is None or name.lower() in refused]
+    found = [f"the header {', '.join(names)}"] if names else []
+    if features.ascii_headers and not "".join(headers.values()).isascii():
+        found.append("a custom header beyond ASCII")
+    return found
+
+
+def _odd_files(features: Features, files: Sequence[File]) -> list[str]:
+    if not features.attachments:
+        return ["attachments"]
+    odd = [file.kind for file in files if features.kinds is not None and file.kind not in features.kinds]
+    return [f"attachments of type {', '.join(odd)}"] if odd else []
 
 
 def _sizes(features: Features, content: Fields) -> list[str]:
     """Limits beside the octets of the whole, which every backend knows."""
+    found = []
     texts = [text for text in (content.text, content.html) if text]
-    odd = [file.kind for file in content.attachments if file.kind not in (features.kinds or {file.kind})]
-    shortest = min(map(len, (content.subject, *texts)))
-    tests = (
-        (_over([content.subject], features.subject), f"a subject over {features.subject} characters"),
-        (_heavy(texts, features.text_octets), f"a text over {(features.text_octets or 0) // 1_000_000} MB"),
-        (shortest < features.shortest, f"a subject or text under {features.shortest} characters"),
-        (bool(odd), f"attachments of type {', '.join(odd)}"),
-    )
-    return [text for wrong, text in tests if wrong]
+    if features.subject is not None and len(content.subject) > features.subject:
+        found.append(f"a subject over {features.subject} characters")
+    if features.text_octets is not None and _heavy(texts, features.text_octets):
+        found.append(f"a text over {features.text_octets // 1_000_000} MB")
+    if features.shortest and min(map(len, (content.subject, *texts))) < features.shortest:
+        found.append(f"a subject or text under {features.shortest} characters")
+    return found
 
 
-def _heavy(texts: Iterable[str], octets: int | None) -> bool:
-    return octets is not None and any(
-        len(text) > octets // 4 and len(text.encode()) > octets for text in texts
-    )
+def _heavy(texts: Iterable[str], octets: int) -> bool:
+    return any(len(text) > octets // 4 and len(text.encode()) > octets for text in texts)

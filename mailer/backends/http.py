@@ -119,10 +119,11 @@ class HttpBackend:
             octets = 0
             part: list[Letter] = []
             for letter in group:
-                octets += _weight(letter)
+                weight = _weight(letter)
+                octets += weight
                 full = len(part) >= self._batch
                 if not part or full or octets > (self.provider.facts.request_octets or octets):
-                    part, octets = [], _weight(letter)
+                    part, octets = [], weight
                     parts.append(part)
                 part.append(letter)
         return parts

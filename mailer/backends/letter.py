@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from mailer.backends.structured import Fields, Mailbox, fields
@@ -16,14 +15,19 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 class Letter:
     """One message on its way, and what became of it."""
 
+    __slots__ = ("_fields", "message", "outcome")
+
     def __init__(self, message: Outgoing) -> None:
         self.message = message
         self.outcome: Outcome | None = None
+        self._fields: Fields | None = None
 
-    @cached_property
+    @property
     def fields(self) -> Fields:
         """Taken apart once, when first asked for. Raises ``structured.Unreadable``."""
-        return fields(self.message)
+        if self._fields is None:
+            self._fields = fields(self.message)
+        return self._fields
 
     @property
     def everybody(self) -> list[Mailbox]:
@@ -41,11 +45,17 @@ class Letter:
 
     def tags(self, fixed: Sequence[str], most: int | None = None) -> list[str]:
         """Its own before those of the account: where a provider takes one, it is the message's."""
+        if not fixed and not self.message.tags:  # as in most campaigns
+            return []
         return list(dict.fromkeys([*self.message.tags, *fixed]))[:most]
 
     def metadata(self, fixed: Mapping[str, str], prefix: str = "", longest: int = 998) -> dict[str, str]:
         """Those of the account and its own, between what webhooks are matched by: see ``ids``."""
-        ids = {f"{prefix}{name}": value for name, value in self.ids(longest).items()}
+        ids = self.ids(longest)
+        if prefix:
+            ids = {f"{prefix}{name}": value for name, value in ids.items()}
+        if not fixed and not self.message.metadata:
+            return ids
         return {**ids, **fixed, **dict(self.message.metadata), f"{prefix}message": ids[f"{prefix}message"]}
 
     def ids(self, longest: int = 998) -> dict[str, str]:

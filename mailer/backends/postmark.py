@@ -112,10 +112,12 @@ class Postmark:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
-        people = {"To": mail.to, "Cc": mail.cc, "Bcc": mail.bcc, "ReplyTo": mail.reply_to}
         message = {
             "From": str(mail.sender),
-            **{field: ", ".join(map(str, who)) for field, who in people.items()},
+            "To": ", ".join(map(str, mail.to)),
+            "Cc": mail.cc and ", ".join(map(str, mail.cc)),
+            "Bcc": mail.bcc and ", ".join(map(str, mail.bcc)),
+            "ReplyTo": mail.reply_to and ", ".join(map(str, mail.reply_to)),
             **self._content(letter),
             "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
             "Attachments": [_attachment(file) for file in mail.files],

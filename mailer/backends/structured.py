@@ -36,14 +36,18 @@ class Mailbox:
 
     def __str__(self) -> str:
         """``"Ada, Countess" <ada@example.org>``: for providers that take text and encode it themselves."""
-        if not self.name:
-            return self.addr
-        quoted = self.name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{quoted}" <{self.addr}>'
+        return _quoted(self.name, self.addr) if self.name else self.addr
 
     def pair(self, addr: str = "email", name: str = "name") -> dict[str, str]:
         """An object with these keys, the name left out where there is none."""
         return {addr: self.addr, name: self.name} if self.name else {addr: self.addr}
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str, addr: str) -> str:
+    """The sender is the campaign's."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" <{addr}>'
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Head:
     bcc: Sequence[Address] = ()
     reply_to: Sequence[Address] = ()
     sender_line: bytes | None = None
-    more: Sequence[bytes] = ()  # finished lines
+    more: bytes = b""  # finished lines
     return_path: str | None = None  # default: the sender's address
 
 
@@ -66,7 +66,7 @@ def head_lines(head: Head, identity: Identity) -> tuple[bytes, ...]:
         headers.text("Subject", head.subject),
         headers.token("Message-ID", identity.message_id),
         b"MIME-Version: 1.0\r\n",
-        *head.more,
+        head.more,
     )
 
 
@@ -77,7 +77,7 @@ def assembled(head: Head, body: mime.Body, identity: Identity) -> Composed:
     if made.most > MESSAGE_LIMIT and len(made.data) > MESSAGE_LIMIT:
         raise ContentError(f"the message is larger than {MESSAGE_LIMIT} bytes")
     everybody = [*head.to, *head.cc, *head.bcc]
-    beyond_ascii = any(one.smtputf8 for one in (head.sender, *everybody, *head.reply_to))
+    beyond_ascii = not "".join([one.local for one in (head.sender, *everybody, *head.reply_to)]).isascii()
     return Composed(
         sender=head.sender.addr if head.return_path is None else head.return_path,
         recipients=_once_each(everybody),
@@ -95,7 +95,7 @@ def _told(head: Head) -> Told:
         tuple(map(_named, head.cc)),
         tuple(map(_named, head.reply_to)),
         head.subject,
-        b"".join(head.more),
+        head.more,
     )
 
 

@@ -16,6 +16,7 @@ from jinja2 import Template, TemplateNotFound, meta
 from jinja2 import TemplateError as JinjaError
 
 from mailer.content import flatten, mime, mjml, plaintext, styles
+from mailer.content.blanks import Blanks
 from mailer.content.contract import Package
 from mailer.content.names import defined_names, row_names
 from mailer.content.packages import folder_of
@@ -34,8 +35,11 @@ class Piece:
     origin: Template  # as written: for error messages
     names: frozenset[str]  # columns that it reads, as identifiers
     tidy: bool = False  # generated text: blank lines are left over where statements stood
+    blanks: Blanks | None = None  # the same template, where it is no more than that
 
     def render(self, context: dict[str, Any]) -> str:
+        if self.blanks is not None and (text := self.blanks.filled(context)) is not None:
+            return plaintext.tidied(text) if self.tidy else text
         try:
             text = rendered(self.template, context)
         except Exception as error:  # noqa: BLE001 - a template can raise anything; this is the one seam
@@ -153,7 +157,8 @@ class Bodies:
         try:
             names = self._names(written, name) | self._names(environment, fast)
             template = environment.get_template(fast)
-            return Piece(name, template, written.get_template(name), frozenset(names), tidy)
+            blanks = Blanks.of(environment.parse(_known(environment)[fast]), bool(environment.autoescape))
+            return Piece(name, template, written.get_template(name), frozenset(names), tidy, blanks)
         except JinjaError as error:
             source = self.sources.get(name, "")
             raise in_template(error, name, source, self.package.files, environment.filters) from None
@@ -170,8 +175,7 @@ class Bodies:
         return names - own - environment.globals.keys()
 
     def _reached(self, environment: Sandbox, name: str) -> dict[str, str]:
-        loader = environment.loader
-        known = getattr(loader, "sources", {})
+        known = _known(environment)
         reached: dict[str, str] = {}
         todo = [name]
         while todo:
@@ -217,6 +221,12 @@ class Bodies:
         environment = Sandbox(sources, autoescape, folder_of(self.package))
         environment.filters.update(self.filters)
         return environment
+
+
+def _known(environment: Sandbox) -> Mapping[str, str]:
+    """The sources that it loads templates from."""
+    sources: Mapping[str, str] = getattr(environment.loader, "sources", {})
+    return sources
 
 
 def _language(name: str, package: Package) -> str | None:

@@ -16,7 +16,7 @@ from mailer.content.bodies import Bodies, Body, Piece
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed, Identity, MailSpec, Package, RowFile
 from mailer.content.dryrun import DryRun, names_written
-from mailer.content.header_lines import HeaderLines, Line, mailbox, mailboxes
+from mailer.content.header_lines import Above, HeaderLines, Line, mailbox
 from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
 from mailer.content.rows import Context, Rows
@@ -83,7 +83,8 @@ class MailComposer:
         self._rows = Rows(spec, self._used, language.zone)
         self._language = identifier(spec.language_column) if spec.language_column else None
         self._name = identifier(spec.name_column) if spec.name_column else None
-        self._same_lines = False  # the header lines are the same for all rows, and were written once
+        self._above: Above | None = None  # where they are the same for all rows, once they were written
+        self._same_lines = False  # these and all others but To, Subject and Message-ID were written once
 
     def used(self) -> frozenset[str]:
         """Identifiers of the columns that the templates read, as far as can be told without running them."""
@@ -147,20 +148,26 @@ class MailComposer:
         return assembled(head, self._body(variant, context, files, own), identity)
 
     def _head(self, variant: Variant, context: Context, to: Address, own: Own) -> Head:
-        above = self._header_lines
+        above = self._above or self._written(context)
         if self._name:
             to = Address(to.local, to.domain, str(context.get(self._name, "")).strip())
         return Head(
             sender=own.sender or variant.sender_address or mailbox("From", variant.sender.text(context)),
             sender_line=None if own.sender else variant.sender_line,
             to=own.to or (to,),
-            cc=(*mailboxes(above.cc, context), *own.cc),
-            bcc=(*mailboxes(above.bcc, context), *own.bcc),
-            reply_to=own.reply_to or mailboxes(above.reply_to, context),
+            cc=above.cc + own.cc,
+            bcc=above.bcc + own.bcc,
+            reply_to=own.reply_to or above.reply_to,
             subject=variant.subject.text(context) if own.subject is None else own.subject,
-            more=(above.list_lines(context), above.custom_lines(context), own.lines),
+            more=above.lines + own.lines,
             return_path=self._return_path,
         )
+
+    def _written(self, context: Context) -> Above:
+        above = self._header_lines.above(context)
+        if self._header_lines.constant:
+            self._above = above
+        return above
 
     def _body(self, variant: Variant, context: Context, files: Sequence[RowFile], own: Own) -> mime.Body:
         body = variant.body

@@ -63,6 +63,16 @@ def mailbox(name: str, text: str) -> Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Above:
+    """What the header lines of a campaign come to in one message; ``lines`` are finished ones."""
+
+    cc: tuple[Address, ...]
+    bcc: tuple[Address, ...]
+    reply_to: tuple[Address, ...]
+    lines: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderLines:
     """Of one campaign, all but Date, To and Message-ID, which are each message's own.
 
@@ -119,6 +129,15 @@ class HeaderLines:
     def _lines(self) -> tuple[Line, ...]:
         return (*self.cc, *self.bcc, *self.reply_to, *self.unsubscribe, *self.custom)
 
+    def above(self, context: Context) -> Above:
+        """For this row. Raises ContentError."""
+        return Above(
+            cc=mailboxes(self.cc, context),
+            bcc=mailboxes(self.bcc, context),
+            reply_to=mailboxes(self.reply_to, context),
+            lines=self.list_lines(context) + self.custom_lines(context),
+        )
+
     def refuse_what_is_constantly_wrong(self) -> None:
         """At compile time, with the lines that need no row."""
         for line in (*self.cc, *self.bcc, *self.reply_to):
@@ -147,9 +166,9 @@ class HeaderLines:
         return b"".join([_custom(line.name, text) for line in self.custom if (text := line.text(context))])
 
 
-def mailboxes(lines: Sequence[Line], context: Context) -> list[Address]:
+def mailboxes(lines: Sequence[Line], context: Context) -> tuple[Address, ...]:
     """What the lines come to, without those that come to nothing."""
-    return [mailbox(line.name, text) for line in lines if (text := line.text(context))]
+    return tuple([mailbox(line.name, text) for line in lines if (text := line.text(context))])
 
 
 def custom_line(name: str, value: str) -> bytes:

@@ -57,6 +57,8 @@ def guard(name: str, value: str) -> str:
 
 def text(name: str, value: str) -> bytes:
     """An unstructured header (Subject, Comments, X-…). What is read back is exactly ``value``."""
+    if _everyday(name, value):
+        return _checked(name, f"{name}: {value}\r\n".encode("ascii"))
     guard(name, value)
     if _PLAIN.fullmatch(value) and "=?" not in value and "  " not in value:
         line = _folded(f"{name}: {value}", _LINE_LIMIT)
@@ -72,6 +74,8 @@ def surely_text(value: str) -> bool:
 
 def token(name: str, value: str) -> bytes:
     """A structured header kept as it is (Message-ID, References, List-Unsubscribe): ASCII only."""
+    if _everyday(name, value):
+        return _checked(name, f"{name}: {value}\r\n".encode("ascii"))
     guard(name, value)
     value = value.strip(" ")
     plain = _PLAIN.fullmatch(value) and "=?" not in value
@@ -85,6 +89,8 @@ def token(name: str, value: str) -> bytes:
 
 def addresses(name: str, values: Sequence[Address]) -> bytes:
     """An address header (From, To, Cc, Reply-To). Octets over 127 only where an address needs SMTPUTF8."""
+    if len(values) == 1 and not values[0].name:
+        return _checked(name, f"{name}: {values[0].addr}\r\n".encode())
     width = len(name) + 2
     shown = []
     for value in values:
@@ -126,6 +132,12 @@ def decoded(value: str) -> str:
     """What a mail reader shows for an unfolded value: our own RFC 2047 reader, for checks."""
     joined = re.sub(r"(\?=)[ \t]+(?==\?)", r"\1", value)
     return _ENCODED_WORD.sub(lambda word: _word_octets(word).decode("utf-8", "replace"), joined)
+
+
+def _everyday(name: str, value: str) -> bool:
+    """It fits into one line as it is, and nobody reads anything else in it."""
+    short = len(name) + len(value) + 2 <= _LINE_LIMIT
+    return short and surely_text(value) and "  " not in value and value.strip(" ") == value
 
 
 def _decoded_harshly(value: str) -> str:

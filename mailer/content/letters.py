@@ -121,5 +121,5 @@ def _literal_head(own: Own) -> Head:
         bcc=own.bcc,
         reply_to=own.reply_to,
         subject=own.subject or "",
-        more=(own.lines,),
+        more=own.lines,
     )

@@ -95,7 +95,7 @@ WORDS = st.lists(
 @given(names=st.lists(st.just("") | WORDS, min_size=4, max_size=4), subject=WORDS, more=WORDS)
 def test_what_was_told_of_a_head_is_what_its_lines_say(names, subject, more):
     sender, to, cc, reply_to = (Address(f"u{at}", "example.org", name) for at, name in enumerate(names))
-    lines = (headers.text("X-Season", more), b"Auto-Submitted: no\r\n")
+    lines = headers.text("X-Season", more) + b"Auto-Submitted: no\r\n"
     head = Head(sender, [to], subject, cc=[cc], reply_to=[reply_to], more=lines)
     made = assembled(head, Body("Hello\n", None, Parts(), ()), Identity("<1@example.org>", 1.0, "1"))
     message = Outgoing(
