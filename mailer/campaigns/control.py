@@ -118,6 +118,7 @@ def history(ledger: Ledger, address: str) -> Iterator[dict[str, Any]]:
             "reason": result.reason,
             "message_id": message_id(campaign, result),
             "backend": result.backend,
+            "reference": result.reference,
             "at": iso(result.settled_at),
             "outcome": result.outcome,
             "refused_copies": json.loads(result.copies or "[]"),

@@ -33,6 +33,9 @@ COLUMNS = (
     "mail_outcome",
 )
 
+#: Beside them for who asks: what the next server calls it. Webhooks of providers know the message by that.
+REFERENCE = "mail_reference"
+
 FORMATS = ("csv", "jsonl")
 Write = Callable[[Mapping[str, Any]], None]
 
@@ -51,22 +54,31 @@ def export(
     format: str = "csv",  # noqa: A002 - what the option is called
     states: Collection[str] | None = None,
     formula_guard: bool = True,
+    reference: bool = False,
 ) -> int:
     """Write one line per row, in the order of the input, and return how many.
 
     A path is written with mode 0600 and appears when it is complete. ``formula_guard`` puts ``'`` before a
-    CSV cell that a spreadsheet would run. Raises InputError for a format or state that does not exist, and
-    when the file cannot be written.
+    CSV cell that a spreadsheet would run; ``reference`` adds ``REFERENCE``. Raises InputError for a format or
+    state that does not exist, and when the file cannot be written.
     """
     _known("format", [format], FORMATS)
     _known("state", states or (), tuple(map(str, State)))
     if isinstance(out, Path):
         with private(out) as file:
-            return export(ledger, campaign, file, format=format, states=states, formula_guard=formula_guard)
-    headers = (*campaign.spec["recipients"]["headers"], *columns(campaign))
+            return export(
+                ledger,
+                campaign,
+                file,
+                format=format,
+                states=states,
+                formula_guard=formula_guard,
+                reference=reference,
+            )
+    headers = (*campaign.spec["recipients"]["headers"], *columns(campaign, reference=reference))
     write = _jsonl(out) if format == "jsonl" else _csv(out, headers, formula_guard)
     count = 0
-    for line in lines(ledger, campaign, states):
+    for line in lines(ledger, campaign, states, reference=reference):
         write(line)
         count += 1
     return count
@@ -97,23 +109,25 @@ def _known(what: str, given: Collection[str], names: tuple[str, ...]) -> None:
 
 
 def lines(
-    ledger: Ledger, campaign: Campaign, states: Collection[str] | None = None
+    ledger: Ledger, campaign: Campaign, states: Collection[str] | None = None, *, reference: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """One dictionary per row, in input order: its cells as text, then ``COLUMNS``. Memory stays flat."""
-    known, names = message_ids(campaign), columns(campaign)
+    """One dictionary per row, in input order: its cells as text, then ``columns``. Memory stays flat."""
+    known, names = message_ids(campaign), columns(campaign, reference=reference)
     for result in ledger.results.rows(campaign.id):
         if not states or result.state in states:
             cells, message_id = _written(campaign, result, known)
-            yield cells | dict(zip(names, _outcome(result, message_id), strict=False))
+            outcome = _outcome(result, message_id)
+            yield cells | {name: outcome[name] for name in names}
     columns(ledger.campaigns.by_id(campaign.id))  # pruned meanwhile, this is not all of it
 
 
-def columns(campaign: Campaign) -> tuple[str, ...]:
+def columns(campaign: Campaign, *, reference: bool = False) -> tuple[str, ...]:
     """What is appended to the cells: ``COLUMNS``, and the version of a campaign that was updated. Raises
     InputError for one whose recipients are gone."""
+    more = (REFERENCE,) if reference else ()
     if campaign.pruned_at is not None:
         raise InputError(f"the recipients of {campaign.slug} were removed by `mailer prune`; counts are kept")
-    return COLUMNS if campaign.version == 1 else (*COLUMNS, "mail_version")
+    return (*COLUMNS, *more) if campaign.version == 1 else (*COLUMNS, "mail_version", *more)
 
 
 #: States in which a row got no mail, or not yet, for a reason that somebody gave.
@@ -163,20 +177,21 @@ def _written(campaign: Campaign, result: Result, known: Identities) -> tuple[dic
     return own, cells.get("message_id")
 
 
-def _outcome(result: Result, message_id: str | None) -> tuple[Any, ...]:
-    """In the order of ``columns``."""
-    return (
-        str(result.state),
-        result.attempts,
-        result.code,
-        result.reply,
-        result.reason or _refused(result.copies),
-        message_id,
-        result.backend,
-        _iso(result.settled_at),
-        result.outcome,
-        result.version,
-    )
+def _outcome(result: Result, message_id: str | None) -> dict[str, Any]:
+    """Whatever ``columns`` may name."""
+    return {
+        "mail_state": str(result.state),
+        "mail_attempts": result.attempts,
+        "mail_code": result.code,
+        "mail_reply": result.reply,
+        "mail_reason": result.reason or _refused(result.copies),
+        "mail_message_id": message_id,
+        "mail_backend": result.backend,
+        "mail_at": _iso(result.settled_at),
+        "mail_outcome": result.outcome,
+        "mail_version": result.version,
+        REFERENCE: result.reference,
+    }
 
 
 def _refused(copies: str | None) -> str | None:

@@ -115,6 +115,9 @@ def results(
     raw: Annotated[
         bool, typer.Option("--raw", help="Do not guard cells that a spreadsheet would run as a formula.")
     ] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also mail_reference: the provider's or relay's own id.")
+    ] = False,
     ledger: Ledger = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
@@ -131,7 +134,13 @@ def results(
         found = control.find(rooms, campaign)
         target = output if output is not None else sys.stdout
         rows = export(
-            rooms, found, target, format="jsonl" if as_json else form, states=state, formula_guard=not raw
+            rooms,
+            found,
+            target,
+            format="jsonl" if as_json else form,
+            states=state,
+            formula_guard=not raw,
+            reference=reference,
         )
     if output is not None:
         note(f"{rows:,} rows in {output}")
@@ -167,6 +176,8 @@ def _tell(histories: list[dict[str, Any]]) -> None:
         for attempt in history["attempts"]:
             said = " ".join(str(part) for part in (attempt["code"], attempt["reply"]) if part)
             say(f"  try {attempt['number']}, {_when(attempt['at'])}: {attempt['state']} {said}".rstrip())
+        if history["reference"]:
+            say(f"  {history['backend']} calls it {history['reference']}")
         if history["reason"]:
             say(f"  {history['reason']}")
         for copy in history["refused_copies"]:

@@ -99,6 +99,7 @@ class Status:
     template: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    reference: str | None = None  # what the next server calls it: its webhooks know the message by that
 
 
 class Box(Protocol):

@@ -127,6 +127,7 @@ class Office:
             template=letter.get("template"),
             tags=tuple(letter.get("tags", ())),
             metadata=letter.get("metadata", {}),
+            reference=result.reference,
         )
 
     def cancel(self, id_: str) -> bool:

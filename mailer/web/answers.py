@@ -12,7 +12,7 @@ from mailer.outbox.contract import Status, Try
 def status(one: Status) -> dict[str, Any]:
     about = {
         name: getattr(one, name)
-        for name in ("id", "state", "to", "reason", "outcome", "message_id", "template")
+        for name in ("id", "state", "to", "reason", "outcome", "message_id", "reference", "template")
     }
     return about | {
         "due_at": _time(one.due_at),

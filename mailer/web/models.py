@@ -170,6 +170,7 @@ class StatusOut(BaseModel):
     outcome: str | None
     due_at: datetime | None
     message_id: str | None
+    reference: str | None
     template: str | None
     tags: list[str]
     metadata: dict[str, str]

@@ -41,9 +41,12 @@ def test_a_campaign_goes_out_in_batches_and_everybody_has_an_id(folder, stack: E
     assert done.json()["counts"]["accepted"] == 40
     assert len(fake.taken) == 40
     assert len(fake.sends) < 40
-    table = folder.mailer("results", "campaign.toml")
+    table = folder.mailer("results", "campaign.toml", "--reference")
     rows = list(csv.DictReader(io.StringIO(table.out)))
     assert {row["mail_state"] for row in rows} == {"accepted"}
+    assert len({row["mail_reference"] for row in rows}) == 40
+    found = folder.mailer("find", rows[0]["email"])
+    assert f"main calls it {rows[0]['mail_reference']}" in found.out
     assert all(row["mail_backend"] == "main" for row in rows)
     ids = [one["Metadata"] for request in fake.sends for one in request.json]  # what webhooks bring back
     assert sorted(f"<{one['message']}>" for one in ids) == sorted(row["mail_message_id"] for row in rows)

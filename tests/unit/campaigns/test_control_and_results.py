@@ -240,6 +240,20 @@ def test_json_lines_hold_values(desk, ledger):
     assert list(first) == ["email", "First Name", *COLUMNS]
 
 
+def test_a_provider_s_own_id_is_shown_to_who_asks(desk, ledger):
+    campaign = opened(desk, ledger)
+    settle(ledger, campaign, (State.ACCEPTED, {"code": 202, "reference": "=id-1"}))
+
+    _, table = exported(ledger, campaign, reference=True)
+    _, plain = exported(ledger, campaign)
+
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert [row["mail_reference"] for row in rows] == ["'=id-1", "", ""]
+    assert "id-1" not in plain
+    (told,) = control.history(ledger, "user1@example.com")
+    assert told["reference"] == "=id-1"
+
+
 def test_only_some_states(desk, ledger):
     campaign = opened(desk, ledger)
     settle(ledger, campaign, ACCEPTED, REJECTED)
