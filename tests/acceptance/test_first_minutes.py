@@ -9,8 +9,6 @@ import signal
 import httpx
 
 from tests.acceptance.conftest import Folder
-from tests.contract.providers.fake import serving
-from tests.contract.providers.registry import ROLES
 from tests.servers import PATIENCE, free_port
 
 
@@ -64,22 +62,6 @@ def test_test_sends_one_row_to_me_and_leaves_the_campaign_alone(folder, mailer_s
     assert folder.mailer("status", "--json").out == ""
     to_nobody = folder.mailer("test", "campaign.toml")
     assert (to_nobody.code, "--to me@example.com" in to_nobody.err) == (2, True)
-
-
-def test_test_in_a_test_mode_reaches_the_provider_and_nobody_else(folder):
-    role = ROLES["ses"]
-    with serving(role.play) as fake:
-        done = folder.mailer(
-            "test",
-            "campaign.toml",
-            "--to",
-            "me@acme.example",
-            "--sandbox",
-            "--backend",
-            role.address(fake.base),
-        )
-    assert done.code == 0, done.out + done.err
-    assert fake.taken[0].recipients == ("success@simulator.amazonses.com",)
 
 
 def test_a_relay_has_no_test_mode(folder):

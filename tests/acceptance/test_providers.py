@@ -7,7 +7,10 @@ import io
 import json
 from contextlib import ExitStack
 
+import pytest
+
 from mailer import Mailer
+from mailer.backends import SANDBOXES
 from mailer.settings import Settings
 from tests.contract.providers.fake import DROP, Response, serving
 from tests.contract.providers.registry import ROLES
@@ -92,6 +95,33 @@ def test_an_answer_that_is_lost_is_asked_for_again_under_the_same_key(folder, st
     assert len(fake.sends) == 3
     assert len({(one.headers["idempotency-key"], one.body) for one in fake.sends}) == 1
     assert len(fake.taken) == 1
+
+
+@pytest.mark.parametrize("scheme", SANDBOXES)
+def test_nothing_leaves_a_test_mode(folder, stack: ExitStack, scheme):
+    """Whatever a provider took, it took as its own test mode has it: one row to me, and a campaign."""
+    role, took = ROLES[scheme], []
+
+    def play(request):
+        answer = role.play(request)
+        took.extend([request] * len(answer.taken))
+        return answer
+
+    fake = stack.enter_context(serving(play))
+    folder.people(["ada@example.com,Ada", "bob@example.com,Bob"])
+    folder.write("templates/letter/body.html", "<p>Dear {{ first_name }}, hello.</p>")
+    url = role.address(fake.base, "inbox=77" if scheme == "mailtrap" else "")
+    url += "&batch=1" if "batch=1" in role.sandbox else ""
+    for command, messages in (
+        (("test", "campaign.toml", "--to", "me@acme.example"), 1),
+        (("send", "campaign.toml", "--yes"), 2),
+    ):
+        done = folder.mailer(*command, "--sandbox", "--backend", url)
+
+        assert done.code == 0, done.out + done.err
+        assert len(took) == messages
+        assert all(role.is_sandboxed(request) for request in took)
+        took.clear()
 
 
 def test_a_whole_campaign_in_a_test_mode_is_not_the_campaign(folder, stack: ExitStack):
