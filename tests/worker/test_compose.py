@@ -65,12 +65,6 @@ def test_commands_and_variables_are_ours():
     assert named <= set(SERVICES["gateway"]["secrets"])
 
 
-def test_rabbitmq_may_carry_the_hints():
-    environment = SERVICES["worker-bulk"]["environment"]
-    assert environment["MAILER_BROKER_URL"] == "${MAILER_BROKER_URL:-redis://redis:6379/0}"
-    assert environment["MAILER_LIMITS_URL"].startswith("redis://redis:")  # not the ledger, then
-
-
 def test_the_image_is_made_of_what_exists_and_is_not_root():
     lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines() if line.strip()]
     copied = [word for line in lines if line[0] == "COPY" for word in line[1:-1]]
@@ -84,52 +78,86 @@ def test_the_image_is_made_of_what_exists_and_is_not_root():
     assert 'all = ["mailer-worker[' in project
 
 
+def dotenv(profile):
+    """What has to stand in .env for this profile, as the first lines of the file say."""
+    line = rf"^# --profile {profile}, with (\w+)=(\S+) in \.env"
+    return dict(re.findall(line, (ROOT / "docker-compose.yml").read_text(), re.MULTILINE))
+
+
+class Project:
+    """The services as processes in ``folder``; ``places`` says where the names of their network lead to."""
+
+    def __init__(self, folder, variables, places, ports):
+        self.folder = folder
+        self._variables, self._places, self._ports = variables, places, ports
+        shutil.copytree(ROOT / "deploy", folder)
+        settings = folder / "mailer.toml"
+        settings.write_text(self._here(settings.read_text()))
+
+    def environment(self, name):
+        given = SERVICES[name].get("environment", {})
+        here = {"MAILER_FILES": str(self.folder), "MAILER_METRICS_HOST": "127.0.0.1"}
+        if name in self._ports:
+            here["MAILER_METRICS_PORT"] = str(self._ports[name])
+        return {key: self._here(str(value)) for key, value in given.items()} | here
+
+    def start(self, name, *more):
+        argv = [sys.executable, "-m", "mailer", *SERVICES[name]["command"], *more]
+        variables = environment() | self.environment(name)
+        log = self.folder.parent / f"{name}.log"
+        return Process(argv, log, cwd=self.folder, env=variables, orphaned=signal.SIGTERM)
+
+    def healthy(self, name):
+        words = SERVICES[name]["healthcheck"]["test"][2:]
+        local = [sys.executable, *(re.sub("9464|8080", str(self._ports[name]), word) for word in words)]
+        return subprocess.run(local, check=False, capture_output=True, timeout=PATIENCE).returncode == 0
+
+    def _here(self, value):
+        """``${NAME:-default}`` as Compose reads it, and servers where they are here."""
+        value = re.sub(r"\$\{(\w+):-(.*?)\}", lambda found: self._variables.get(found[1], found[2]), value)
+        for there, here in self._places.items():
+            value = value.replace(there, here)
+        return value
+
+
+#: By profile: what carries the hints, and what is started.
+PROFILES = {"": ("redis", (*WORKERS, "serve")), "rabbitmq": ("rabbitmq", WORKERS)}
+
+
 @pytest.mark.slow
-def test_the_same_commands_send_a_campaign_on_this_machine(tmp_path, redis_server, stack, monkeypatch):
-    site = tmp_path / "site"
-    shutil.copytree(ROOT / "deploy", site)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_same_commands_send_a_campaign_on_this_machine(
+    tmp_path, redis_server, stack, monkeypatch, request, profile
+):
+    carrier, parts = PROFILES[profile]
+    assert SERVICES[carrier].get("profiles", [""]) == [profile]
     ledger, mail = stack.enter_context(postgres_database()), free_port()
-    settings = site / "mailer.toml"
-    settings.write_text(settings.read_text().replace("sink:2525", f"127.0.0.1:{mail}"))
-    ports = {name: str(free_port()) for name in (*WORKERS, "serve")}
+    places = {
+        "postgresql://mailer@postgres:5432/mailer": ledger,
+        "redis:6379": f"127.0.0.1:{redis_server.port}",
+        "sink:2525": f"127.0.0.1:{mail}",
+    }
+    if profile:
+        places["rabbitmq:5672"] = f"127.0.0.1:{request.getfixturevalue('rabbit').port}"
+    ports = {name: free_port() for name in parts}
+    project = Project(tmp_path / "site", dotenv(profile) if profile else {}, places, ports)
 
     def start(name, *more):
-        here = {
-            "MAILER_BROKER_URL": redis_server.url,
-            "MAILER_LIMITS_URL": redis_server.url,
-            "MAILER_LEDGER_URL": ledger,
-            "MAILER_FILES": str(site),
-            "MAILER_METRICS_PORT": ports.get(name, "0"),
-            "MAILER_METRICS_HOST": "127.0.0.1",
-        }
-        given = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
-        command = [sys.executable, "-m", "mailer", *SERVICES[name]["command"], *more]
-        process = Process(
-            command,
-            tmp_path / f"{name}.log",
-            cwd=site,
-            env=environment() | given | here,
-            orphaned=signal.SIGTERM,
-        )
+        process = project.start(name, *more)
         stack.callback(process.stop)
         return process
 
     start("sink", "--port", str(mail), "--host", "127.0.0.1").wait_for_port(mail)
-    for name in WORKERS:
-        start(name)
-    start("serve", "--port", ports["serve"], "--host", "127.0.0.1")
+    for name in parts:
+        start(name, *(("--port", str(ports[name]), "--host", "127.0.0.1") if name == "serve" else ()))
+    for name in parts:
+        wait_until(lambda name=name: project.healthy(name), f"{name} healthy")
+    said = project.environment("worker-bulk")
+    for name in ("MAILER_BROKER_URL", "MAILER_LEDGER_URL"):
+        monkeypatch.setenv(name, said[name])
+    finished = enqueue(project.folder)
 
-    def healthy(name):
-        command = SERVICES[name]["healthcheck"]["test"][1:]
-        local = [sys.executable, *(re.sub("9464|8080", ports[name], word) for word in command[1:])]
-        return subprocess.run(local, check=False, capture_output=True, timeout=PATIENCE).returncode == 0
-
-    for name in ports:
-        wait_until(lambda name=name: healthy(name), f"{name} healthy")
-    monkeypatch.setenv("MAILER_BROKER_URL", redis_server.url)
-    monkeypatch.setenv("MAILER_LEDGER_URL", ledger)
-    finished = enqueue(site)
-
+    assert said["MAILER_BROKER_URL"].startswith("amqp://" if profile else "redis://127.0.0.1:")
     assert finished["state"] == "finished"
     assert finished["counts"]["accepted"] == 3
 
