@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic, sleep
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 
@@ -16,10 +17,14 @@ from mailer.ledger.rows import first_and_last
 from mailer.ledger.schema import attempt, campaign, message, recipient, serial, single, tally
 from mailer.message import FINAL
 
-#: Rows removed in one transaction: whoever else writes waits for some milliseconds.
-PAGE = 2000
+#: Rows removed in one transaction: whoever else writes waits for some milliseconds. Then it is their turn for
+#: as long as that took. Without that they got none on SQLite: measured with 2000 rows at a time, workers that
+#: settled 330 messages a second settled 5 while a campaign of 12,000 was removed.
+PAGE = 500
 #: How far back old idempotency keys are looked for.
 KEYS_SECONDS = 7 * 86_400
+
+_Rows = tuple[ColumnElement[bool], ...]
 
 _OVER = (CampaignState.FINISHED.value, CampaignState.CANCELLED.value)
 _FIRST = campaign.c.id * (1 << ORDINAL_BITS)
@@ -50,11 +55,7 @@ class Pruning:
         ``told`` how many rows are gone, after each page. Raises StateConflict unless it is over.
         """
         self._begin(campaign_id)
-        gone = 0
-        while page := self._page(campaign_id):
-            gone += page
-            told(gone)
-        return gone
+        return self._all(campaign_id, (recipient.c.id.between(*first_and_last(campaign_id)),), told)
 
     def settled_before(self, moment: float) -> list[tuple[Campaign, int]]:
         """Campaigns of single messages, which have no end, and how many of each were settled before then."""
@@ -67,11 +68,7 @@ class Pruning:
         self, campaign_id: int, moment: float, told: Callable[[int], None] = lambda _: None
     ) -> int:
         """Remove what of this campaign was settled before then, and its idempotency keys; counts stay."""
-        gone = 0
-        while page := self._remove(campaign_id, *_settled(campaign_id, moment)):
-            gone += page
-            told(gone)
-        return gone
+        return self._all(campaign_id, _settled(campaign_id, moment), told)
 
     def forget(self, campaign_id: int) -> None:
         """The campaign itself, after its recipients: the same ``send`` would open it anew. The contents that
@@ -114,10 +111,18 @@ class Pruning:
                 update(campaign).where(campaign.c.id == campaign_id).values(pruned_at=when, event=None)
             )
 
-    def _page(self, campaign_id: int) -> int:
-        return self._remove(campaign_id, recipient.c.id.between(*first_and_last(campaign_id)))
+    def _all(self, campaign_id: int, which: _Rows, told: Callable[[int], None]) -> int:
+        gone = 0
+        while True:
+            began = monotonic()
+            page = self._page(campaign_id, which)
+            if not page:
+                return gone
+            gone += page
+            told(gone)
+            sleep(monotonic() - began)
 
-    def _remove(self, campaign_id: int, *which: ColumnElement[bool]) -> int:
+    def _page(self, campaign_id: int, which: _Rows) -> int:
         """The first of these rows."""
         ids = select(recipient.c.id).outerjoin(message, message.c.id == recipient.c.id)
         with self._database.write(campaign_id) as tx:
@@ -129,7 +134,7 @@ class Pruning:
         return len(found)
 
 
-def _settled(campaign_id: int, moment: float) -> tuple[ColumnElement[bool], ...]:
+def _settled(campaign_id: int, moment: float) -> _Rows:
     own = message.c.id.between(*first_and_last(campaign_id))
     return own, message.c.state.in_([state.value for state in FINAL]), message.c.settled_at < moment
 

@@ -62,6 +62,22 @@ def test_the_people_go_and_the_numbers_stay(book, monkeypatch):
     assert len(book.rows(kept)) == 5
 
 
+def test_between_two_steps_others_have_their_turn(book, monkeypatch):
+    monkeypatch.setattr(pruning, "PAGE", 2)
+    campaign, running = over(book), book.campaign(3)
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        assert book.claim(running, len(rests)).rows
+
+    monkeypatch.setattr(pruning, "sleep", rest)
+    book.ledger.pruning.prune(campaign.id)
+
+    assert len(rests) == 3
+    assert all(seconds > 0 for seconds in rests)
+
+
 def test_interrupted_it_is_gone_on_with(book, monkeypatch):
     monkeypatch.setattr(pruning, "PAGE", 2)
     campaign = over(book)
