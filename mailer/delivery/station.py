@@ -16,7 +16,7 @@ from mailer.delivery.connections import Connections
 from mailer.delivery.contract import Limiter
 from mailer.delivery.engine import Engine
 from mailer.delivery.fleet import Fleet, not_set_up
-from mailer.delivery.limits.exchange import Store
+from mailer.delivery.limits.exchange import SharedStore
 from mailer.delivery.limits.plan import BackendRates, Limits, SenderRates
 from mailer.delivery.limits.shares import BULK, Lot
 from mailer.delivery.observer import Observer
@@ -111,7 +111,7 @@ def _limits(config: StationConfig) -> Limits:
     return Limits({**rates, **config.rates}, config.senders)
 
 
-def _shared(limits: Limits, url: str | None, writer: GroupCommit) -> tuple[Limiter, Store]:
+def _shared(limits: Limits, url: str | None, writer: GroupCommit) -> tuple[Limiter, SharedStore]:
     """What processes share: in the ledger, or in this Redis."""
     from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter, LedgerStore
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Keys = tuple[str, ...]
 #: When nobody can say what may go, rows wait this long.
-UNAVAILABLE_SECONDS = 2.0
+UNAVAILABLE_SECONDS = 1.0
 
 
 class Throttle:

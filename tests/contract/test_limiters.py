@@ -378,26 +378,24 @@ async def test_an_emptied_redis_forgets_no_long_window(redis_server, tmp_path, p
         for _ in "123"
     )
 
-    async def copied():
-        copy = await copies.read()
-        return copy is not None and copy.at == clock.now
+    async def open_to_all():
+        return (await one.available(BACKEND)).granted > 0
 
-    async def both_have_spoken():
-        return one.filling.known == two.filling.known != filling_before
-
+    await two.available(BACKEND)
     await one.take(BACKEND, 300)
     clock.now += 2.0
-    await until(copied)
+    await until(lambda: copied_at(copies, clock.now))
     clock.now += 0.5  # too soon for another copy
     await one.take(BACKEND, 200)
     await two.take(BACKEND, 100)
-    filling_before = one.filling.known
 
     await one.filling.redis.flushall()
 
-    await until(both_have_spoken)  # nobody asked them to
-    assert (await one.take(BACKEND, 1000)).granted == 0
-    clock.now += SETTLE_SECONDS + 0.5
+    clock.now += 0.9
+    await until(lambda: two_have_spoken(one))  # nobody asked them to
+    assert (await one.take(BACKEND, 1)).granted == 0  # a second's window may be used up, and nobody knows
+    clock.now += 0.2
+    await until(open_to_all)
     assert (await one.take(BACKEND, 1000)).granted == 300
     assert (await two.take(BACKEND, 1000)).granted == 0
     for limiter in (one, two):
@@ -408,6 +406,62 @@ async def test_an_emptied_redis_forgets_no_long_window(redis_server, tmp_path, p
     assert (await again.take(BACKEND, 1000)).granted == 0
     await again.close()
     await writer.close()
+
+
+async def test_an_emptied_redis_waits_for_who_is_silent_but_not_for_ever(redis_server, tmp_path, patient):
+    writer, clock = GroupCommit(open_ledger(f"sqlite:///{tmp_path}/mailer.db")), Clock()
+    copies, rates = LedgerCopies(writer), BackendRates(rates=("1000/h",))
+    one, silent, new = (
+        RedisLimiter(Limits({"main": rates}), redis_server.url, copies, patience=0.0, clock=clock)
+        for _ in "123"
+    )
+    gate = asyncio.Event()
+    silent.filling.when_emptied(gate.wait)
+
+    async def take(limiter):
+        return (await limiter.take(BACKEND, 100)).granted
+
+    async def taken():
+        return await take(one)
+
+    await silent.filling.redis.flushall()
+    assert [await take(limiter) for limiter in (one, silent)] == [100, 100]  # there was nothing before
+
+    await one.filling.redis.flushall()
+    assert [await take(limiter) for limiter in (one, silent, new)] == [0, 0, 0]
+    clock.now += 1.1
+    await until(lambda: two_have_spoken(one))
+    assert await take(one) == 0
+    gate.set()
+    await until(taken)
+
+    gate.clear()
+    await one.filling.redis.flushall()
+    assert [await take(limiter) for limiter in (one, new)] == [0, 0]
+    clock.now += SETTLE_SECONDS / 2
+    assert await take(one) == 0
+    clock.now += SETTLE_SECONDS / 2 + 0.1
+    assert await take(new) == 100
+
+    gate.set()
+    await silent.close()
+    clock.now += 1.1
+    await until(lambda: copied_at(copies, clock.now))
+    await one.filling.redis.flushall()
+    await until(taken)  # who has left has nothing to say
+    for limiter in (one, new):
+        await limiter.close()
+    await writer.close()
+
+
+async def copied_at(copies, now):
+    copy = await copies.read()
+    return copy is not None and copy.at == now
+
+
+async def two_have_spoken(limiter):
+    fields = await limiter.filling.redis.hkeys("mailer:{limits}:filling")
+    return sum(field.startswith(b"spoke:") for field in fields) == 2
 
 
 async def until(true):

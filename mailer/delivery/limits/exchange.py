@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mailer.delivery.contract import Grant
@@ -30,6 +30,15 @@ class Store(Protocol):
 
     async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
         """Read, change and write in one step; nobody else's exchange of these keys comes between."""
+        ...
+
+
+class SharedStore(Store, Protocol):
+    """A store of several processes, which may lose what it was told."""
+
+    def when_emptied(self, say: Callable[[], Awaitable[None]]) -> None:
+        """Once it was emptied, nothing is given away until this has returned in every process. May raise
+        LimitsUnavailable or LedgerError: then it is tried again."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Redis as the memory of limits, though it may be emptied or restarted at any time.
 
 A marker says which filling of Redis this is. Without it nothing is granted: whoever comes first puts back
-the ledger's copy, which one process makes each second, and for a moment nobody gets anything while every
-process adds what it was granted since that copy.
+the ledger's copy, which one process makes each second, and nobody gets anything until every process that the
+copy names has added what it was granted since, and what else only it knows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,10 +22,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from mailer.delivery.limits import slowing, warmup, windows
 from mailer.delivery.limits.copies import Copies, Copy
 from mailer.delivery.limits.journal import Journal
+from mailer.delivery.limits.script import source
 from mailer.errors import ConfigError, LedgerError, LimitsUnavailable
 
 log = logging.getLogger(__name__)
@@ -36,37 +36,21 @@ PREFIX = "mailer:{limits}:"
 MARKER, INDEX = f"{PREFIX}filling", f"{PREFIX}lasting"
 #: Redis answers within this, or counts as away.
 PATIENCE = 1.5
-#: It is not asked again for this long after it was away.
-REST_SECONDS = 1.0
+#: It is not asked again for this long after it did not answer, or refused.
+REST_SECONDS, REFUSED_SECONDS = 1.0, 0.25
 #: How often every process looks whether Redis was emptied, and one of them copies it to the ledger.
 BEAT_SECONDS = 1.0
-#: Nothing is granted for so long after Redis was refilled: then every process has added what it knows.
+#: Nothing is granted for so long after Redis was refilled where a process is silent: it has died, or it will
+#: notice within this.
 SETTLE_SECONDS = 2.5
-
-#: What the script must know of the Python that it follows.
-NUMBERS = {
-    "SLOTS": windows.SLOTS,
-    "LONGEST_PACE": windows.LONGEST_PACE,
-    "BURST_SECONDS": windows.BURST_SECONDS,
-    "MIN_BURST": windows.MIN_BURST,
-    "LOT_SECONDS": windows.LOT_SECONDS,
-    "SHORTEST_WAIT": windows.SHORTEST_WAIT,
-    "URGENT_SECONDS": windows.URGENT_SECONDS,
-    "EPSILON": windows.EPSILON,
-    "COOLDOWN_SECONDS": slowing.COOLDOWN_SECONDS,
-    "RECOVERY": slowing.RECOVERY,
-    "LEAST_PER_SECOND": slowing.LEAST_PER_SECOND,
-    "UNSEEN_PER_SECOND": slowing.UNSEEN_PER_SECOND,
-    "JOIN_SECONDS": slowing.JOIN_SECONDS,
-    "DAY_SECONDS": warmup.DAY_SECONDS,
-}
+PRESENT, EXPECTED = f"{PREFIX}present", f"{PREFIX}expected"
 
 
 class Filling:
     """Runs the script, and refills Redis when it must be. For one event loop.
 
-    ``do`` raises LimitsUnavailable: within about two seconds when Redis hangs or is away, at once for a
-    second after that.
+    ``do`` raises LimitsUnavailable: within about two seconds when Redis hangs or is away, at once for up to
+    a second after that.
     """
 
     def __init__(
@@ -83,9 +67,12 @@ class Filling:
         self._journal = journal
         self._copies = copies
         self._clock = clock
+        self._name = secrets.token_hex(4)
         self._known = ""
         self._rest_until = 0.0
         self._filling = asyncio.Lock()
+        self._sayers: list[Callable[[], Awaitable[None]]] = []
+        self._unspoken = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._closing = False
         self._copied: list[tuple[bytes, bytes, bytes]] = []
@@ -106,6 +93,11 @@ class Filling:
         """The filling that ``do`` has met last."""
         return self._known.encode()
 
+    def when_emptied(self, say: Callable[[], Awaitable[None]]) -> None:
+        """Nobody gets anything of an emptied Redis until this has returned. May raise LimitsUnavailable or
+        LedgerError: then it is tried again."""
+        self._sayers.append(say)
+
     async def close(self) -> None:
         """Copy a last time, and let go of Redis."""
         self._closing = True  # a cancellation may be lost in the client while it gives up waiting
@@ -113,7 +105,7 @@ class Filling:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
             with suppress(LimitsUnavailable, LedgerError):
-                await self._copy(0.0)
+                await self._copy(0.0, leaves=True)
         await self.redis.aclose()
 
     async def guarded(self, call: Awaitable[Any]) -> Any:
@@ -121,7 +113,8 @@ class Filling:
         try:
             return await call
         except (RedisError, OSError) as error:
-            self._rest_until = time.monotonic() + REST_SECONDS
+            refused = isinstance(error, RedisConnectionError) and not isinstance(error, RedisTimeoutError)
+            self._rest_until = time.monotonic() + (REFUSED_SECONDS if refused else REST_SECONDS)
             raise LimitsUnavailable(f"the limits in {self._where}: {_said(error)}") from None
 
     async def _call(self, what: str, keys: Sequence[str], *arguments: str | bytes) -> list[Any]:
@@ -148,7 +141,9 @@ class Filling:
             if filling.decode() == new and copy is not None:
                 log.warning("limits: Redis was empty; the ledger's copy was put back")
             await self._replay(filling.decode())
+            await self._register(filling.decode())
             self._known = filling.decode()
+            self._unspoken.set()
             if self._beating is None and self._copies is not None:
                 self._beating = asyncio.create_task(self._beat())
 
@@ -162,12 +157,24 @@ class Filling:
             ]
             await self._call("replay", [f"{PREFIX}{key}" for key in later], filling, json.dumps(request))
 
+    async def _register(self, filling: str) -> None:
+        """Who is granted anything is in the ledger's copy before that."""
+        if self._copies is not None:
+            answer = await self._call("beat", [PRESENT, EXPECTED], filling, "0", self._name, "")
+            if answer[0].decode() == filling:
+                await self._write(answer[1])
+
     async def _beat(self) -> None:
-        """Until cancelled: notice an empty Redis although nothing is sent, and copy it."""
+        """Until cancelled: notice an empty Redis although nothing is sent, say what is known, and copy it."""
         failing = False
         while not self._closing:
-            await asyncio.sleep(BEAT_SECONDS)
+            if failing:
+                await asyncio.sleep(REFUSED_SECONDS)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._unspoken.wait(), BEAT_SECONDS)
             try:
+                await self._speak()
                 await self._copy(BEAT_SECONDS)
                 failing = False
             except (LimitsUnavailable, LedgerError) as error:
@@ -175,9 +182,23 @@ class Filling:
                     log.warning("limits not copied to the ledger: %s", error)
                 failing = True
 
-    async def _copy(self, interval: float) -> None:
+    async def _speak(self) -> None:
+        """Say what only this process knows of the filling that it met last, unless it has."""
+        while self._unspoken.is_set():
+            known = self._known
+            for say in self._sayers:
+                await say()
+            await self._call("spoken", [PRESENT, EXPECTED], known, self._name, repr(self._journal.last))
+            if known == self._known:
+                self._unspoken.clear()
+
+    async def _copy(self, interval: float, *, leaves: bool = False) -> None:
         """Unless another process has done so within ``interval``."""
-        at, *found = await self.do("beat", [], repr(interval))
+        keys = [PRESENT.removeprefix(PREFIX), EXPECTED.removeprefix(PREFIX)]
+        await self._write(await self.do("beat", keys, repr(interval), self._name, "1" if leaves else ""))
+
+    async def _write(self, found: Sequence[bytes]) -> None:
+        at, *found = found
         if at and self._copies is not None:
             memories = [(found[i], found[i + 1], found[i + 2]) for i in range(0, len(found), 3)]
             if memories != self._copied:  # an idle night costs no write a second
@@ -223,10 +244,3 @@ def shown(url: str) -> str:
     """The URL without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def source() -> str:
-    """The script, with the numbers that Python decides by."""
-    numbers = "\n".join(f"local {name} = {value!r}" for name, value in NUMBERS.items())
-    text = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
-    return f"{numbers}\n{text}"

@@ -18,11 +18,14 @@ class Journal:
     """Grants on keys with windows of more than a minute, on Redis' clock."""
 
     def __init__(self) -> None:
+        #: When anything was granted last, whatever its windows.
+        self.last = 0.0
         self._granted: dict[str, tuple[Terms, deque[tuple[float, int]]]] = {}
 
     def note(self, asks: Sequence[Ask], answers: Answers, terms: Mapping[str, Terms]) -> None:
         for ask, grant in zip(asks, answers.grants, strict=True):
             if ask.consume and grant.granted:
+                self.last = answers.now
                 for key in ask.keys:
                     if terms[key].long:
                         self._add(key, terms[key], answers.now, grant.granted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from mailer.delivery.limits.copies import Copy
@@ -23,6 +23,9 @@ class LedgerStore:
 
     async def exchange(self, keys: Sequence[str], change: Change[T]) -> T:
         return await self._writer.run(lambda ledger: ledger.buckets.exchange(keys, change))
+
+    def when_emptied(self, say: Callable[[], Awaitable[None]]) -> None:
+        """A ledger never is."""
 
 
 class LedgerCopies:

@@ -247,7 +247,7 @@ local function answer(now, open_at)
       end
       if not ask.urgent and memory.urgent then gates[#gates + 1] = {gate = hold(memory.urgent)} end
     end
-    local granted, wait = 0, open_at - now
+    local granted, wait = 0, min(open_at - now, SETTLE_STEP) -- it may open sooner
     if wait <= 0 then granted, wait = grant(ask, gates, now) end
     if ask.consume and granted > 0 then
       for _, i in ipairs(ask.keys) do
@@ -343,8 +343,50 @@ end
 
 local function look(_, open_at) return exact(open_at) end
 
--- Once per interval, for whoever comes first: everything that must outlive Redis.
-local function beat(now, _, beat_at)
+-- The processes that share the limits, by KEYS[3], and by KEYS[4] those who would have to speak if Redis were
+-- emptied now; the copy holds them. While it settles nobody of those is forgotten.
+local function present(now, open_at, process, leaves)
+  if leaves then
+    redis.call('ZREM', KEYS[3], process)
+  else
+    redis.call('ZADD', KEYS[3], exact(now), process)
+  end
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', exact(now - GONE_SECONDS))
+  local names, listed = redis.call('ZRANGE', KEYS[3], 0, -1), {}
+  for _, name in ipairs(names) do listed[name] = true end
+  for _, name in ipairs(now < open_at and remembered(KEYS[4]) or {}) do
+    if not listed[name] and not (leaves and name == process) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  redis.call('SET', KEYS[4], cmsgpack.pack(names))
+  redis.call('ZADD', INDEX, '+inf', KEYS[4])
+end
+
+-- No sooner than a second after the last grant of all: windows of a second are not copied.
+local function open_when_all_have_spoken(now)
+  for _, name in ipairs(remembered(KEYS[4])) do
+    if redis.call('HEXISTS', MARKER, 'spoke:' .. name) == 0 then return end
+  end
+  local last_grant = tonumber(redis.call('HGET', MARKER, 'last_grant') or '0')
+  redis.call('HSET', MARKER, 'open_at', exact(max(now, last_grant + 1)))
+end
+
+-- One process has said all that it knows. ARGV: its name, and when it was granted anything last.
+local function spoken(now, open_at)
+  if now >= open_at then return {} end
+  local last_grant = tonumber(redis.call('HGET', MARKER, 'last_grant') or '0')
+  redis.call('HSET', MARKER, 'last_grant', exact(max(last_grant, tonumber(ARGV[5]))))
+  redis.call('HSET', MARKER, 'spoke:' .. ARGV[4], '1')
+  present(now, open_at, ARGV[4], false)
+  open_when_all_have_spoken(now)
+  return {}
+end
+
+-- Once per interval, for whoever comes first: everything that must outlive Redis. ARGV: the interval, the name
+-- of the process, and whether this is its last beat.
+local function beat(now, open_at, beat_at)
+  present(now, open_at, ARGV[5], ARGV[6] ~= '')
+  if now < open_at then open_when_all_have_spoken(now) end
   if now - beat_at < tonumber(ARGV[4]) then return {''} end
   redis.call('HSET', MARKER, 'beat_at', exact(now))
   redis.call('ZREMRANGEBYSCORE', INDEX, '-inf', exact(now))
@@ -399,5 +441,8 @@ if ARGV[1] == 'restore' then return restore(now) end
 local marker = redis.call('HMGET', MARKER, 'filling', 'open_at', 'beat_at', 'copied_at')
 local filling = marker[1] or ''
 if filling == '' or filling ~= ARGV[2] then return {filling, marker[4] or '0'} end
-local does = {answer = answer, slow_down = slow_down, join = join, slowed = slowed, look = look, beat = beat, replay = replay}
+local does = {
+  answer = answer, slow_down = slow_down, join = join, slowed = slowed, look = look, spoken = spoken, beat = beat,
+  replay = replay,
+}
 return {filling, does[ARGV[1]](now, tonumber(marker[2]), tonumber(marker[3]))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -85,6 +85,9 @@ class RedisStore:
             found: tuple[T] | None = await self._filling.guarded(self._try(keys, change, open_at))
             if found is not None:
                 return found[0]
+
+    def when_emptied(self, say: Callable[[], Awaitable[None]]) -> None:
+        self._filling.when_emptied(say)
 
     async def _try(self, keys: Sequence[str], change: Change[T], open_at: float) -> tuple[T] | None:
         """None: somebody came between, or emptied Redis."""
