@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from mailer.backends.hosts import is_loopback
 from mailer.backends.smtp.faults import Fault
+from mailer.backends.smtp.refresh import RefreshToken
 
 GOOGLE = "https://oauth2.googleapis.com/token"
 MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
@@ -40,6 +41,7 @@ class Grant:
 
     url: str
     form: dict[str, str] = field(repr=False)
+    refresh: RefreshToken | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, file: str) -> Grant:
@@ -53,7 +55,9 @@ class Grant:
         tenant = given.get("tenant")
         url = given.get("token_uri") or (MICROSOFT.format(tenant=tenant) if tenant else GOOGLE)
         _check_address(file, url)
-        return cls(url, _form(file, given, application=bool(tenant)))
+        form = _form(file, given, application=bool(tenant))
+        token = form.get("refresh_token")
+        return cls(url, form, RefreshToken(file, token) if token else None)
 
 
 def _form(file: str, given: dict[str, str], *, application: bool) -> dict[str, str]:
@@ -114,12 +118,31 @@ class TokenSource:
             return self._token
 
     async def _refresh(self) -> None:
+        kept = self._grant.refresh
+        used = await asyncio.to_thread(kept.latest) if kept else ""
+        try:
+            answer = await self._asked(used)
+        except Fault as fault:
+            # Another process may have used it up between our look at the file and our question.
+            latest = await asyncio.to_thread(kept.latest) if kept and fault.lasting else used
+            if latest == used:
+                raise
+            used, answer = latest, await self._asked(latest)
+        self._token, self._proven = answer["access_token"], False
+        given = answer.get("refresh_token")
+        if kept and isinstance(given, str) and given not in ("", used):
+            await asyncio.to_thread(kept.replace, given)
+        self._until = self._clock() + max(0.0, _lifetime(answer.get("expires_in")) - MARGIN)
+
+    async def _asked(self, refresh_token: str) -> dict[str, Any]:
+        """An answer with a token. Raises Fault."""
         import httpx
 
         host = urlsplit(self._grant.url).hostname
+        form = {**self._grant.form, **({"refresh_token": refresh_token} if refresh_token else {})}
         try:
             async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
-                response = await client.post(self._grant.url, data=self._grant.form)
+                response = await client.post(self._grant.url, data=form)
         except httpx.HTTPError as error:
             raise Fault(f"no access token from {host}: {type(error).__name__}", False) from None
         answer = _object(response.text)
@@ -127,11 +150,7 @@ class TokenSource:
         if response.status_code != 200 or not isinstance(token, str) or not token.isascii():
             code = str(answer.get("error", f"status {response.status_code}"))[:100]
             raise Fault(f"no access token from {host}: {code}", code in _LASTING)
-        self._token, self._proven = token, False
-        # Some change it with every use; the old one is then good for this process only.
-        if isinstance(answer.get("refresh_token"), str):
-            self._grant.form["refresh_token"] = answer["refresh_token"]
-        self._until = self._clock() + max(0.0, _lifetime(answer.get("expires_in")) - MARGIN)
+        return answer
 
 
 def _lifetime(told: object) -> float:

@@ -1,13 +1,17 @@
 """XOAUTH2 with a token that is fetched: from a real HTTP server, into a real SMTP login."""
 
 import asyncio
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
 from mailer.backends import connect, urls
+from mailer.backends.smtp import refresh
 from mailer.backends.smtp.connect import open_session
 from mailer.backends.smtp.faults import Fault
 from mailer.backends.smtp.oauth import GOOGLE, Grant, TokenSource
@@ -150,12 +154,98 @@ async def test_a_token_is_fetched_again_before_it_expires(issuer, written):
     assert form(issuer) == {"grant_type": "refresh_token"} | MAILBOX
 
 
-async def test_a_new_refresh_token_is_used_from_then_on(issuer, written):
-    issuer.script = [Response(200, {"access_token": "a", "expires_in": 0, "refresh_token": "refresh-2"})]
-    source = TokenSource(Grant.parse(written(**MAILBOX, token_uri=f"{issuer.base}/token")))
-    await source.token()
-    await source.token()
-    assert [form(issuer, number)["refresh_token"] for number in (0, 1)] == ["refresh-1", "refresh-2"]
+def rotated(number: int) -> Response:
+    return Response(200, {"access_token": "a", "expires_in": 0, "refresh_token": f"refresh-{number}"})
+
+
+def used(issuer: Fake) -> list[str]:
+    return [form(issuer, number)["refresh_token"] for number in range(len(issuer.requests))]
+
+
+async def test_a_new_refresh_token_is_used_from_then_on_also_after_a_restart(issuer, written):
+    issuer.script = [rotated(2), rotated(3), rotated(3)]
+    file = written(**MAILBOX, token_uri=f"{issuer.base}/token", note="ours")
+    Path(file).chmod(0o640)
+    source = TokenSource(Grant.parse(file))
+    for one in (source, source, TokenSource(Grant.parse(file))):
+        await one.token()
+
+    assert used(issuer) == ["refresh-1", "refresh-2", "refresh-3"]
+    kept = json.loads(Path(file).read_text())
+    assert kept == MAILBOX | {
+        "refresh_token": "refresh-3",
+        "token_uri": f"{issuer.base}/token",
+        "note": "ours",
+    }
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in Path(file).parent.iterdir()] == ["oauth.json"]
+
+
+async def test_the_file_behind_a_link_is_replaced_and_the_link_stays(issuer, written, tmp_path):
+    issuer.script = [rotated(2)]
+    file = written(**MAILBOX, token_uri=f"{issuer.base}/token")
+    link = tmp_path / "linked.json"
+    link.symlink_to(file)
+    await TokenSource(Grant.parse(str(link))).token()
+
+    assert link.is_symlink()
+    assert json.loads(Path(file).read_text())["refresh_token"] == "refresh-2"
+
+
+async def test_processes_share_the_file(issuer, written):
+    """Each looks before it asks; and again where the issuer has forgotten what it had."""
+    file = written(**MAILBOX, token_uri=f"{issuer.base}/token")
+    first, second = TokenSource(Grant.parse(file)), TokenSource(Grant.parse(file))
+    issuer.script = [rotated(2), rotated(3)]
+    await first.token()
+    await second.token()
+    assert used(issuer) == ["refresh-1", "refresh-2"]
+
+    def meanwhile(request) -> Response:
+        """While the first asks with refresh-3, another has got refresh-4 for it, and the issuer forgets."""
+        if b"refresh-3" in request.body:
+            written(**MAILBOX | {"refresh_token": "refresh-4"})
+            return Response(400, {"error": "invalid_grant"})
+        return rotated(5)
+
+    issuer.play = meanwhile
+    await first.token()
+    assert used(issuer)[2:] == ["refresh-3", "refresh-4"]
+    assert json.loads(Path(file).read_text())["refresh_token"] == "refresh-5"
+
+    def faster(request) -> Response:
+        written(**MAILBOX | {"refresh_token": "refresh-6"})
+        return rotated(7)
+
+    issuer.play = faster
+    await first.token()
+    assert json.loads(Path(file).read_text())["refresh_token"] == "refresh-6"  # the first to write
+    await first.token()
+    assert used(issuer)[-1] == "refresh-6"
+
+
+@pytest.mark.parametrize("why", ["another owner", "no room"])
+async def test_what_cannot_be_written_back_is_said_once_and_used(issuer, written, monkeypatch, caplog, why):
+    file = written(**MAILBOX, token_uri=f"{issuer.base}/token")
+    if why == "another owner":
+        monkeypatch.setattr(os, "geteuid", lambda: Path(file).stat().st_uid + 1)
+    else:
+        monkeypatch.setattr(os, "fsync", full)
+    issuer.script = [rotated(2), rotated(3), rotated(4)]
+    source = TokenSource(Grant.parse(file))
+    for _ in range(3):
+        await source.token()
+
+    assert used(issuer) == ["refresh-1", "refresh-2", "refresh-3"]
+    (warning,) = [one for one in caplog.records if one.name == refresh.__name__]
+    assert "it is lost when this process ends" in warning.getMessage()
+    assert not any(f"refresh-{number}" in caplog.text for number in range(1, 5))
+    assert json.loads(Path(file).read_text())["refresh_token"] == "refresh-1"
+    assert [one.name for one in Path(file).parent.iterdir()] == ["oauth.json"]
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 REFUSALS = [
