@@ -8,6 +8,7 @@
     + TemplateError         … the template, at this line
     + ContentError          … this one row: it cannot become a message
       * MissingData         … because its template needs more than it was given
+      * FieldError          … because this field of what an application handed over is wrong
     + UnknownMessage        … the id: there is no such message
     + SenderRefused         … the sender: who hands it over may not use this one
   x AccessDenied            show another key, or get one: mailer keys create
@@ -94,6 +95,18 @@ class MissingData(ContentError):
 
     def __str__(self) -> str:
         return self.message if self.column else super().__str__()
+
+
+class FieldError(ContentError):
+    """A message that an application handed over; ``field`` says where, as ``to`` or ``headers.X-Shop``."""
+
+    @property
+    def field(self) -> str:
+        return self.column or ""
+
+    def __str__(self) -> str:
+        head = f"{self.field}: {self.message}"
+        return f"{head}\n  {self.hint}" if self.hint else head
 
 
 class UnknownMessage(InputError):

@@ -52,6 +52,8 @@ class Mailer:
         applications apart. Raises ConfigError."""
         if deliver not in (None, "workers", "background"):
             raise ConfigError(f"deliver is 'workers' or 'background', not {deliver!r}")
+        if not isinstance(settings, Settings | None):
+            raise ConfigError("settings are made by Settings.load(FOLDER), with the folder of mailer.toml")
         self._settings = settings
         self._overrides = overrides
         self._deliver = deliver

@@ -144,7 +144,9 @@ def _number(value: Any) -> Decimal:
     try:
         number = value if isinstance(value, Decimal) else Decimal(str(value).strip())
     except InvalidOperation:
-        raise ValueError(f"not a number: {str(value)[:40]!r}, give the column a type (decimal)") from None
+        raise ValueError(
+            f"not a number: {str(value)[:40]!r} (a column of a list can be given a type: decimal)"
+        ) from None
     if not number.is_finite() or abs(number.adjusted()) > 40:
         raise ValueError("this number is too large")
     return number

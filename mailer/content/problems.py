@@ -61,7 +61,7 @@ def in_row(error: Exception, name: str, files: Collection[str], known: Iterable[
     if isinstance(error, UndefinedError):
         found = _MISSING.search(str(error))
         wanted = next((group for group in found.groups() if group), "") if found else ""
-        message = f"{wanted!r} is not a column of this row" if wanted else str(error)
+        message = f"there is no {wanted!r}" if wanted else str(error)
         return MissingData(message, file or name, line, None, choice(wanted, known))
     hint = "An empty cell? | default(0) gives it a value." if isinstance(error, TypeError) else None
     return ContentError(_words(error), file or name, line, hint=hint)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from mailer.errors import ContentError
+from mailer.errors import ContentError, FieldError
 
 #: Characters of the stored message; about the largest that servers take.
 LARGEST = 40_000_000
@@ -25,14 +25,14 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def stored(letter: Mapping[str, Any]) -> str:
-    """Raises ContentError: too long, or no text that can be encoded."""
+    """Raises ContentError: too long; FieldError: no text that can be encoded."""
     try:
         made = orjson.dumps(letter)
     except TypeError:
         made = b"null"
     cells = _stored_slowly(letter) if b"null" in made else made.decode()
     if len(cells) > LARGEST:
-        raise ContentError(f"the message is larger than {LARGEST} characters")
+        raise ContentError(f"the message is larger than {LARGEST:,} characters")
     return cells
 
 
@@ -47,14 +47,14 @@ def _encodable(name: str, value: Any) -> str:
         (name + made).encode()
     except UnicodeEncodeError:
         complaint = "The text holds half of a character pair (a lone surrogate)."
-        raise ContentError(complaint, column=name) from None
+        raise FieldError(complaint, column=name) from None
     return made
 
 
 def data(given: Mapping[str, Any]) -> dict[str, Any]:
-    """As the ledger gives it back: what is rendered now is what is rendered then. Raises ContentError."""
+    """As the ledger gives it back: what is rendered now is what is rendered then. Raises FieldError."""
     if not isinstance(given, Mapping):
-        raise ContentError("must be a mapping of names to values", column="data")
+        raise FieldError("must be a mapping of names to values", column="data")
     plain = given if isinstance(given, dict) else dict(given)
     try:
         made = orjson.dumps(plain, _plain, _OPTIONS)
@@ -68,9 +68,9 @@ def _data_slowly(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(_as_strict_json(given))
     except (TypeError, ValueError) as error:
-        raise ContentError(f"cannot be stored: {error}", column="data") from None
+        raise FieldError(f"cannot be stored: {error}", column="data") from None
     except RecursionError:
-        raise ContentError("cannot be stored: it is nested too deep", column="data") from None
+        raise FieldError("cannot be stored: it is nested too deep", column="data") from None
     return plain
 
 
@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.value
-    raise TypeError(f"a {type(value).__name__} is no text, number, date, list or mapping")
+    raise TypeError(f"it holds {type(value).__name__}, which is no text, number, date, list or mapping")
 
 
 # Made once: ``json.dumps`` with options makes an encoder for each call.

@@ -17,7 +17,7 @@ from mailer.content.attachments import contents
 from mailer.content.columns import identifier
 from mailer.content.contract import Composed
 from mailer.content.identity import identity_of_letter, sending_domain
-from mailer.errors import ContentError, MissingData
+from mailer.errors import ContentError, FieldError, InputError, MissingData
 from mailer.outbox import cells, fields, identity
 from mailer.outbox.contract import Attachment, Message
 from mailer.outbox.kinds import GIVEN, Kind, Kinds
@@ -70,11 +70,13 @@ class Checked(NamedTuple):
 def checked(message: Message, kinds: Kinds, fingerprint: str | None = None) -> Checked:
     """``fingerprint`` is what its key stands for, in place of its content.
 
-    Raises TemplateError or ContentError that names what is wrong; MissingData names all of it."""
+    Raises InputError: a FieldError, a TemplateError, or MissingData, which names all that is missing."""
+    if not isinstance(message, Message):
+        raise InputError(f"a message is a Message(...), not {type(message).__name__}")
     kind = kinds.get(fields.optional("template", message.template))
     to = fields.addresses("to", message.to)
     if not to:
-        raise ContentError("it has no recipient", column="to")
+        raise FieldError("it has no recipient", column="to")
     domain = _domain_of(_sender(message, kind))
     due_at = _due_at(message)
     letter = _wording(message, kind) | _extras(message, kinds) | _people(message, to)
@@ -115,15 +117,15 @@ def _due_at(message: Message) -> float:
 def _author(kind: Kind, letter: Mapping[str, Any], to: Address, size: int) -> str:
     """Who would be its author now. A row that cannot be rendered is never stored."""
     data = letter.get("data", {})
+    if not kind.needs <= data.keys() and (missing := sorted(kind.needs - _given(data))):
+        raise _missing(kind, missing)
     try:
-        if not kind.needs <= data.keys() and (missing := sorted(kind.needs - _given(data))):
-            raise _missing(kind, missing)
         with kind.lock:
             return kind.composer.examined(letter, to, identity_of_letter(letter), size)
     except MissingData as error:
         missing = sorted(kind.composer.used() - _given(data))
         whole = any(repr(name) in error.message for name in missing)  # or a part of one that is there
-        raise (_missing(kind, missing) if whole else error) from None
+        raise (_missing(kind, missing) if whole else MissingData(_with_place(error))) from None
     except ContentError as error:
         raise _by_its_field(error, letter) from None
 
@@ -138,9 +140,15 @@ def named_senders(one: Checked) -> Iterator[tuple[str, str]]:
 
 def _by_its_field(error: ContentError, letter: Mapping[str, Any]) -> ContentError:
     """A header is refused by its name; whoever handed the message over knows fields."""
-    name = error.column or ""
+    name = error.column
+    if name is None:  # a filter that cannot do with a value, or all of it is too large
+        return FieldError(_with_place(error), column="data", hint=error.hint) if error.file else error
     field = f"headers.{name}" if name in letter.get("headers", ()) else _FIELDS.get(name, name)
-    return ContentError(error.message, error.file, error.line, field or None, error.hint)
+    return FieldError(error.message, column=field, hint=error.hint)
+
+
+def _with_place(error: ContentError) -> str:
+    return f"{error.message} (read in {error.file}, line {error.line})"
 
 
 def _given(data: Mapping[str, Any]) -> set[str]:
@@ -156,17 +164,17 @@ def _wording(message: Message, kind: Kind) -> dict[str, Any]:
     subject = {} if message.subject is None else {"subject": fields.text("subject", message.subject)}
     if kind.name:
         if message.html is not None or message.text is not None:
-            raise ContentError("give either a template, or html and text", column="template")
+            raise FieldError("give either a template, or html and text", column="template")
         data = cells.data(message.data)
         if message.language is not None:
             data["language"] = fields.text("language", message.language)
         return {"template": kind.name, "data": data} | subject
     if message.subject is None or (message.html is None and message.text is None):
         missing = "subject" if message.subject is None else "text"
-        raise ContentError("a message without a template needs a subject, and html or text", column=missing)
+        raise FieldError("a message without a template needs a subject, and html or text", column=missing)
     for name in ("data", "language"):
         if getattr(message, name):
-            raise ContentError(f"{name} is for templates; without one all is literal", column=name)
+            raise FieldError(f"{name} is for templates; without one all is literal", column=name)
     bodies = {"html": message.html, "text": message.text}
     return subject | {name: fields.text(name, body) for name, body in bodies.items() if body is not None}
 
@@ -188,17 +196,20 @@ def _attached(message: Message, kinds: Kinds) -> dict[str, Any]:
     files: list[str] = []
     images: list[str] = []
     for one in fields.several("attachments", message.attachments, "one is an Attachment or a path"):
-        attachment = _well_formed(one) if isinstance(one, Attachment) else _read(one, kinds)
-        part = letters.part(attachment.name, attachment.content, attachment.type, attachment.content_id)
+        try:
+            attachment = _well_formed(one) if isinstance(one, Attachment) else _read(one, kinds)
+            part = letters.part(attachment.name, attachment.content, attachment.type, attachment.content_id)
+        except ContentError as error:
+            raise FieldError(error.message, column="attachments", hint=error.hint) from None
         (files if attachment.content_id is None else images).append(part)
     return {name: parts for name, parts in (("files", files), ("images", images)) if parts}
 
 
 def _well_formed(one: Attachment) -> Attachment:
     if not isinstance(one.name, str) or not one.name:
-        raise ContentError("an attachment needs a name", column="attachments")
+        raise FieldError("an attachment needs a name", column="attachments")
     if not isinstance(one.content, bytes):
-        raise ContentError(f"the content of {one.name!r} must be bytes", column="attachments")
+        raise FieldError(f"the content of {one.name!r} must be bytes", column="attachments")
     fields.optional("attachments", one.type)
     fields.optional("attachments", one.content_id)
     return one
@@ -206,11 +217,8 @@ def _well_formed(one: Attachment) -> Attachment:
 
 def _read(path: Any, kinds: Kinds) -> Attachment:
     if not isinstance(path, str | PurePath):
-        raise ContentError("must be an Attachment, or a path below the files folder", column="attachments")
-    try:
-        return Attachment(str(path), contents(kinds.files_root, str(path)))
-    except ContentError as error:
-        raise ContentError(error.message, column="attachments", hint=error.hint) from None
+        raise FieldError("must be an Attachment, or a path below the files folder", column="attachments")
+    return Attachment(str(path), contents(kinds.files_root, str(path)))
 
 
 def _people(message: Message, to: Sequence[Address]) -> dict[str, Any]:
@@ -228,7 +236,7 @@ def _sender(message: Message, kind: Kind) -> str:
     sender = fields.optional("sender", message.sender) or kind.about.sender
     if not sender:
         where = f"in {kind.name}/mail.toml" if kind.name else "with the message"
-        raise ContentError("there is no sender", column="sender", hint=f"Give one {where}.")
+        raise FieldError("there is no sender", column="sender", hint=f"Give one {where}.")
     return sender
 
 

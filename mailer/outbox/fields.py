@@ -1,4 +1,4 @@
-"""What single fields of a message may hold. Every function raises ContentError that names the field."""
+"""What single fields of a message may hold. Every function raises FieldError that names the field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mailer.address import UNSAFE, Address, AddressError
-from mailer.errors import ContentError
+from mailer.errors import FieldError
 from mailer.outbox.contract import Addresses
 
 #: Characters of a key; more is no key but content.
@@ -25,16 +25,16 @@ _ADDRESS = "an address is text, such as 'Ada <ada@example.org>'"
 def addresses(name: str, given: Addresses) -> list[Address]:
     if isinstance(given, str):
         return [address(name, given)]
-    return [address(name, text) for text in several(name, given, _ADDRESS)]
+    return [address(name, text) for text in several(name, given, _ADDRESS, "an address or a list")]
 
 
 def address(name: str, given: Any) -> Address:
     if not isinstance(given, str):
-        raise ContentError(f"{_ADDRESS}, not {type(given).__name__}", column=name)
+        raise FieldError(f"{_ADDRESS}, not {type(given).__name__}", column=name)
     try:
         return Address.parse(given)
     except AddressError as error:
-        raise ContentError(f"not an address: {error.reason}", column=name) from None
+        raise FieldError(f"not an address: {error.reason}", column=name) from None
 
 
 def written(one: Address) -> str:
@@ -45,22 +45,22 @@ def written(one: Address) -> str:
     return f'"{name}" <{one.addr}>'
 
 
-def several(name: str, given: Any, one: str) -> Iterable[Any]:
+def several(name: str, given: Any, one: str, wanted: str = "a list") -> Iterable[Any]:
     """A list of what ``one`` describes. A mapping would lose its values, and a set has no first."""
     if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
-        raise ContentError(f"must be a list, not {type(given).__name__}; {one}", column=name)
+        raise FieldError(f"must be {wanted}, not {type(given).__name__}; {one}", column=name)
     return given
 
 
 def texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(given, Mapping):
-        raise ContentError("must be a mapping of names to texts", column=name)
+        raise FieldError("must be a mapping of names to texts", column=name)
     return {text(name, key): text(f"{name}.{key}", value) for key, value in given.items()}
 
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ContentError(f"must be text, not {type(value).__name__}", column=name)
+        raise FieldError(f"must be text, not {type(value).__name__}", column=name)
     return value
 
 
@@ -70,7 +70,7 @@ def optional(name: str, value: Any) -> str | None:
 
 def truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ContentError(f"must be True or False, not {type(value).__name__}", column=name)
+        raise FieldError(f"must be True or False, not {type(value).__name__}", column=name)
     return value
 
 
@@ -78,12 +78,12 @@ def moment(at: Any) -> float:
     """Seconds since the epoch."""
     if isinstance(at, datetime):
         if at.tzinfo is None:
-            raise ContentError("needs a time zone: datetime.now(UTC), not utcnow()", column="send_at")
+            raise FieldError("needs a time zone: datetime.now(UTC), not utcnow()", column="send_at")
         return at.timestamp()
     if not _is_number(at):
-        raise ContentError("must be a datetime, or seconds since the epoch", column="send_at")
+        raise FieldError("must be a datetime, or seconds since the epoch", column="send_at")
     if not at <= LATEST:  # nor NaN
-        raise ContentError("must be before the year 10000, in seconds since the epoch", column="send_at")
+        raise FieldError("must be before the year 10000, in seconds since the epoch", column="send_at")
     return float(at)
 
 
@@ -91,7 +91,7 @@ def lasting(length: Any) -> float:
     """In seconds."""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
     if not _is_number(seconds) or not 0 < seconds < math.inf:
-        raise ContentError("must be a timedelta or seconds, and more than nothing", column="expires_in")
+        raise FieldError("must be a timedelta or seconds, and more than nothing", column="expires_in")
     return float(min(seconds, LATEST))
 
 
@@ -101,13 +101,13 @@ def _is_number(value: Any) -> bool:
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in known:
-        raise ContentError(f"{value!r} is none of: {', '.join(known)}", column=name)
+        raise FieldError(f"{value!r} is none of: {', '.join(known)}", column=name)
     return value
 
 
 def message_id(text: str) -> str:
     if not _MESSAGE_ID.fullmatch(text):
-        raise ContentError("must look like <left@right.example>", column="headers.Message-ID")
+        raise FieldError("must look like <left@right.example>", column="headers.Message-ID")
     return text
 
 
@@ -119,7 +119,7 @@ def date(text: str) -> float:
         at = math.nan
     if not 0 <= at <= LATEST:
         complaint = "must look like 'Sat, 21 Nov 2026 14:00:00 +0000'"
-        raise ContentError(complaint, column="headers.Date")
+        raise FieldError(complaint, column="headers.Date")
     return float(int(at))
 
 
@@ -128,5 +128,5 @@ def key(given: Any) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or not 0 < len(given) <= LONGEST_KEY or UNSAFE.search(given):
-        raise ContentError(f"must be a text of 1 to {LONGEST_KEY} characters", column="idempotency_key")
+        raise FieldError(f"must be a text of 1 to {LONGEST_KEY} characters", column="idempotency_key")
     return given

@@ -13,7 +13,7 @@ from typing import Any
 
 from mailer.content.identity import sending_domain
 from mailer.content.snapshot import pack
-from mailer.errors import ConfigError, ContentError, InputError, SenderRefused, UnknownMessage
+from mailer.errors import ConfigError, FieldError, InputError, SenderRefused, UnknownMessage
 from mailer.ledger.contract import Attempt, NewCampaign, Result, Runner
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.single_rows import CampaignClosed, Single
@@ -177,7 +177,7 @@ class Office:
         except ConfigError as error:
             if wish is None:
                 raise
-            raise ContentError(str(error), column="backend") from None
+            raise FieldError(str(error), column="backend") from None
 
     def _opened(self, one: Checked, backend: str, digest: str) -> int:
         kind = one.kind

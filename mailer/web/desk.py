@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailer.broadcast import Broadcast
-from mailer.errors import ContentError
+from mailer.errors import FieldError
 from mailer.settings import Settings
 from mailer.submission.rooms import Submission
 from mailer.web.gate import Gate
@@ -31,9 +31,9 @@ class Desk:
         self._backends = frozenset([*settings.backends, *settings.routes])
 
     def known_backend(self, wish: str | None) -> None:
-        """A URL would let whoever holds a key send this server's mail anywhere. Raises ContentError."""
+        """A URL would let whoever holds a key send this server's mail anywhere. Raises FieldError."""
         if wish is not None and wish not in self._backends:
-            raise ContentError("there is no backend of this name", column="backend")
+            raise FieldError("there is no backend of this name", column="backend")
 
     def close(self) -> None:
         self.threads.close()

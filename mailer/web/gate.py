@@ -54,7 +54,9 @@ class Gate:
             raise Problem(401, "send the key: Authorization: Bearer mk_…")
         key = await self._key(text.strip())
         if not key.may(scope):
-            raise Problem(403, f"this key is not allowed to {scope}; make one: mailer keys create --scopes")
+            raise Problem(
+                403, f"this needs a key with the scope {scope!r}: mailer keys create --scopes {scope}"
+            )
         return key
 
     async def pay(self, key: Key, messages: int) -> None:

@@ -29,6 +29,8 @@ def _decoded(value: Any) -> Any:
 
 
 def _several(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError("must be an address, or a list of them")
     return [value] if isinstance(value, str) else value
 
 

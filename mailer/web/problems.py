@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -60,6 +61,25 @@ _STATUS: tuple[tuple[type[MailerError], int], ...] = (
     (LedgerError, 503),
     (MailerError, 503),
 )
+
+
+#: Fields that the sentence for a person speaks of; ``errors`` has all.
+MOST_TOLD = 3
+_TIME = "must be a time with a zone, such as 2026-12-01T09:00:00Z (in an address, + is written %2B)"
+#: By pydantic's own names of what can be wrong.
+_SAID = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such field",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "timezone_aware": _TIME,
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+    "datetime_type": _TIME,
+}
 
 
 class Problem(Exception):
@@ -119,8 +139,8 @@ def unavailable(error: MailerError, detail: str) -> Problem:
 
 
 def _fields(error: InputError) -> Sequence[str]:
-    if isinstance(error, MissingData):
-        return [f"data.{name}" for name in error.missing]
+    if isinstance(error, MissingData):  # or a part of a value that is there
+        return [f"data.{name}" for name in error.missing] or ["data"]
     if error.column:
         return [error.column]
     return ["template"] if isinstance(error, TemplateError) else []
@@ -131,12 +151,14 @@ def invalid(error: ValidationError | RequestValidationError) -> Problem:
     found = [(_place(one["loc"]) or "body", _said(one)) for one in error.errors()]
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return Problem(400, f"this is not JSON: {found[0][1]}")
-    listed = ", ".join(dict.fromkeys(field for field, _ in found))
-    return Problem(422, f"not valid: {listed}", found)
+    listed = "; ".join(f"{field}: {said}" for field, said in found[:MOST_TOLD])
+    return Problem(422, listed + ("; …" if len(found) > MOST_TOLD else ""), found)
 
 
 def _said(one: Mapping[str, Any]) -> str:
-    return str(one["msg"]).removeprefix("Value error, ")
+    """In our words where pydantic's are about Python."""
+    said = str(one["msg"]).removeprefix("Value error, ").removeprefix("Invalid JSON: ")
+    return _SAID.get(one["type"], said.replace("Input should be", "must be"))
 
 
 def _place(loc: Sequence[int | str]) -> str:
@@ -178,10 +200,15 @@ async def _gone(_: Request, error: Any) -> Response:
 
 
 async def _http(request: Request, error: Any) -> Response:
-    problem = Problem(error.status_code, str(error.detail))
-    problem.headers.update(error.headers or {})
+    headers = dict(error.headers or {})
+    detail = str(error.detail)
     if error.status_code == 405:
-        problem.headers["Allow"] = ", ".join(_allowed(request)) or problem.headers.get("Allow", "")
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
+        detail = f"only this is understood here: {headers['Allow']}"
+    elif detail == HTTPStatus(404).phrase:
+        detail = "there is nothing at this address; /openapi.json lists what there is"
+    problem = Problem(error.status_code, detail)
+    problem.headers.update(headers)
     return respond(problem)
 
 

@@ -106,6 +106,7 @@ def test_an_attachment_and_literal_content_arrive_as_they_are(server):
         ({"to": None}, ["to"]),
         ({"data": {}}, ["data.order", "data.total"]),
         ({"data": 7}, ["data"]),
+        ({"data": {"order": {}, "total": 1}}, ["data"]),
         ({"template": "none-such"}, ["template"]),
         ({"template": "../../etc"}, ["template"]),
         ({"template": "a" * 1000}, ["template"]),
@@ -115,6 +116,7 @@ def test_an_attachment_and_literal_content_arrive_as_they_are(server):
         ({"subject": "Hello\nBcc: evil@example.org"}, ["subject"]),
         ({"attachments": ["/etc/passwd"]}, ["attachments[0]"]),
         ({"attachments": [{"name": "a", "content": "?"}]}, ["attachments[0].content"]),
+        ({"attachments": [{"name": "a\nb", "content": ""}]}, ["attachments"]),
         ({"backend": "smtp://evil.example:25"}, ["backend"]),
         ({"send_at": "2030-01-01T00:00:00"}, ["send_at"]),
         ({"send_at": "0001-01-01T00:00:00Z"}, ["send_at"]),
@@ -128,6 +130,26 @@ def test_what_is_wrong_is_named_and_nothing_is_stored(server, message, fields):
     refused(server.post("/v1/messages", RECEIPT | message), 422, *fields)
 
     assert ids(server) == before
+
+
+@pytest.mark.parametrize(
+    ("message", "detail"),
+    [
+        ({"to": 5}, "to: must be an address, or a list of them"),
+        (
+            {"to": None, "colour": 1},
+            "to: must be an address, or a list of them; colour: there is no such field",
+        ),
+        (
+            {"send_at": "2030-01-01T00:00:00"},
+            "send_at: must be a time with a zone, such as 2026-12-01T09:00:00Z",
+        ),
+        ({"stream": "other"}, "stream: must be '"),
+        ({"data": {"order": {}, "total": 1}}, "there is no 'number' (read in Subject, line 1)"),
+    ],
+)
+def test_the_sentence_for_a_person_says_what_to_mend(server, message, detail):
+    assert server.post("/v1/messages", RECEIPT | message).json()["detail"].startswith(detail)
 
 
 def test_what_is_no_message_at_all(server):
@@ -153,6 +175,7 @@ def test_what_is_no_message_at_all(server):
     nothing_to_put = server.client.put("/v1/messages", headers=server.headers())
     refused(nothing_to_put, 405)
     assert nothing_to_put.headers["Allow"] == "GET, POST"
+    assert nothing_to_put.json()["detail"] == "only this is understood here: GET, POST"
     refused(server.get("/v1/messages", params={"state": "lost"}), 422, "state")
     refused(server.get("/v1/messages", params={"colour": "red"}), 422, "colour")
 

@@ -137,7 +137,7 @@ def test_a_duplicate_of_a_row_that_cannot_be_rendered_is_sent(desk):
         (
             "body.txt",
             "Hello\n{{ frist_name }}\n",
-            "body.txt, line 2: 'frist_name' is not a column of this row (so in every row)\n  Did you mean",
+            "body.txt, line 2: there is no 'frist_name' (so in every row)\n  Did you mean",
         ),
         ("body.txt", "Hello\n{% if %}\n", "news/body.txt, line 2: "),
         ("body.html", '{% include "footer.html" %}', "it uses 'footer.html', which does not exist"),

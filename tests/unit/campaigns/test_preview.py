@@ -38,7 +38,7 @@ def test_an_invalid_row_says_why(desk):
 
 def test_a_row_that_cannot_be_rendered(desk):
     desk.say("templates/news/body.txt", "{{ nothing }}")
-    with desk.prepared() as prepared, pytest.raises(ContentError, match="'nothing' is not a column"):
+    with desk.prepared() as prepared, pytest.raises(ContentError, match="there is no 'nothing'"):
         preview.of_row(prepared)
 
 

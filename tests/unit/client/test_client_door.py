@@ -15,8 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailer import Attachment, Message
-from mailer.errors import IdempotencyConflict, InputError, MissingData, TemplateError
+from mailer import Attachment, Mailer, Message
+from mailer.errors import (
+    ConfigError,
+    FieldError,
+    IdempotencyConflict,
+    InputError,
+    MissingData,
+    TemplateError,
+)
 from mailer.testing import outbox
 from tests.unit.client.conftest import DATA
 
@@ -29,20 +36,20 @@ for _ in range(3000):
 
 WRONG = {
     "nobody to send to": (GOOD | {"to": ()}, "recipient"),
-    "not an address": (GOOD | {"to": "ada"}, "column 'to'"),
+    "not an address": (GOOD | {"to": "ada"}, "^to: "),
     "two addresses in one": (GOOD | {"to": "a@example.org, b@example.org"}, "more than one"),
-    "an address with a line feed": (GOOD | {"to": "ada@example.org\nBcc: x@example.org"}, "column 'to'"),
-    "a copy that is none": (GOOD | {"cc": ["ok@example.org", "no"]}, "column 'cc'"),
-    "a reply-to that is none": (GOOD | {"reply_to": "no"}, "column 'reply_to'"),
-    "a sender that is none": (GOOD | {"sender": "Acme"}, "column 'sender'"),
+    "an address with a line feed": (GOOD | {"to": "ada@example.org\nBcc: x@example.org"}, "^to: "),
+    "a copy that is none": (GOOD | {"cc": ["ok@example.org", "no"]}, "^cc: "),
+    "a reply-to that is none": (GOOD | {"reply_to": "no"}, "^reply_to: "),
+    "a sender that is none": (GOOD | {"sender": "Acme"}, "^sender: "),
     "a header with a line feed": (GOOD | {"headers": {"X-A": "b\r\nBcc: x@example.org"}}, "headers.X-A"),
     "a header name that is none": (GOOD | {"headers": {"X A": "b"}}, "X A"),
     "a header that is ours": (GOOD | {"headers": {"Bcc": "x@example.org"}}, "Bcc"),
     "a header that is no text": (GOOD | {"headers": {"X-A": 5}}, "headers"),
     "a subject with a line feed": (INLINE | {"subject": "S\nBcc: x@example.org"}, "subject"),
     "data with a line feed in a header": (GOOD | {"data": DATA | {"order": {"number": "1\nX"}}}, "subject"),
-    "data that JSON cannot hold": (GOOD | {"data": DATA | {"total": object()}}, "column 'data'"),
-    "a number that is none": (GOOD | {"data": DATA | {"total": float("nan")}}, "column 'data'"),
+    "data that JSON cannot hold": (GOOD | {"data": DATA | {"total": object()}}, "^data: "),
+    "a number that is none": (GOOD | {"data": DATA | {"total": float("nan")}}, "^data: "),
     "no content": ({"to": "ada@example.org", "sender": "a@acme.example", "subject": "S"}, "html or text"),
     "no subject": ({"to": "ada@example.org", "sender": "a@acme.example", "text": "T"}, "subject"),
     "no sender": ({"to": "ada@example.org", "subject": "S", "text": "T"}, "sender"),
@@ -58,38 +65,38 @@ WRONG = {
     "a file that is not there": (GOOD | {"attachments": ["missing.pdf"]}, "missing.pdf"),
     "an attachment that is text": (GOOD | {"attachments": [Attachment("a.txt", "text")]}, "bytes"),
     "an attachment of no type": (GOOD | {"attachments": [Attachment("a", b"", "text/x\r\nX: y")]}, "type"),
-    "an attachment's name with a line feed": (GOOD | {"attachments": [Attachment("\n", b"")]}, "filename"),
+    "a line feed in an attachment's name": (GOOD | {"attachments": [Attachment("\n", b"")]}, "^attachments"),
     "an attachment id with a bracket": (GOOD | {"attachments": [Attachment("a", b"", None, ">")]}, "Content"),
     "no template of that name": (GOOD | {"template": "recipt"}, "recipt"),
     "a template outside": (GOOD | {"template": "../x"}, "below the template folder"),
-    "a name and an address": (GOOD | {"to": [("Ada", "ada@example.org")]}, "to': .* 'Ada <ada@example.org>'"),
-    "a list of bytes": (GOOD | {"to": [b"ada@example.org"]}, "column 'to'.*bytes"),
-    "addresses of names": (GOOD | {"to": {"ada@example.org": "Ada"}}, "column 'to'.*dict"),
-    "addresses in no order": (GOOD | {"cc": {"ada@example.org"}}, "column 'cc'.*set"),
-    "an address object": (GOOD | {"to": HeaderAddress("Ada", "ada", "x.org")}, "column 'to'.*Address"),
-    "copies to None": (GOOD | {"bcc": None}, "column 'bcc'.*NoneType"),
-    "a sender that is no text": (GOOD | {"sender": ("Acme", "a@acme.example")}, "column 'sender'.*tuple"),
+    "a name and an address": (GOOD | {"to": [("Ada", "ada@example.org")]}, "^to: .* 'Ada <ada@example.org>'"),
+    "a list of bytes": (GOOD | {"to": [b"ada@example.org"]}, "^to: .*bytes"),
+    "addresses of names": (GOOD | {"to": {"ada@example.org": "Ada"}}, "^to: .*dict"),
+    "addresses in no order": (GOOD | {"cc": {"ada@example.org"}}, "^cc: .*set"),
+    "an address object": (GOOD | {"to": HeaderAddress("Ada", "ada", "x.org")}, "^to: .*Address"),
+    "copies to None": (GOOD | {"bcc": None}, "^bcc: .*NoneType"),
+    "a sender that is no text": (GOOD | {"sender": ("Acme", "a@acme.example")}, "^sender: .*tuple"),
     "a header without a value": (GOOD | {"headers": {"X-A": None}}, "headers.X-A"),
-    "one attachment, no list": (GOOD | {"attachments": Attachment("a", b"")}, "column 'attachments'"),
-    "attachments as a text": (GOOD | {"attachments": "a.txt"}, "column 'attachments'.*str"),
+    "one attachment, no list": (GOOD | {"attachments": Attachment("a", b"")}, "^attachments: "),
+    "attachments as a text": (GOOD | {"attachments": "a.txt"}, "^attachments: .*str"),
     "an attachment without a name": (GOOD | {"attachments": [Attachment("", b"")]}, "needs a name"),
     "a type that is no text": (GOOD | {"attachments": [Attachment("a", b"", 5)]}, "attachments"),
-    "a template that is no text": (GOOD | {"template": 5}, "column 'template'"),
-    "a language without a template": (INLINE | {"language": "de"}, "column 'language'"),
-    "tags as one text": (GOOD | {"tags": "abc"}, "column 'tags'"),
+    "a template that is no text": (GOOD | {"template": 5}, "^template: "),
+    "a language without a template": (INLINE | {"language": "de"}, "^language: "),
+    "tags as one text": (GOOD | {"tags": "abc"}, "^tags: "),
     "metadata that is no text": (GOOD | {"metadata": {"order": 7}}, "metadata.order"),
-    "an empty stream": (GOOD | {"stream": ""}, "column 'stream'"),
-    "a backend that is not there": (GOOD | {"backend": "mian"}, "column 'backend'"),
-    "a backend that is no text": (GOOD | {"backend": ["main"]}, "column 'backend'"),
-    "secret, perhaps": (GOOD | {"sensitive": "no"}, "column 'sensitive'"),
+    "an empty stream": (GOOD | {"stream": ""}, "^stream: "),
+    "a backend that is not there": (GOOD | {"backend": "mian"}, "^backend: "),
+    "a backend that is no text": (GOOD | {"backend": ["main"]}, "^backend: "),
+    "secret, perhaps": (GOOD | {"sensitive": "no"}, "^sensitive: "),
     "milliseconds": (GOOD | {"send_at": 1_900_000_000_000}, "seconds since the epoch"),
-    "never": (GOOD | {"send_at": float("nan")}, "column 'send_at'"),
-    "words for a length": (GOOD | {"expires_in": "1h"}, "column 'expires_in'"),
-    "without an end": (GOOD | {"expires_in": float("inf")}, "column 'expires_in'"),
+    "never": (GOOD | {"send_at": float("nan")}, "^send_at: "),
+    "words for a length": (GOOD | {"expires_in": "1h"}, "^expires_in: "),
+    "without an end": (GOOD | {"expires_in": float("inf")}, "^expires_in: "),
     "a key that is no text": (GOOD | {"idempotency_key": 7}, "idempotency_key"),
-    "half a character": (INLINE | {"text": "\ud800"}, "column 'text'"),
+    "half a character": (INLINE | {"text": "\ud800"}, "^text: "),
     "data without an end": (GOOD | {"data": DATA | {"more": DEEP}}, "nested too deep"),
-    "bytes as data": (GOOD | {"data": DATA | {"pdf": b"%PDF"}}, "column 'data'.*bytes"),
+    "bytes as data": (GOOD | {"data": DATA | {"pdf": b"%PDF"}}, "^data: .*bytes"),
 }  # fmt: skip
 
 
@@ -158,8 +165,24 @@ def test_every_missing_variable_is_named(stored):
 
 
 def test_a_missing_part_of_a_variable_is_named_with_its_place(stored):
-    with pytest.raises(MissingData, match="number"):
+    with pytest.raises(MissingData, match=r"^there is no 'number' \(read in Subject, line 1\)$"):
         stored.send("receipt", to="ada@example.org", data={"order": {}, "total": 1})
+
+
+def test_a_value_that_the_template_cannot_use_is_named_with_its_place(site, stored):
+    (site.folder / "templates/receipt/body.txt").write_text("You paid\n{{ total | money('EUR') }}.\n")
+
+    with pytest.raises(
+        FieldError, match=r"^data: not a number: 'a lot' .*\(read in receipt/body\.txt, line 2\)$"
+    ):
+        stored.send(**GOOD | {"data": DATA | {"total": "a lot"}})
+
+
+def test_what_is_no_message_is_said_too(stored):
+    with pytest.raises(InputError, match=r"^a message is a Message\(\.\.\.\), not dict$"):
+        stored.send_many([GOOD])
+    with pytest.raises(ConfigError, match=r"Settings\.load"):
+        Mailer("mailer.toml")
 
 
 def test_a_broken_template_is_a_template_error(site, stored):

@@ -238,7 +238,7 @@ def test_an_unknown_name_says_where_and_what_there_is():
         composed(composer, {"First Name": "Ann", "city": ""})
 
     assert str(caught.value) == (
-        "mail/body.html, line 3: 'fist_name' is not a column of this row\n"
+        "mail/body.html, line 3: there is no 'fist_name'\n"
         "  Did you mean 'first_name'? There is: city, first_name"
     )
 

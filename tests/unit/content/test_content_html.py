@@ -227,7 +227,7 @@ def test_mjml_keeps_its_statements():
     assert 'href="https://a.example/&lt;X&gt;"' in page
     assert "mj-" not in re.sub(r"mj-(?:column|outlook)[a-z0-9-]*", "", page)
     assert "go (https://a.example/<X>)" in body.text.render(GLOBALS | {"x": "<X>"})
-    with pytest.raises(ContentError, match=r"mail/body\.mjml, line 1: 'x' is not a column"):
+    with pytest.raises(ContentError, match=r"mail/body\.mjml, line 1: there is no 'x'"):
         body.html.render(dict(GLOBALS))
 
 
