@@ -25,10 +25,20 @@ class Line:
     cut_after: int | None = None  # octets per connection that still pass
     cut_at: bytes | None = None  # seen in the stream: the connection breaks …
     let_pass: bool = False  # … after these octets were handed on, instead of before
-    matches: int = 1  # … at this many-th match, counted over all connections
+    matches: int = (
+        1  # … at this many-th match, counted over all connections; and at each that follows, unless …
+    )
+    then: list[int] | None = None  # … these say at which, counted from the break before; then no more
     octets: int = 0  # passed so far, over all connections
     cuts: int = 0  # connections that broke because of this line
     seen: bytearray = field(default_factory=bytearray)  # everything that passed, when the proxy records
+
+    def next_break(self) -> None:
+        """After one at a match."""
+        if self.then:
+            self.matches = self.then.pop(0)
+        elif self.then is not None:
+            self.cut_at = None
 
 
 class TcpProxy:
@@ -260,6 +270,7 @@ class Filter:
             self._line.matches -= 1
             if self._line.matches <= 0:
                 self.cut = True
+                self._line.next_break()
                 end = at + len(pattern) if self._line.let_pass else at
                 return max(0, end - len(self._tail))
             at = window.find(pattern, at + 1)
