@@ -45,15 +45,17 @@ class Verdict:
         *,
         rows: int,
         window: int = 0,
+        refused: int = 0,
         moves_after: float | None = None,
     ) -> Verdict:
+        """``refused``: so many had to end as rejected."""
         unknown = states.get(State.UNKNOWN, 0)
         accepted = states.get(State.ACCEPTED, 0)
         return cls(
             fault,
             injected,
             rows,
-            lost=rows - accepted - unknown,
+            lost=rows - accepted - unknown - refused,
             twice=sum(n - 1 for n in copies.values()),
             false=max(0, accepted - len(copies)),
             unknown=unknown,
