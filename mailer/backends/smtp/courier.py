@@ -13,6 +13,10 @@ from mailer.backends.smtp.session import Envelope, Session, Unsent
 from mailer.backends.smtp.transaction import transact
 from mailer.message import Deferred, Fenced, Phase, Rejected, Reply, Unknown
 
+#: So many sessions may end before a message, as they do, until it is its own fault. Where no new ones may be
+#: opened it can meet the end of one after the other.
+MOST_ENDS = 3
+
 
 class Source(Protocol):
     """Where a session gets its work: the pool."""
@@ -111,7 +115,7 @@ class Courier:
             self._session.broken = True
             # A connection that worked until now has ended, as they do, or its order was wrong: no fault of
             # this message. Without either the next connection would be no better.
-            if unsent.again and not job.tries and (self.served or self._session.disordered):
+            if unsent.again and job.tries < MOST_ENDS and (self.served or self._session.disordered):
                 self._again(job)
             else:
                 job.settle(unsent.outcome)
@@ -138,7 +142,7 @@ class Courier:
             )
         if self._ahead is not None:
             job = self._ahead.job
-            if job.tries:
+            if job.tries >= MOST_ENDS:
                 job.settle(Deferred(self._session.loss(Phase.MAIL)))
             else:
                 self._again(job)

@@ -27,11 +27,11 @@ from mailer.ledger.queueing import WriteQueue
 from mailer.ledger.schema import metadata
 from mailer.ledger.upgrade import HEAD
 from mailer.message import State
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, wait_until
 
 #: What every program below begins with.
 PRELUDE = """
-import os, sys, json, resource, signal, time
+import os, sys, json, resource, signal, threading, time
 from mailer.errors import LedgerError
 from mailer.ledger import open_ledger
 from mailer.ledger.contract import NewCampaign, NewRow
@@ -267,11 +267,13 @@ class TestTakingTurns:
 ledger = open_ledger(url)
 print("ready", flush=True)
 sys.stdin.readline()
-end, turns = time.monotonic() + 1.0, 0
-while time.monotonic() < end:
-    ledger.schedule.raise_epoch()
-    turns += 1
-print(turns)
+turns = [ledger.schedule.raise_epoch()]
+print("turning", flush=True)
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), over.set())).start()
+while not over.is_set():
+    turns.append(ledger.schedule.raise_epoch())
+print(*turns)
 """
         processes = [
             subprocess.Popen(
@@ -289,11 +291,18 @@ print(turns)
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
-        turns = [int(process.communicate(timeout=PATIENCE)[0]) for process in processes]
+        for process in processes:
+            assert process.stdout.readline() == "turning\n"
+        begin = ledger.schedule.epoch()
+        wait_until(lambda: ledger.schedule.epoch() > begin + 400, "four hundred turns of both")
+        end = ledger.schedule.epoch()
+        said = [process.communicate("\n", timeout=PATIENCE)[0] for process in processes]
+        turns = [[int(turn) for turn in out.split()] for out in said]
 
-        assert ledger.schedule.epoch() == born + sum(turns)
+        assert sorted(turns[0] + turns[1]) == list(range(born + 1, ledger.schedule.epoch() + 1))
         ledger.close()
-        assert min(turns) > max(turns) / 10  # SQLite's own handler: 1 to 150
+        shares = [sum(begin < turn <= end for turn in own) for own in turns]
+        assert min(shares) > max(shares) / 10  # SQLite's own handler: 1 to 150
 
     def test_threads_of_one_process(self, url):
         ledger = open_ledger(url)

@@ -321,6 +321,31 @@ async def test_where_few_connections_are_allowed_a_finished_one_is_replaced_at_o
     assert_each_once(server, range(100))
 
 
+async def test_a_message_that_meets_the_end_of_one_session_after_the_other_is_sent(monkeypatch) -> None:
+    """Both have had their fill, and no third is let in while they are there."""
+    monkeypatch.setattr(pool, "GROW_AFTER", 2 * PATIENCE)
+    full: set[int] = set()
+    left: set[int] = set()
+
+    def script(step: str, visit: Visit) -> Act | None:
+        if step == "CONNECT" and full - left:
+            return gone("421 4.7.0 too many connections")
+        if step == "MAIL" and visit.number in full:
+            left.add(visit.number)
+            return gone(GOODBYE)
+        return None
+
+    async with serving(script) as server, backend_for(server, connections=2) as backend:
+        async with asyncio.timeout(PATIENCE):
+            while sum(visit.stored > 0 for visit in server.visits) < 2:
+                await backend.send([message(n) for n in range(10)], Marks())
+            full.update(visit.number for visit in server.visits)
+            (outcome,) = await backend.send([message(10)], Marks())
+
+    assert isinstance(outcome, Accepted)
+    assert len(left) == 2
+
+
 async def test_closing_does_not_wait_for_a_connection_that_is_being_opened() -> None:
     def script(step: str, visit: Visit) -> Act | None:
         return Act(hang=True) if step == "CONNECT" else None
