@@ -14,6 +14,7 @@ OCTETS = 8
 AT_ONCE = 256
 
 _drawn: list[str] = []
+_drawn_by = 0
 
 
 def public(at: float) -> str:
@@ -27,6 +28,9 @@ def of_content() -> str:
 
 
 def _random() -> str:
+    # Asked each time, because not all that fork tell Python of it: uWSGI does not.
+    if _drawn_by != os.getpid():
+        _forget_the_parents()
     try:
         return _drawn.pop()  # in one step: two threads never get the same
     except IndexError:
@@ -37,5 +41,7 @@ def _random() -> str:
         return first
 
 
-# A child must not hand out its parent's.
-os.register_at_fork(after_in_child=_drawn.clear)
+def _forget_the_parents() -> None:
+    global _drawn_by  # noqa: PLW0603 - of this process, as what was drawn is
+    _drawn.clear()
+    _drawn_by = os.getpid()

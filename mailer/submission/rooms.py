@@ -14,6 +14,7 @@ from mailer.outbox.hints import Hints
 from mailer.outbox.kinds import Kinds
 from mailer.outbox.office import Announce, Office
 from mailer.settings import Settings
+from mailer.submission import uwsgi
 from mailer.submission.background import Background
 
 #: How long ``close`` waits for hints, of which none is needed.
@@ -28,6 +29,7 @@ class Submission:
 
     def __init__(self, settings: Settings, deliver: str | None = None, client: str = "") -> None:
         """``client`` keeps several applications' keys apart. Raises ConfigError, LedgerError."""
+        uwsgi.warn()
         self.pid = os.getpid()
         self.closed = False
         broker = settings.broker_url

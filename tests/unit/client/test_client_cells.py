@@ -1,5 +1,6 @@
 """What is stored is what the standard library would store; names are nobody else's."""
 
+import ctypes
 import json
 import math
 import os
@@ -60,10 +61,12 @@ def test_what_is_no_json_by_itself():
             cells.data({"wrong": wrong})
 
 
-def test_a_child_has_names_of_its_own():
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "uwsgi"])
+def test_a_child_has_names_of_its_own(fork):
+    """Also when the fork is one that Python is not told of."""
     names.public(0.0)  # so that others are drawn already
     reads, writes = os.pipe()
-    if (child := os.fork()) == 0:
+    if (child := fork()) == 0:
         os.write(writes, names.of_content().encode())
         os._exit(0)
     os.waitpid(child, 0)
