@@ -61,9 +61,13 @@ def _any_line(text: str) -> bytes:
     if len(text) <= _LINE_LIMIT:
         return _known_line(text)
     # HTML of one long line is cut between tags: most pieces are the template's, so they too are remembered.
-    *pieces, last = text.replace("><", ">\n<").split("\n")
-    encoded = [_known_piece(piece) if len(piece) <= _LINE_LIMIT else _open_line(piece) for piece in pieces]
-    return b"".join(encoded) + (_known_line if len(last) <= _LINE_LIMIT else _line)(last)
+    first, *pieces = text.split("><")
+    if not pieces:
+        return _line(text)
+    last = f"<{pieces.pop()}"
+    encoded = [_known_tag(piece) if len(piece) <= _LINE_LIMIT else _open_tag(piece) for piece in pieces]
+    ending = (_known_line if len(last) <= _LINE_LIMIT else _line)(last)
+    return b"".join([_open_line(f"{first}>"), *encoded, ending])
 
 
 def _open_line(text: str) -> bytes:
@@ -72,6 +76,11 @@ def _open_line(text: str) -> bytes:
     if len(encoded) - encoded.rfind(b"\n") > 76:  # no room for the sign of the break
         encoded = _line_with_care(text.encode())
     return encoded + b"=" + CRLF
+
+
+def _open_tag(text: str) -> bytes:
+    """What stood between two cuts."""
+    return _open_line(f"<{text}>")
 
 
 def _line(text: str) -> bytes:
@@ -101,4 +110,4 @@ def _line_with_care(line: bytes) -> bytes:
 
 _known_as_safe = lru_cache(maxsize=4096)(_is_safe)
 _known_line = lru_cache(maxsize=4096)(_line)
-_known_piece = lru_cache(maxsize=4096)(_open_line)
+_known_tag = lru_cache(maxsize=4096)(_open_tag)

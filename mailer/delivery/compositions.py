@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from mailer.content.columns import identifier
 from mailer.content.contract import Composer, Identity, MailSpec, RowFile
 from mailer.content.identity import Identities, identities, identity_of_letter, sending_domain
@@ -52,7 +54,7 @@ class Composition:
 
     def compose(self, row: Row, fence: int, contents: Mapping[str, bytes] = _NONE) -> Outgoing:
         """The message of this row; ``contents`` has its blobs. Raises ContentError."""
-        cells = _cells(row)
+        cells = _cells(row) if self.letters else _texts(row)
         if self.finished:
             return self._finished(row, fence, cells, contents)
         identity = identity_of_letter(cells) if self.letters else self.identity(row.id)
@@ -106,12 +108,15 @@ class Composition:
         return self.identities.of(ordinal_of(message_id))
 
 
-_identifier = lru_cache(maxsize=4096)(identifier)
+@lru_cache(maxsize=256)
+def _identifiers(headings: tuple[str, ...]) -> tuple[str, ...]:
+    """The rows of a campaign share them."""
+    return tuple(map(identifier, headings))
 
 
 def _named(cells: Mapping[str, Any]) -> dict[str, Any]:
     """As templates call them."""
-    return {_identifier(header): value for header, value in cells.items()}
+    return dict(zip(_identifiers(tuple(cells)), cells.values(), strict=True))
 
 
 def _of_letter(cells: Mapping[str, Any], to: str) -> dict[str, Any]:
@@ -120,6 +125,13 @@ def _of_letter(cells: Mapping[str, Any], to: str) -> dict[str, Any]:
 
 def _cells(row: Row) -> Mapping[str, Any]:
     cells: Mapping[str, Any] = json.loads(row.cells)
+    return cells
+
+
+def _texts(row: Row) -> Mapping[str, Any]:
+    """A campaign's are all texts: orjson reads those as the standard library does, which takes four times as
+    long. Numbers that it would read otherwise stand in letters alone."""
+    cells: Mapping[str, Any] = orjson.loads(row.cells)
     return cells
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,8 +104,8 @@ def claim(tx: Transaction, ids: Sequence[int], worker: str, lease_seconds: float
     lease_of = {"campaign_id": campaign_id, "worker": worker, "until": until, "ids": ids}
     ((fence,),) = tx.rows(_LEASE, **lease_of)
     tx.run(_TAKE, ids=ids, fence=fence, version=version)
-    for row in due:
-        tx.moved(campaign_id, row[_STATE], State.CLAIMED.value)
+    for state, taken in Counter([row[_STATE] for row in due]).items():
+        tx.moved(campaign_id, state, State.CLAIMED.value, taken)
     return replace(nothing, fence=fence, rows=[_row(row, version) for row in due])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import bindparam, func, literal, update
 
@@ -26,27 +27,27 @@ _MARK = (
 
 
 def mark(
-    tx: Transaction, marks: Sequence[tuple[int, int]], rows: dict[int, Held] | None = None
+    tx: Transaction, marks: Sequence[tuple[int, int]], rows: Mapping[int, Held] | None = None
 ) -> list[bool]:
     """For each (id, fence): it is now SENDING, durably once this transaction is; or it must not be sent.
 
-    ``rows`` are those that are ``held`` already, and are kept true.
+    ``rows`` are those that are ``held`` already.
     """
     if rows is None:
         tx.share(campaign_of(id_) for id_, _ in marks)
         rows = held(tx, [id_ for id_, _ in marks], {fence for _, fence in marks})
-    answers = [_taken(tx, rows, *one) for one in marks]
-    ids = [id_ for (id_, _), taken in zip(marks, answers, strict=True) if taken]
-    if ids:
-        tx.run(_MARK, ids=tx.array(ids), now=tx.now)
+    taken: set[int] = set()
+    answers = [_taken(taken, rows.get(id_), fence) for id_, fence in marks]
+    if taken:
+        tx.run(_MARK, ids=tx.array(taken), now=tx.now)
+        for campaign_id, ids in Counter(map(campaign_of, taken)).items():
+            tx.moved(campaign_id, _CLAIMED, _SENDING, ids)
     return answers
 
 
-def _taken(tx: Transaction, rows: dict[int, Held], id_: int, fence: int) -> bool:
+def _taken(taken: set[int], row: Held | None, fence: int) -> bool:
     """Asked twice in one commit, a row is marked once: the second asker must not send it too."""
-    row = rows.get(id_)
-    if row is None or row.fence != fence or row.state != _CLAIMED or not row.live:
+    if row is None or row.fence != fence or row.state != _CLAIMED or not row.live or row.id in taken:
         return False
-    rows[id_] = row._replace(state=_SENDING)
-    tx.moved(row.campaign_id, _CLAIMED, _SENDING)
+    taken.add(row.id)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -12,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -155,7 +155,7 @@ class SQLite:
 
     @staticmethod
     def array(values: Collection[Any]) -> str:
-        return json.dumps(list(values))
+        return orjson.dumps(list(values)).decode()
 
     @staticmethod
     def insert_new(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
