@@ -150,6 +150,7 @@ class Draft:
     ``head`` is header lines without those of the content. ``text`` and ``html`` end their lines, the last one
     too, with a line feed. ``files`` are finished MIME parts, in ASCII. ``encode`` makes what stands behind
     ``head``, the same each time, and cannot fail. ``told`` says the same as ``head``, where that is known.
+    ``size`` is octets of ``data``, about; more where there is text beyond ASCII. See ``most``.
     """
 
     head: bytes
@@ -159,7 +160,14 @@ class Draft:
     encode: Callable[[], Iterable[bytes]] = field(compare=False, repr=False)
     told: Callable[[], Told] | None = field(default=None, compare=False, repr=False)
     _data: bytes | None = field(default=None, init=False, compare=False, repr=False)
-    _size: int = field(default=0, init=False, compare=False, repr=False)
+    size: int = field(default=0, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        size = len(self.head)
+        for text in (self.text, self.html):
+            if text:
+                size += len(text) if text.isascii() else 4 * len(text)
+        self.size = size + sum(map(len, self.files)) if self.files else size
 
     @property
     def data(self) -> bytes:
@@ -167,15 +175,6 @@ class Draft:
         if self._data is None:
             self._data = b"".join((self.head, *self.encode()))
         return self._data
-
-    @property
-    def size(self) -> int:
-        """Octets of ``data``, about; more where there is text beyond ASCII. See ``most``."""
-        if not self._size:
-            texts = [text for text in (self.text, self.html) if text]
-            shown = sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
-            self._size = len(self.head) + shown + sum(map(len, self.files))
-        return self._size
 
     @property
     def most(self) -> int:

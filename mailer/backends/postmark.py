@@ -112,27 +112,23 @@ class Postmark:
 
     def _message(self, letter: Letter) -> dict[str, Any]:
         mail = letter.fields
-        message = {
-            "From": str(mail.sender),
-            "To": ", ".join(map(str, mail.to)),
-            "Cc": mail.cc and ", ".join(map(str, mail.cc)),
-            "Bcc": mail.bcc and ", ".join(map(str, mail.bcc)),
-            "ReplyTo": mail.reply_to and ", ".join(map(str, mail.reply_to)),
-            **self._content(letter),
-            "Headers": [{"Name": name, "Value": value} for name, value in mail.headers.items()],
-            "Attachments": [_attachment(file) for file in mail.files],
-            "Tag": next(iter(letter.tags(self._tags)), None),
-        }
-        metadata = letter.metadata(self._metadata, longest=80)
-        return (
-            {name: value for name, value in message.items() if value} | self._fixed | {"Metadata": metadata}
-        )
+        message = {"From": str(mail.sender), **self._content(letter)}
+        people = (("To", mail.to), ("Cc", mail.cc), ("Bcc", mail.bcc), ("ReplyTo", mail.reply_to))
+        message |= {field: ", ".join(map(str, who)) for field, who in people if who}
+        if mail.headers:
+            message["Headers"] = [{"Name": name, "Value": value} for name, value in mail.headers.items()]
+        if files := mail.files:
+            message["Attachments"] = [_attachment(file) for file in files]
+        if tags := letter.tags(self._tags):
+            message["Tag"] = tags[0]
+        return {**message, **self._fixed, "Metadata": letter.metadata(self._metadata, longest=80)}
 
     def _content(self, letter: Letter) -> dict[str, Any]:
         if self._template:
             return {**self._template, "TemplateModel": letter.variables}
         mail = letter.fields
-        return {"Subject": mail.subject, "TextBody": mail.text, "HtmlBody": mail.html}
+        content = {"Subject": mail.subject, "TextBody": mail.text, "HtmlBody": mail.html}
+        return {name: text for name, text in content.items() if text}
 
     def _item(self, item: dict[str, Any], letter: Letter) -> Outcome:
         if item.get("ErrorCode") == 11 and item.get("Errors"):  # several at once: the first decides

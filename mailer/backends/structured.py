@@ -135,7 +135,7 @@ def _addressed(message: Outgoing) -> Fields:
 def _as_told(message: Outgoing, told: Told) -> Fields:
     to, cc, bcc = _envelope(message.recipients, _boxes(told.to), _boxes(told.cc))
     others = dict(_others(told.more)) if told.more else {}
-    return Fields(_box(told.sender), to, cc, bcc, _boxes(told.reply_to), told.subject, headers=others)
+    return Fields(_box(told.sender), to, cc, bcc, _boxes(told.reply_to), told.subject, others)
 
 
 def _boxes(pairs: Iterable[tuple[str, str]]) -> list[Mailbox]:
