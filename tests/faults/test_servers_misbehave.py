@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from mailer.backends.urls import parse
 from mailer.delivery.runner import Reason, run_embedded
 from mailer.ledger.contract import Runner
 from mailer.message import State
+from tests import delivering
 from tests.contract.providers.fake import DROP, Response, serving
 from tests.contract.providers.registry import ROLES
 from tests.delivering import World
@@ -126,7 +128,7 @@ async def test_nothing_is_said_to_a_server_that_proves_nothing(
     assert stopped.reason is Reason.PAUSED
     assert world.states(campaign) == {State.PENDING: 20}
     assert b"AUTH" not in proxy.up.seen
-    assert b"MAIL" not in proxy.up.seen
+    assert b"MAIL FROM" not in proxy.up.seen
     proxy.target = right.port
     world.ledger.campaigns.resume(campaign.id)
     done = await run(world, campaign, f"{url}{mine.cert}")
@@ -136,8 +138,24 @@ async def test_nothing_is_said_to_a_server_that_proves_nothing(
     judge(fault, injected, world.states(campaign), Counter(right.recipients()), rows=20)
 
 
+async def test_f24_not_so_many_recipients_in_one_message(world, mailer_sink, judge, monkeypatch):
+    """Those beyond the second are refused for now, and get theirs by themselves."""
+    monkeypatch.setattr(
+        delivering, "SPEC", replace(delivering.SPEC, cc=("c1@acme.example", "c2@acme.example"))
+    )
+    sink = mailer_sink(max_recipients=2)
+    campaign = world.campaign(20, runner=Runner.EMBEDDED, retry=SOON)
+
+    done = await run(world, campaign, sink.url)
+
+    assert done.reason is Reason.FINISHED
+    copies = Counter(sink.recipients())
+    assert [copies.pop(f"c{n}@acme.example") for n in (1, 2)] == [20, 20]
+    judge("F24", "452 4.5.3 to the third recipient of each message", world.states(campaign), copies, rows=20)
+
+
 async def test_f28_a_provider_misbehaves(world, stack, judge):
-    """An answer that is lost, with the key asked for again; too many; a fault of theirs; in progress."""
+    """An answer is lost, and asked for again under the same key. What is turned away then is in doubt."""
     fake = stack.enter_context(serving(ROLES["resend"].play))
     fake.script = [
         DROP,
@@ -158,4 +176,5 @@ async def test_f28_a_provider_misbehaves(world, stack, judge):
         world.states(campaign),
         copies,
         rows=40,
+        window=1,
     )
