@@ -70,7 +70,7 @@ class Campaigns:
     def add_rows(self, campaign_id: int, new_rows: Iterable[NewRow]) -> int:
         """How many of the rows were new. An ordinal that is there already is left as it is, so this may be
         killed and run again. A transaction per few thousand rows, memory stays flat."""
-        return sum(rows.add(self._database, campaign_id, page) for page in rows.pages(new_rows))
+        return rows.add(self._database, campaign_id, new_rows)
 
     def opened(self, campaign_id: int, invalid_rows: int) -> Campaign:
         """Every row is in: from OPENING it runs, or waits for its time. A finished one to which rows were

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
 from pathlib import Path
@@ -91,9 +91,17 @@ class Dialect(Protocol):
     ) -> int:
         """Insert the rows whose key is new; how many those were."""
 
-    def load(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+    def load(
+        self,
+        cursor: Any,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        meanwhile: Callable[[], None],
+    ) -> int:
         """As ``insert_new`` and faster, for thousands of rows with an ``id`` as their first column, when
-        nobody else inserts rows of these ids."""
+        nobody else inserts rows of these ids. ``meanwhile`` is called, if at all, when a server has got the
+        rows and is at work; it must raise nothing."""
 
     def append(
         self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]

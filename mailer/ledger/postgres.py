@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -207,14 +207,21 @@ class Postgres:
             added += cursor.rowcount
         return added
 
-    def load(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+    def load(
+        self,
+        cursor: Any,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        meanwhile: Callable[[], None],
+    ) -> int:
         if not rows:
             return 0
         fresh = {row[0]: row for row in reversed(rows)}
         among = f"SELECT id FROM {table} WHERE id BETWEEN %s AND %s"  # noqa: S608 - names from schema.py
         for (id_,) in cursor.execute(among, (min(fresh), max(fresh))).fetchall():
             fresh.pop(id_, None)
-        copy(cursor, table, columns, [fresh[id_] for id_ in sorted(fresh)])
+        copy(cursor, table, columns, [fresh[id_] for id_ in sorted(fresh)], meanwhile)
         return len(fresh)
 
     def append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -44,10 +44,19 @@ class Gathering:
         return self._cursor
 
 
-def copy(cursor: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def copy(
+    cursor: Any,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
+    """The server works on the rows while ``meanwhile`` does: the kernel holds megabytes for it."""
     with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
+        if meanwhile is not None:
+            meanwhile()
 
 
 @cache

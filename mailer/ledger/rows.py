@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from zlib import crc32
 
@@ -22,6 +22,8 @@ PAGE = 5000
 
 _MESSAGE = ("id", "campaign_id", "lane")
 _RECIPIENT = ("id", "line", "address", "cells", "files", "address_hash")
+#: The two halves of a row.
+_Made = tuple[tuple[object, ...], tuple[object, ...]]
 
 #: Accepted is accepted, and a cancelled campaign has no more to say.
 _AGAIN = FINAL - {State.ACCEPTED, State.CANCELLED}
@@ -37,23 +39,52 @@ def first_and_last(campaign_id: int) -> tuple[int, int]:
     return row_id(campaign_id, 0), row_id(campaign_id + 1, 0) - 1
 
 
-def pages(rows: Iterable[NewRow]) -> Iterator[list[NewRow]]:
-    iterator = iter(rows)
-    while page := list(islice(iterator, PAGE)):
-        yield page
+class _Ahead:
+    """Rows by the page. The next one is made, half by half, while a server takes the one before."""
+
+    def __init__(self, campaign_id: int, new_rows: Iterable[NewRow]) -> None:
+        self._made = (_made(campaign_id, row) for row in new_rows)
+        self._page: list[_Made] = []
+        self._error: Exception | None = None
+
+    def half(self) -> None:
+        """What reading raises is raised later: it does not concern the page under way, and would be in the
+        server's log."""
+        try:
+            self._page += islice(self._made, PAGE // 2)
+        except Exception as error:  # noqa: BLE001 - whatever it is: `take` raises it
+            self._error = error
+
+    def take(self) -> list[_Made]:
+        """Empty at the end."""
+        if self._error is not None:
+            raise self._error
+        self._page += islice(self._made, PAGE - len(self._page))
+        page, self._page = self._page, []
+        return page
 
 
-def add(database: Database, campaign_id: int, page: Sequence[NewRow]) -> int:
+def add(database: Database, campaign_id: int, new_rows: Iterable[NewRow]) -> int:
     """How many of them were new. What there was stays as it is."""
-    messages, recipients = [], []
-    for row in page:
-        id_ = row_id(campaign_id, row.ordinal)
-        messages.append((id_, campaign_id, row.lane))
-        recipients.append((id_, row.line, row.address, row.cells, row.files, address_hash(row.address)))
+    ahead = _Ahead(campaign_id, new_rows)
+    added = 0
+    while page := ahead.take():
+        added += _write(database, campaign_id, page, ahead.half)
+    return added
+
+
+def _made(campaign_id: int, row: NewRow) -> _Made:
+    id_ = row_id(campaign_id, row.ordinal)
+    hashed = address_hash(row.address)
+    return (id_, campaign_id, row.lane), (id_, row.line, row.address, row.cells, row.files, hashed)
+
+
+def _write(database: Database, campaign_id: int, page: Sequence[_Made], meanwhile: Callable[[], None]) -> int:
+    messages, recipients = zip(*page, strict=True)
     with database.write(campaign_id) as tx:
-        added = tx.dialect.load(tx.cursor, message.name, _MESSAGE, messages)
+        added = tx.dialect.load(tx.cursor, message.name, _MESSAGE, messages, meanwhile)
         if added:
-            tx.dialect.load(tx.cursor, recipient.name, _RECIPIENT, recipients)
+            tx.dialect.load(tx.cursor, recipient.name, _RECIPIENT, recipients, meanwhile)
         tx.moved(campaign_id, None, State.PENDING, added)
     return added
 

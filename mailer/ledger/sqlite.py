@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -171,7 +171,16 @@ class SQLite:
             added += cursor.rowcount
         return added
 
-    load = insert_new
+    def load(
+        self,
+        cursor: Any,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        meanwhile: Callable[[], None],
+    ) -> int:
+        """There is no server: other writers would only wait for longer."""
+        return self.insert_new(cursor, table, columns, rows)
 
     def append(
         self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]

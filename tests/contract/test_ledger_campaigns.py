@@ -6,6 +6,7 @@ import pytest
 
 from mailer.errors import InputError, StateConflict
 from mailer.ledger.contract import CampaignState, NewCampaign, Runner
+from mailer.ledger.rows import PAGE
 from mailer.message import State
 from tests.ledgers import LEDGERS
 
@@ -80,6 +81,22 @@ class TestOpening:
         assert book.ledger.campaigns.max_ordinal(campaign.id) == 5
         assert book.now(campaign).invalid_rows == 7
         assert book.states(campaign) == [PENDING] * 5
+
+    def test_of_a_list_that_breaks_off_the_pages_before_are_in(self, book):
+        campaign = book.campaign(0, opened=False)
+
+        def list_of(rows):
+            yield from map(book.row, range(1, rows + 1))
+            raise InputError("the list ends in the middle")
+
+        for more in (1, PAGE // 2 + 1):
+            with pytest.raises(InputError, match="in the middle"):
+                book.ledger.campaigns.add_rows(campaign.id, list_of(PAGE + more))
+            assert book.ledger.campaigns.max_ordinal(campaign.id) == PAGE
+
+        again = map(book.row, range(PAGE, PAGE + 3))
+        assert book.ledger.campaigns.add_rows(campaign.id, again) == 2
+        assert book.ledger.campaigns.opened(campaign.id, 0).total == PAGE + 2
 
     def test_runs_at_once_or_at_its_time(self, book):
         now = book.campaign(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from alembic.migration import MigrationContext
 
 from mailer.errors import ConfigError, LedgerBusy, LedgerError, StateConflict
 from mailer.ledger import claiming, held, marking, migrate, open_ledger, results, revision, schedule, settling
-from mailer.ledger.contract import CampaignState, NewCampaign, Settlement
+from mailer.ledger.contract import CampaignState, NewCampaign, NewRow, Settlement
 from mailer.ledger.ledger import Ledger
 from mailer.ledger.postgres import Postgres
+from mailer.ledger.rows import PAGE
 from mailer.ledger.schema import metadata
 from mailer.ledger.upgrade import HEAD
 from mailer.ledger.writer import GroupCommit
@@ -127,6 +129,44 @@ class TestOpening:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert ConfigError.__name__ in done.stderr
         assert "pip install 'mailer-worker[postgres]'" in done.stderr
+
+
+class TestAddingRows:
+    def test_the_next_page_is_made_while_the_server_takes_the_one_before(self, ledger):
+        campaign = ledger.campaigns.create(NewCampaign("c", "c", "c", {}))
+        committed = {}
+
+        def new_rows() -> Iterator[NewRow]:
+            for n in range(1, 2 * PAGE + 1):
+                if n in {PAGE, PAGE + 1, 2 * PAGE}:
+                    committed[n] = ledger.campaigns.max_ordinal(campaign.id)
+                yield Book.row(n)
+
+        assert ledger.campaigns.add_rows(campaign.id, new_rows()) == 2 * PAGE
+        assert committed == {PAGE: 0, PAGE + 1: 0, 2 * PAGE: 0}
+        assert ledger.campaigns.max_ordinal(campaign.id) == 2 * PAGE
+
+    def test_survives_kill_9(self, url, ledger):
+        """In the second page, while the third is being made."""
+        campaign = ledger.campaigns.create(NewCampaign("c", "c", "c", {}))
+        program = f"""
+import os, signal, sys
+from mailer.ledger import open_ledger
+from tests.ledgers import Book
+def rows():
+    for n in range(1, {2 * PAGE + PAGE // 2 + 2}):
+        yield Book.row(n)
+    os.kill(os.getpid(), signal.SIGKILL)
+open_ledger(sys.argv[1]).campaigns.add_rows({campaign.id}, rows())
+"""
+        killed = subprocess.run([sys.executable, "-c", program, url], timeout=PATIENCE, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert ledger.campaigns.max_ordinal(campaign.id) == PAGE
+
+        again = map(Book.row, range(1, 2 * PAGE + 1))
+        assert ledger.campaigns.add_rows(campaign.id, again) == PAGE
+        assert ledger.campaigns.opened(campaign.id, 0).total == 2 * PAGE
+        assert [row.line for row in ledger.results.rows(campaign.id)] == list(range(2, 2 * PAGE + 2))
 
 
 class TestAtTheSameTime:
