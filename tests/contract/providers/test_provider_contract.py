@@ -637,8 +637,16 @@ async def test_a_key_is_valid_also_if_it_may_not_ask_for_domains(scheme, answer,
     assert told.endswith(words)
 
 
-#: Keys that may send and nothing else are told by what is missing in an empty message.
-SENDING = ("resend", "sendgrid", "mailgun", "brevo", "mailersend", "sparkpost", "mandrill")
+#: Keys that may send and nothing else are told by what is missing in an empty message, or by a call for all.
+SENDING = {
+    "resend": "POST /emails",
+    "sendgrid": "GET /v3/scopes",
+    "mailgun": "POST /v3/mg.acme.example/messages",
+    "brevo": "GET /account",
+    "mailersend": "POST /email",
+    "sparkpost": "POST /transmissions",
+    "mandrill": "POST /users/ping2.json",
+}
 
 
 @pytest.mark.parametrize("scheme", SENDING)
@@ -656,6 +664,7 @@ async def test_a_key_that_may_only_send_is_valid_and_tells_no_domains(scheme):
         backend = backend_of(role, fake.base)
         told = await backend.probe()
         await backend.close()
+    assert f"{fake.requests[-1].method} {fake.requests[-1].path}" == SENDING[scheme]
     assert told.startswith(f"{backend.provider.facts.title}: key valid; ")
     assert told.endswith("its domains cannot be asked with this key")
 

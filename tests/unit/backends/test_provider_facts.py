@@ -1,12 +1,12 @@
 """The numbers of each provider, written down a second time: a slip of a finger there is seen here."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 
 import pytest
 
 from mailer.backends import BACKENDS, connect, default_rates, urls
-from mailer.backends.provider import Facts, Letter
+from mailer.backends.provider import Facts, Features, Letter
 from tests.contract.providers.letters import letter
 from tests.contract.providers.registry import ROLES
 
@@ -51,6 +51,43 @@ REGIONS = {
     "ses": ["*"],
     "sparkpost": ["us", "eu"],
     "scaleway": ["fr-par", "nl-ams"],
+}
+
+#: What each can express that others cannot, or cannot that others can.
+ABILITIES: dict[str, dict[str, object]] = {
+    "postmark": {"text_octets": 5 * MB, "tags": 1, "tag_length": 1000, "metadata": True,
+                 "metadata_pairs": 10, "name_length": 20, "value_length": 80},
+    "resend": {"tags": 50, "tag_length": 256},
+    "sendgrid": {"tags": 10, "tag_length": 255, "metadata": True, "metadata_octets": 10_000},
+    "mailtrap": {"tags": 1, "tag_length": 255, "metadata": True, "metadata_octets": 1000},
+    "mailgun": {"tags": 100, "tag_length": 128, "metadata": True, "metadata_octets": 16_000},
+    "netcore": {"reply_to": 1, "inline": False, "text_only": False, "both_bodies": False, "tags": 100,
+                "metadata": True},
+    "nylas": {"bcc": False},
+    "ses": {"return_path": True, "tags": 50, "metadata": True, "labels": 50},
+    "brevo": {"reply_to": 1, "inline": False, "text_only": False, "ascii_headers": True, "tags": 100},
+    "mailersend": {"headers": None, "reply_to": 1, "copies": 10, "subject": 998, "tags": 5},
+    "mailjet": {"reply_to": 1, "utf8_local": True, "subject": 255, "tags": 1, "metadata": True},
+    "sparkpost": {"return_path": True, "eight_bit": False, "tags": 10, "tag_length": 64, "metadata": True,
+                  "metadata_octets": 10_000},
+    "mandrill": {"eight_bit": False, "tags": 100, "tag_length": 50, "metadata": True},
+    "scaleway": {"inline": False, "shortest": 10},
+    "azure": {"sender_name": False},
+    "postal": {"return_path": True, "tags": 1},
+}  # fmt: skip
+#: Patterns and lists: each has a test of what it lets through.
+IN_WORDS = {"headers", "label", "tag_form", "kinds"}
+#: Headers that a provider writes itself, as it lists them.
+OF_ITS_OWN = {
+    "sendgrid": "x-sg-id x-sg-eid received dkim-signature content-type content-transfer-encoding to from "
+    "subject reply-to cc bcc",
+    "brevo": "x-mailin-custom x-sib-sandbox sender.ip idempotencykey",
+    "mailjet": "from sender subject to cc bcc return-path delivered-to dkim-signature domainkey-status "
+    "received-spf authentication-results received date message-id user-agent x-mailer list-id x-feedback-id "
+    "x-csa-complaints x-mailjet-prio x-mailjet-debug x-mailjet-trackopen x-mailjet-trackclick "
+    "x-mailjet-segmentation x-mailjet-campaign x-mj-customid x-mj-eventpayload x-mj-vars x-mj-templateid "
+    "x-mj-templatelanguage x-mj-templateerrordeliver x-mj-templateerrorreporting x-mj-workflowid x-mj-mid "
+    "x-mj-errormessage x-mj-statisticscontactslistid reply-to",
 }
 
 #: What is added to the URL, and where the request goes then.
@@ -112,6 +149,16 @@ def test_limits(scheme):
     )
     assert facts.calls == CALLS.get(scheme, 10)
     assert list(facts.bases) == REGIONS.get(scheme, [""])
+
+
+@pytest.mark.parametrize("scheme", ROLES)
+def test_abilities(scheme):
+    can, usual = facts_of(scheme).features, Features()
+    told = ABILITIES[scheme]
+    for one in fields(Features):
+        if one.name in told or one.name not in IN_WORDS:
+            assert getattr(can, one.name) == told.get(one.name, getattr(usual, one.name)), one.name
+    assert (can.headers or set()) == set(OF_ITS_OWN.get(scheme, "").split())
 
 
 @pytest.mark.parametrize(("url", "place"), PLACES)

@@ -61,6 +61,8 @@ ROWS = (
     Row("item-fault", 500, item(500, "mj-0009"), Deferred),
     Row("suspended", 401, whole(401, "mj-0001"), Blocked),
     Row("key", 401, whole(401, "mj-0015"), Blocked),
+    Row("key-suspended", 403, whole(403, "mj-0015"), Blocked),
+    Row("unknown-key", 400, whole(400, "mj-0001"), Blocked),
     Row("global", 400, whole(400, "mj-0002"), Rejected),
     Row("rate", 429, whole(429, ""), Deferred, slow_down=True),
     Row("fault", 500, whole(500, ""), Deferred),
