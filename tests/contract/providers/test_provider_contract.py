@@ -168,6 +168,8 @@ async def test_answers_that_no_provider_gives(role, fake, status, body, headers,
         assert outcome.retry_after >= 7.0
     if status == 503:
         assert outcome.retry_after == 86_400.0
+    if status in (407, 429, 503):  # in whose words it was refused
+        assert outcome.reply.text == body
 
 
 def test_a_gateway_that_lost_the_answer_says_nothing_of_the_message(role):
