@@ -114,6 +114,25 @@ def test_mail_is_seen_as_it_arrives(sink, opened):
     page.get_by_role("button", name="First of all").wait_for(state="hidden")
 
 
+def test_on_a_phone_everything_can_be_tapped_and_the_way_back_leads_to_the_list(sink, opened):
+    sink.send(letter("For a thumb"))
+    page = opened(viewport={"width": 390, "height": 760}, has_touch=True)
+    page.goto(sink.url)
+    page.get_by_role("button", name="For a thumb").tap()
+    page.get_by_role("link", name="rechnung-ä.pdf").wait_for()
+    assert page.title() == "For a thumb – mailer sink"
+
+    heights = page.eval_on_selector_all(
+        "button, a, input", "all => all.map(e => e.offsetHeight).filter(height => height)"
+    )
+    page.get_by_role("button", name="All messages").tap()
+    page.get_by_label("Search").wait_for()
+
+    assert len(heights) >= 7
+    assert min(heights) >= 44, "WCAG 2.2, 2.5.5"
+    assert page.title() == "mailer sink"
+
+
 def test_mail_can_do_nothing(sink, opened):
     with socket.create_server(("127.0.0.1", 0)) as tracker:
         tracker.setblocking(False)

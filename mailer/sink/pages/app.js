@@ -66,7 +66,9 @@ function size(octets) {
 
 function line(entry) {
   const to = entry.recipients[0] + (entry.recipients.length > 1 ? ` and ${entry.recipients.length - 1} more` : "");
-  const time = new Date(entry.at).toLocaleTimeString();
+  const at = new Date(entry.at);
+  const today = at.toDateString() === new Date().toDateString();
+  const time = today ? at.toLocaleTimeString() : at.toLocaleString();
   const button = make("button", { type: "button" },
     make("b", { textContent: entry.subject || "(no subject)", dir: "auto" }), make("span", { textContent: `${time}  ${to}` }));
   button.addEventListener("click", () => { location.hash = entry.number; });
@@ -78,6 +80,7 @@ async function open(number) {
   document.body.classList.toggle("reading", number !== null);
   $("message").hidden = number === null;
   $("hint").hidden = number !== null;
+  document.title = "mailer sink";
   if (number === null) return refresh();
   const message = await (await get(`/messages/${number}`)).json();
   if (number !== state.number) return; // another was picked meanwhile
