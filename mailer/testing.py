@@ -147,7 +147,9 @@ def _receipt(one: Checked, keys: dict[tuple[str, str], tuple[str, str]]) -> Rece
         return Receipt(one.id)
     first, fingerprint = keys.setdefault((one.stream, one.key), (one.id, one.fingerprint))
     if fingerprint != one.fingerprint:
-        raise IdempotencyConflict(f"the idempotency key {one.key!r} was used for another message")
+        raise IdempotencyConflict(
+            f"the idempotency key {one.key!r} was used for another message: give this one its own key"
+        )
     return Receipt(first, created=first == one.id)
 
 

@@ -116,9 +116,9 @@ class Mailer:
         """Deliver what was handed over here and is due, for so long at most; what is left is not lost.
         Used again, it opens again."""
         with self._lock:
-            rooms, self._open = self._open, None
-        if rooms is not None and rooms.pid == os.getpid():
-            rooms.close(seconds)
+            opened, self._open = self._open, None
+        if opened is not None and opened.pid == os.getpid():
+            opened.close(seconds)
 
     def after_fork(self) -> None:
         """In the child, by itself: the thread that delivers, and all that is open, are its parent's."""

@@ -128,12 +128,6 @@ def date(seconds: float) -> bytes:
     return f"Date: {day} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} +0000\r\n".encode("ascii")
 
 
-def decoded(value: str) -> str:
-    """What a mail reader shows for an unfolded value: our own RFC 2047 reader, for checks."""
-    joined = re.sub(r"(\?=)[ \t]+(?==\?)", r"\1", value)
-    return _ENCODED_WORD.sub(lambda word: _word_octets(word).decode("utf-8", "replace"), joined)
-
-
 def _everyday(name: str, value: str) -> bool:
     """It fits into one line as it is, and nobody reads anything else in it."""
     short = len(name) + len(value) + 2 <= _LINE_LIMIT

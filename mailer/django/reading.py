@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 
 from mailer import Attachment, Message
-from mailer.errors import InputError
+from mailer.errors import FieldError, InputError
 
 #: Attributes of anymail that have no meaning here; nothing is tracked, so False asks for what is.
 _FOREIGN = ("esp_extra", "envelope_sender", "track_opens", "track_clicks")
@@ -217,12 +217,15 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): str(value) for name, value in values.items()}
 
 
-def _moment(at: Any) -> datetime | float | None:
+def _moment(at: Any) -> Any:
     """As anymail takes it: a naive time is in Django's current zone, a date is its midnight."""
     if isinstance(at, str):
-        at = datetime.fromisoformat(at)
+        try:
+            at = datetime.fromisoformat(at)
+        except ValueError:
+            raise FieldError("must be a time, such as 2026-12-01T09:00", column="send_at") from None
     if isinstance(at, datetime):
         return at.replace(tzinfo=timezone.get_current_timezone()) if at.tzinfo is None else at
     if isinstance(at, date):
         return datetime(at.year, at.month, at.day, tzinfo=timezone.get_current_timezone())
-    return None if at is None else float(at)
+    return at

@@ -18,6 +18,8 @@ from hashlib import sha256
 from mailer.address import UNSAFE, Address, AddressError
 from mailer.content import headers
 from mailer.gateway.admission import Guest
+from mailer.outbox.contract import STREAMS
+from mailer.outbox.fields import LONGEST_KEY
 from mailer.outbox.intake import Finished
 from mailer.sink.envelope import Refusal
 
@@ -25,11 +27,8 @@ from mailer.sink.envelope import Refusal
 LONGEST_LINE = 999
 #: Octets of all headers together.
 LARGEST_HEAD = 256_000
-#: Characters of an idempotency key, as everywhere.
-LONGEST_KEY = 255
 LONGEST_TAG = 100
 
-STREAMS = ("transactional", "bulk")
 _STREAM, _TAG, _KEY = b"x-mailer-stream", b"x-mailer-tag", b"x-mailer-idempotency-key"
 _REMOVED = frozenset({b"bcc", b"resent-bcc", _STREAM, _TAG, _KEY})
 #: Headers that name who it is from; each must be allowed.

@@ -11,8 +11,8 @@ import uvloop
 from mailer import wiring
 from mailer.gateway.certificate import Certificate
 from mailer.gateway.config import GatewayConfig
-from mailer.gateway.message import STREAMS
 from mailer.gateway.server import Gateway
+from mailer.outbox.contract import STREAMS
 from mailer.outbox.intake import Intake
 from mailer.settings import Settings
 from mailer.submission.rooms import Submission

@@ -15,6 +15,8 @@ from mailer.message import State
 
 #: One address or several: ``"Ada <ada@example.org>"``.
 Addresses = str | Sequence[str]
+#: The first is that of messages that name none.
+STREAMS = ("transactional", "bulk")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,9 @@ from mailer.content.contract import Composed
 from mailer.content.identity import identity_of_letter, sending_domain
 from mailer.errors import ContentError, FieldError, InputError, MissingData
 from mailer.outbox import cells, fields, identity
-from mailer.outbox.contract import Attachment, Message
+from mailer.outbox.contract import STREAMS, Attachment, Message
 from mailer.outbox.kinds import GIVEN, Kind, Kinds
 
-STREAMS = ("transactional", "bulk")
 _ON_UNKNOWN = ("hold", "retry")
 #: Who gets it or is answered, beside To: name in the letter, name in a Message.
 _OTHERS = (("cc", "cc"), ("bcc", "bcc"), ("reply-to", "reply_to"))

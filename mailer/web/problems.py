@@ -1,6 +1,6 @@
 """What goes wrong, as RFC 9457 problem details: status and fields for a program, a sentence for a person.
 
-Nothing of the request comes back in it.
+No address and no body comes back in it, because clients log what they are told.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if not settings.configured:
 
 from django.utils.functional import lazystr
 
-from mailer.errors import InputError
+from mailer.errors import FieldError, InputError
 from mailer.testing import outbox
 from tests.unit.client.conftest import DATA
 
@@ -354,6 +354,16 @@ def test_many_at_once_and_one_connection_for_several(box):
     assert plain(to=[]).send() == 0
 
     assert len(box.messages) == 5
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "", [2030], "2030-13-01"])
+def test_a_time_that_is_none_is_an_input_error(box, at):
+    message = mail.EmailMessage("S", "T", "a@acme.example", ["ada@example.org"])
+    message.send_at = at
+
+    with pytest.raises(FieldError, match=r"^send_at: must be a "):
+        message.send()
+    assert box.messages == []
 
 
 def test_anymails_own_message_class(box):
