@@ -36,6 +36,11 @@ class Complaint(NamedTuple):
     place: Place
     text: str
 
+    @property
+    def key(self) -> str:
+        """As a person names it: ``columns.email``, and of a list the list."""
+        return ".".join(part for part in self.place if isinstance(part, str))
+
 
 def unknown(keys: Iterable[str], known: Collection[str], table: str = "") -> list[Complaint]:
     """One complaint per key that does not exist, with the nearest one that does."""

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mailer.campaigns import complaints
+from mailer.campaigns.complaints import Complaint
 from mailer.campaigns.fieldtypes import table
 from mailer.campaigns.spec import KEYS, OPTIONS, STDIN, CampaignSpec, Columns
 from mailer.errors import CampaignError
@@ -45,9 +46,25 @@ def from_options(overrides: Mapping[str, Any]) -> CampaignSpec:
     return _spec({}, overrides, None, "")
 
 
+def from_keys(values: Mapping[str, Any]) -> CampaignSpec | list[Complaint]:
+    """A campaign without a file, or all that is wrong with it."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return _examined({}, given, None)
+
+
 def _spec(values: dict[str, Any], overrides: Mapping[str, Any], file: Path | None, text: str) -> CampaignSpec:
-    folder = file.parent if file else Path.cwd()
     given = {key: value for key, value in overrides.items() if value is not None}
+    found = _examined(values, given, file)
+    if isinstance(found, CampaignSpec):
+        return found
+    flags = {option.key: option.flags[0] for option in OPTIONS if option.key in given or not file}
+    raise complaints.refusal(found, file, text, flags)
+
+
+def _examined(
+    values: dict[str, Any], given: Mapping[str, Any], file: Path | None
+) -> CampaignSpec | list[Complaint]:
+    folder = file.parent if file else Path.cwd()
     merged = _tabled(_merged(_rooted(values, folder), _rooted(given, Path.cwd())))
     mistakes = complaints.unknown(merged.keys() - set(KEYS), KEYS)
     if isinstance(merged.get("columns"), dict):
@@ -57,13 +74,9 @@ def _spec(values: dict[str, Any], overrides: Mapping[str, Any], file: Path | Non
         known = {key: value for key, value in merged.items() if key in KEYS}
         spec = CampaignSpec.model_validate({**known, "directory": folder, "file": file})
     except ValidationError as error:
-        mistakes += [
-            one for one in complaints.of_validation(error) if one.place not in {m.place for m in mistakes}
-        ]
-    if mistakes:
-        flags = {option.key: option.flags[0] for option in OPTIONS if option.key in given or not file}
-        raise complaints.refusal(mistakes, file, text, flags)
-    return spec
+        places = {one.place for one in mistakes}
+        return mistakes + [one for one in complaints.of_validation(error) if one.place not in places]
+    return mistakes or spec
 
 
 def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from mailer.campaigns import control, results
-from mailer.campaigns.loading import from_options
+from mailer.campaigns.loading import from_keys
 from mailer.campaigns.opening import match, open_campaign
 from mailer.campaigns.preflight import check
 from mailer.campaigns.prepared import Prepared, prepare, stream_of
@@ -159,7 +159,7 @@ def _open(desk: Desk, prepared: Prepared, report: Report, backend: str, again: b
 
 
 def _spec(desk: Desk, upload: Upload) -> CampaignSpec:
-    """Raises Problem 400 and 422, CampaignError."""
+    """Raises Problem 400 and 422."""
     try:
         given = json.loads(upload.spec)
     except (ValueError, RecursionError):
@@ -172,14 +172,13 @@ def _spec(desk: Desk, upload: Upload) -> CampaignSpec:
     if not isinstance(names, list) or not all(str(one).startswith("campaign:") for one in names):
         ours.append("exclude")
     if ours:
-        raise Problem(
-            422,
-            f"not valid: {', '.join(ours)}",
-            [(f"spec.{key}", "names files of the server") for key in ours],
-        )
+        raise problems.of_fields([(f"spec.{key}", "names files of the server") for key in ours])
     if given.get("backend") is not None:
         desk.known_backend(str(given["backend"]))
-    return from_options(given | {"recipients": str(upload.recipients)})
+    found = from_keys(given | {"recipients": str(upload.recipients)})
+    if isinstance(found, CampaignSpec):
+        return found
+    raise problems.of_fields([(f"spec.{one.key}", one.text) for one in found])
 
 
 def _invalid(report: Report) -> list[dict[str, Any]]:

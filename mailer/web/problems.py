@@ -24,6 +24,7 @@ from mailer.errors import (
     LedgerError,
     MailerError,
     MissingData,
+    RecipientsError,
     SenderRefused,
     StateConflict,
     TemplateError,
@@ -80,6 +81,13 @@ _SAID = {
     "datetime_from_date_parsing": _TIME,
     "datetime_type": _TIME,
 }
+
+
+#: What a file is called in a request.
+_FILES: tuple[tuple[type[InputError], tuple[str]], ...] = (
+    (TemplateError, ("template",)),
+    (RecipientsError, ("recipients",)),
+)
 
 
 class Problem(Exception):
@@ -143,7 +151,7 @@ def _fields(error: InputError) -> Sequence[str]:
         return [f"data.{name}" for name in error.missing] or ["data"]
     if error.column:
         return [error.column]
-    return ["template"] if isinstance(error, TemplateError) else []
+    return next((field for kind, field in _FILES if isinstance(error, kind)), ())
 
 
 def invalid(error: ValidationError | RequestValidationError) -> Problem:
@@ -151,8 +159,13 @@ def invalid(error: ValidationError | RequestValidationError) -> Problem:
     found = [(_place(one["loc"]) or "body", _said(one)) for one in error.errors()]
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return Problem(400, f"this is not JSON: {found[0][1]}")
-    listed = "; ".join(f"{field}: {said}" for field, said in found[:MOST_TOLD])
-    return Problem(422, listed + ("; …" if len(found) > MOST_TOLD else ""), found)
+    return of_fields(found)
+
+
+def of_fields(wrong: Sequence[tuple[str, str]]) -> Problem:
+    """Each field, and what is wrong with it."""
+    told = "; ".join(f"{field}: {said}" for field, said in wrong[:MOST_TOLD])
+    return Problem(422, told + ("; …" if len(wrong) > MOST_TOLD else ""), wrong)
 
 
 def _said(one: Mapping[str, Any]) -> str:

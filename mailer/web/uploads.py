@@ -17,7 +17,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from mailer.errors import MailerError
-from mailer.web.problems import Problem
+from mailer.web.problems import Problem, of_fields
 from mailer.web.requests import too_large
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _parts(form: FormData) -> tuple[str, UploadFile]:
         wrong.append(("spec", "must be a part with JSON"))
     if not isinstance(file, UploadFile):
         wrong.append(("recipients", "must be a part with a file"))
-    raise Problem(422, f"not valid: {', '.join(name for name, _ in wrong)}", wrong)
+    raise of_fields(wrong)
 
 
 def _counted(request: Request, most: int) -> Any:

@@ -97,9 +97,11 @@ def test_a_campaign_is_paused_resumed_and_cancelled(server):
         ({"template": "none"}, PEOPLE, 422, "template"),
         ({"template": "../.."}, PEOPLE, 422, "template"),
         ({"subject": "{{ nobody }}"}, PEOPLE, 422, None),
-        ({"rate": "fast"}, PEOPLE, 422, None),
+        ({"rate": "fast"}, PEOPLE, 422, "spec.rate"),
+        ({"colour": 1, "name": 5}, PEOPLE, 422, "spec.colour"),
+        ({"columns": {"email": 5}}, PEOPLE, 422, "spec.columns.email"),
         ({}, "email,First Name\nnobody,x\n", 422, "recipients line 2"),
-        ({}, "no header at all", 422, None),
+        ({}, "no header at all", 422, "recipients"),
         ({}, "x" * 200_000, 413, None),
     ],
 )
