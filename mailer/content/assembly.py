@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from mailer.address import Address
 from mailer.content import headers, mime
@@ -16,9 +17,8 @@ from mailer.message import Told
 MESSAGE_LIMIT = 35_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """What one message has beside its template, all of it literal and checked."""
+class Own(NamedTuple):
+    """What one message has beside its template, all of it literal and checked. A tuple: most have little."""
 
     sender: Address | None = None
     to: tuple[Address, ...] = ()  # all of the To header, the row's own recipient first
@@ -33,8 +33,9 @@ class Own:
     @property
     def nameless(self) -> bool:
         """Its addresses can be written as they are."""
-        sender = () if self.sender is None else (self.sender,)
-        return not any(one.name for one in (*sender, *self.to, *self.cc, *self.bcc, *self.reply_to))
+        if self.sender is not None and self.sender.name:
+            return False
+        return not any([one.name for one in self.to + self.cc + self.bcc + self.reply_to])
 
 
 NOTHING = Own()

@@ -20,6 +20,7 @@ from mailer.content.header_lines import Above, HeaderLines, Line, mailbox
 from mailer.content.language import Language
 from mailer.content.manifest import Manifest, manifest
 from mailer.content.rows import Context, Rows
+from mailer.content.typecheck import simple
 from mailer.errors import ContentError, TemplateError
 
 
@@ -44,7 +45,9 @@ class Variant:
         if names is None:
             return headers.surely_text(self.subject.text(context))
         values = [context.get(name) for name in names]
-        return all(type(value) is str and headers.surely_text(value) for value in values)
+        if None in values or not simple(values):  # it is missing; or nobody knows how it is written
+            return False
+        return all([headers.surely_text(value) for value in values if type(value) is str])
 
 
 def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = None) -> MailComposer:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mailer.message import Draft
 
@@ -57,9 +57,8 @@ class Package:
     shared: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What makes one message itself, fixed per (campaign, row)."""
+class Identity(NamedTuple):
+    """What makes one message itself, fixed per (campaign, row). A tuple: one is made for each look at it."""
 
     message_id: str  # with angle brackets
     date: float  # seconds since the epoch: Date header and the template's now()

@@ -21,6 +21,7 @@ from mailer.content.filters import proofs
 from mailer.content.headers import surely_text
 from mailer.content.rows import Context
 from mailer.content.sandbox import rendered
+from mailer.content.typecheck import TypeCheck
 
 #: Characters of all bodies together.
 LARGEST = 1_000_000
@@ -81,6 +82,7 @@ class DryRun:
     """Of the bodies of one language variant."""
 
     templates: Sequence[Template]
+    types: TypeCheck | None  # tells it of most rows, and is cheaper
     loops: frozenset[str]  # what they go over
     text: int  # characters of the sources
     inside: int  # expressions in loops
@@ -94,11 +96,13 @@ class DryRun:
             return None
         reduction = _Reduction()
         try:
-            made = [reduction.reduced(piece) for piece in (body.html, body.text) if piece]
+            trees = [tree for piece in (body.html, body.text) if piece and (tree := reduction.reduced(piece))]
         except _Unclear:
             return None
+        types = TypeCheck.of(((tree, environment.filters) for tree, environment in trees), _OF_NUMBERS)
+        templates = [environment.from_string(tree) for tree, environment in trees]
         counts = reduction.inside, reduction.outside
-        return cls([one for one in made if one], frozenset(reduction.loops), reduction.text, *counts)
+        return cls(templates, types, frozenset(reduction.loops), reduction.text, *counts)
 
     def passes(self, context: Context, size: int) -> bool:
         """True: these bodies can be composed of this row, which takes ``size`` characters as JSON."""
@@ -108,6 +112,8 @@ class DryRun:
             shown = (self.outside + self.inside * times) * (_NUMBER + _GROWTH * size)
             if not certainly_fits(self.text * times + shown + size):  # attachments are part of ``size``
                 return False
+            if self.types is not None and self.types.passes(context):
+                return True
             for template in self.templates:
                 rendered(template, context)
         except Exception:  # noqa: BLE001 - a template can raise anything; composing says it in good words
@@ -117,6 +123,7 @@ class DryRun:
 
 #: Before the name of a filter: what fails when it does, and writes nothing.
 _PROOF_OF = "proof of "
+_OF_NUMBERS = _NUMBERS | {_PROOF_OF + name for name in _NUMBERS}
 
 
 def _proving(environment: Environment) -> Environment:
@@ -136,8 +143,9 @@ class _Reduction:
         self.text = self.inside = self.outside = 0
         self._proven: set[tuple[str, str]] = set()
 
-    def reduced(self, piece: Piece) -> Template | None:
-        """None: it has nothing that was not evaluated before. Raises _Unclear."""
+    def reduced(self, piece: Piece) -> tuple[nodes.Template, Environment] | None:
+        """With what it is to be compiled in. None: it has nothing that was not evaluated before. Raises
+        _Unclear."""
         self.text += len(_source(piece))
         tree = _tree(piece)
         tree.body = self._block(tree.body, "", certain=True)
@@ -145,7 +153,7 @@ class _Reduction:
             return None
         proving = _proving(piece.template.environment)
         tree.set_environment(proving)
-        return proving.from_string(tree)
+        return tree, proving
 
     def _block(self, body: Sequence[nodes.Node], place: str, *, certain: bool) -> list[nodes.Node]:
         return list(chain.from_iterable(self._statement(node, place, certain) for node in body))

@@ -24,6 +24,9 @@ INLINE = Package("", {})
 
 Letter = Mapping[str, Any]
 
+#: What few letters have.
+_SELDOM = frozenset(("from", "cc", "bcc", "reply-to", "subject", "headers", "files", "images"))
+
 
 def composer(package: Package, spec: MailSpec, *, files_root: Path | str | None = None) -> LetterComposer:
     """Raises TemplateError or ContentError, as compiling a campaign's mail does."""
@@ -69,9 +72,12 @@ def part(name: str, data: bytes, kind: str | None = None, content_id: str | None
 def _own(letter: Letter, first: Address | None = None) -> Own:
     """``first`` was read already."""
     texts = letter.get("to")
+    to = (first,) if first is not None and texts == [first.addr] else _mailboxes("To", texts)
+    if _SELDOM.isdisjoint(letter):
+        return Own(to=to)
     return Own(
         sender=mailbox("From", letter["from"]) if "from" in letter else None,
-        to=(first,) if first is not None and texts == [first.addr] else _mailboxes("To", texts),
+        to=to,
         cc=_mailboxes("Cc", letter.get("cc")),
         bcc=_mailboxes("Bcc", letter.get("bcc")),
         reply_to=_mailboxes("Reply-To", letter.get("reply-to")),

@@ -78,6 +78,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         candidates = (posixpath.normpath(posixpath.join(folder, template)) for folder in folders)
         return next((name for name in candidates if name in known), template)
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As always. What a mapping has under a name is mostly meant, and no attribute of its own."""
+        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str) and _WIDE_FORMAT.search(left):
             raise SecurityError("a format width of 1000 and more is not allowed")

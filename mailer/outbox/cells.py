@@ -21,6 +21,10 @@ from mailer.errors import ContentError, FieldError
 #: Characters of the stored message; about the largest that servers take.
 LARGEST = 40_000_000
 
+_TEXT = frozenset((str,))
+#: What comes back from JSON as it was.
+_SAME = frozenset((str, int, bool))
+
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -53,9 +57,11 @@ def _encodable(name: str, value: Any) -> str:
 
 def data(given: Mapping[str, Any]) -> dict[str, Any]:
     """As the ledger gives it back: what is rendered now is what is rendered then. Raises FieldError."""
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise FieldError("must be a mapping of names to values", column="data")
     plain = given if isinstance(given, dict) else dict(given)
+    if set(map(type, plain)) <= _TEXT and set(map(type, plain.values())) <= _SAME:
+        return dict(plain)
     try:
         made = orjson.dumps(plain, _plain, _OPTIONS)
     except TypeError:

@@ -181,12 +181,15 @@ def _wording(message: Message, kind: Kind) -> dict[str, Any]:
 def _extras(message: Message, kinds: Kinds) -> dict[str, Any]:
     """What few messages have."""
     found = _attached(message, kinds) if message.attachments else {}
-    headers = fields.texts("headers", message.headers)
-    if own := {name: text for name, text in headers.items() if not identity.is_said_by(name)}:
-        found["headers"] = own
-    if tags := [fields.text("tags", tag) for tag in fields.several("tags", message.tags, "a tag is text")]:
-        found["tags"] = tags
-    if metadata := fields.texts("metadata", message.metadata):
+    if message.headers != {}:
+        headers = fields.texts("headers", message.headers)
+        if own := {name: text for name, text in headers.items() if not identity.is_said_by(name)}:
+            found["headers"] = own
+    if not fields.empty(message.tags):
+        tags = fields.several("tags", message.tags, "a tag is text")
+        if texts := [fields.text("tags", tag) for tag in tags]:
+            found["tags"] = texts
+    if message.metadata != {} and (metadata := fields.texts("metadata", message.metadata)):
         found["metadata"] = metadata
     return found
 
@@ -223,7 +226,8 @@ def _read(path: Any, kinds: Kinds) -> Attachment:
 def _people(message: Message, to: Sequence[Address]) -> dict[str, Any]:
     stored: dict[str, Any] = {"to": [fields.written(one) for one in to]}
     for name, field in _OTHERS:
-        if found := fields.addresses(field, getattr(message, field)):
+        given = getattr(message, field)
+        if not fields.empty(given) and (found := fields.addresses(field, given)):
             stored[name] = [fields.written(one) for one in found]
     if message.sender:
         stored["from"] = fields.written(fields.address("sender", message.sender))

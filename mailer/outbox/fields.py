@@ -28,6 +28,11 @@ def addresses(name: str, given: Addresses) -> list[Address]:
     return [address(name, text) for text in several(name, given, _ADDRESS, "an address or a list")]
 
 
+def empty(given: Any) -> bool:
+    """An empty list: nothing is wrong with it."""
+    return not given and type(given) in (list, tuple)
+
+
 def address(name: str, given: Any) -> Address:
     if not isinstance(given, str):
         raise FieldError(f"{_ADDRESS}, not {type(given).__name__}", column=name)
@@ -47,13 +52,15 @@ def written(one: Address) -> str:
 
 def several(name: str, given: Any, one: str, wanted: str = "a list") -> Iterable[Any]:
     """A list of what ``one`` describes. A mapping would lose its values, and a set has no first."""
+    if type(given) is list or type(given) is tuple:  # what follows costs more than to read an address
+        return given
     if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
         raise FieldError(f"must be {wanted}, not {type(given).__name__}; {one}", column=name)
     return given
 
 
 def texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise FieldError("must be a mapping of names to texts", column=name)
     return {text(name, key): text(f"{name}.{key}", value) for key, value in given.items()}
 

@@ -94,19 +94,14 @@ class MessageIn(_Wire):
 
     def message(self, idempotency_key: str | None) -> Message:
         """A time that has passed means now."""
-        values = {name: getattr(self, name) for name in _PLAIN}
-        later = self.send_at is not None and self.send_at > datetime.now(UTC)
-        return Message(
-            **values,
-            attachments=[
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        if self.attachments:
+            values["attachments"] = [
                 Attachment(one.name, one.content, one.type, one.content_id) for one in self.attachments
-            ],
-            send_at=self.send_at if later else None,
-            idempotency_key=idempotency_key,
-        )
-
-
-_PLAIN = tuple(name for name in MessageIn.model_fields if name not in {"attachments", "send_at"})
+            ]
+        if self.send_at is not None and self.send_at <= datetime.now(UTC):
+            values["send_at"] = None
+        return Message(**values, idempotency_key=idempotency_key)
 
 
 class BatchIn(_Wire):
