@@ -35,7 +35,7 @@ class Own(NamedTuple):
         """Its addresses can be written as they are."""
         if self.sender is not None and self.sender.name:
             return False
-        return not any([one.name for one in self.to + self.cc + self.bcc + self.reply_to])
+        return not any(one.name for one in self.to + self.cc + self.bcc + self.reply_to)
 
 
 NOTHING = Own()

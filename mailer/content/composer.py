@@ -47,7 +47,7 @@ class Variant:
         values = [context.get(name) for name in names]
         if None in values or not simple(values):  # it is missing; or nobody knows how it is written
             return False
-        return all([headers.surely_text(value) for value in values if type(value) is str])
+        return all(headers.surely_text(value) for value in values if type(value) is str)
 
 
 def compile_mail(package: Package, spec: MailSpec, *, files_root: Path | None = None) -> MailComposer:

@@ -75,9 +75,11 @@ class TypeCheck:
         self._numbers = reading.numbers
 
     @classmethod
-    def of(cls, trees: Iterable[tuple[nodes.Template, Filters]], numbers: Collection[str]) -> TypeCheck | None:
-        """Each with the filters that it has; ``numbers`` names those that take numbers. None: the trees do
-        more than this understands."""
+    def of(
+        cls, trees: Iterable[tuple[nodes.Template, Filters]], numbers: Collection[str]
+    ) -> TypeCheck | None:
+        """Each with the filters that it has; ``numbers`` names those that take numbers. None: they do more
+        than this understands."""
         reading = _Reading(numbers)
         try:
             for tree, filters in trees:
@@ -201,11 +203,15 @@ class _Reading:
         """Whose, and under which name. An attribute of mappings themselves would come before their keys."""
         if isinstance(node, nodes.Name) and not self._is_entry(node):
             return None, node.name
-        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
-            if not hasattr(dict, node.attr):
-                own = self._loop[1] if self._loop and self._is_entry(node.node) else None
-                return own or _Group(node.node.name, listed=False), node.attr
-        raise _Unclear
+        if not isinstance(node, nodes.Getattr) or not isinstance(node.node, nodes.Name):
+            raise _Unclear
+        if hasattr(dict, node.attr):
+            raise _Unclear
+        if self._loop is None or not self._is_entry(node.node):
+            return _Group(node.node.name, listed=False), node.attr
+        if node.node.name != self._loop[0]:
+            raise _Unclear
+        return self._loop[1], node.attr
 
     def _is_entry(self, node: nodes.Name) -> bool:
         """Of the list that is gone over, or the loop itself."""

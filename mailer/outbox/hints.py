@@ -23,7 +23,7 @@ REST_SECONDS = 5.0
 MOST_WAITING = 10_000
 #: What comes faster than hints can be published waits so long for more: a hint is dearer than a send. One
 #: that comes alone is published at once.
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.01
 #: Rows of one hint.
 ROWS_PER_HINT = 50
 

@@ -36,9 +36,11 @@ WILD = st.dictionaries(st.sampled_from(sorted(MessageIn.model_fields)), VALUES, 
 MESSAGES = st.builds(
     lambda nearly, wild: nearly | wild, st.fixed_dictionaries({}, optional=NEARLY), WILD | st.just({})
 )
+#: Half of a character pair is no part of a URL: no client can send it.
+URL_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text(printable, max_size=20)
 QUERIES = st.dictionaries(
     st.sampled_from(["state", "to", "tag", "template", "since", "cursor", "limit", "other"]),
-    TEXTS,
+    URL_TEXTS,
     max_size=3,
 )
 #: What the document says may be answered.
@@ -96,7 +98,7 @@ def test_so_many_of_a_batch_are_stored_as_it_says(server, batch):
 
 
 @fuzz
-@given(query=QUERIES, path=TEXTS)
+@given(query=QUERIES, path=URL_TEXTS)
 def test_any_question_is_answered(server, query, path):
     assert server.get("/v1/messages", params=query).status_code in KNOWN
     for place in ("messages", "campaigns", "templates"):
