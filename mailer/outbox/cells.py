@@ -7,7 +7,7 @@ and where it writes ``null``, because that may have been a number that JSON does
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -22,8 +22,8 @@ from mailer.errors import ContentError, FieldError
 LARGEST = 40_000_000
 
 _TEXT = frozenset((str,))
-#: What comes back from JSON as it was.
 _SAME = frozenset((str, int, bool))
+_MOST = 2**63
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -60,7 +60,7 @@ def data(given: Mapping[str, Any]) -> dict[str, Any]:
     if type(given) is not dict and not isinstance(given, Mapping):
         raise FieldError("must be a mapping of names to values", column="data")
     plain = given if isinstance(given, dict) else dict(given)
-    if set(map(type, plain)) <= _TEXT and set(map(type, plain.values())) <= _SAME:
+    if set(map(type, plain)) <= _TEXT and _comes_back(plain.values()):
         return dict(plain)
     try:
         made = orjson.dumps(plain, _plain, _OPTIONS)
@@ -68,6 +68,14 @@ def data(given: Mapping[str, Any]) -> dict[str, Any]:
         return _data_slowly(plain)
     found: dict[str, Any] = _data_slowly(plain) if b"null" in made else orjson.loads(made)
     return found
+
+
+def _comes_back(values: Collection[Any]) -> bool:
+    """From JSON as they are. A number of thousands of digits does not."""
+    kinds = set(map(type, values))
+    if not kinds <= _SAME:
+        return False
+    return int not in kinds or all(-_MOST < value < _MOST for value in values if type(value) is int)
 
 
 def _data_slowly(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def addresses(name: str, given: Addresses) -> list[Address]:
 
 def empty(given: Any) -> bool:
     """An empty list: nothing is wrong with it."""
-    return not given and type(given) in (list, tuple)
+    return type(given) in (list, tuple) and not given
 
 
 def address(name: str, given: Any) -> Address:
