@@ -80,3 +80,21 @@ for way in ({{"broker": "redis://{where}/0"}}, {{"backend": "smtp://{where}?tls=
         states = [mailer.status(id_).state for id_ in done.stdout.decode().split()]
     assert len(states) == 2
     assert not set(states) & (FINAL | {State.SENDING})
+
+
+def test_a_child_that_has_used_nothing_ends_as_others_do(site):
+    """libuv's threads are its parent's, who has looked up the name of a mail server."""
+    script = """
+import asyncio, os, sys
+from mailer.delivery import loop
+async def look_up():
+    await asyncio.get_running_loop().getaddrinfo("localhost", None)
+loop.run(look_up())
+if (child := os.fork()) == 0:
+    sys.exit()
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+    done = in_an_application(site, script)
+
+    assert (done.stdout.decode(), done.stderr.decode()) == ("0\n", "")
