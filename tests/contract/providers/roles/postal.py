@@ -26,6 +26,8 @@ def play(request: Recorded) -> Response:
         return Response(404)
     mime = b64decode(body["data"], validate=True)
     people = tuple(body["rcpt_to"])
+    if b"\r\n\r\n" not in mime:  # what is before it is the header
+        return Response(500)
     parsed = message_from_bytes(mime)
     if not parsed["From"].rstrip(">").endswith("@acme.example"):
         return Response(200, said("UnauthenticatedFromAddress"))
