@@ -37,6 +37,8 @@ def play(request: Recorded) -> Response:
         return Response(401, said("Unauthorized"))
     if request.path.startswith("/emails/operations/"):
         return Response(404, said("NotFound"))
+    if request.method == "GET":  # nothing else is asked for
+        return Response(500, said("InternalServerError"))
     if request.path != "/emails:send" or request.query != {"api-version": ["2025-09-01"]}:
         return Response(404, said("NotFound"))
     body = request.json
