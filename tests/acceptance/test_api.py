@@ -145,6 +145,10 @@ def test_what_is_wrong_is_named_and_nothing_is_stored(server, message, fields):
             "send_at: must be a time with a zone, such as 2026-12-01T09:00:00Z",
         ),
         ({"stream": "other"}, "stream: must be '"),
+        (
+            {"expires_in": "1h", "sensitive": "perhaps"},
+            "expires_in: must be a number; sensitive: must be true or f",
+        ),
         ({"data": {"order": {}, "total": 1}}, "there is no 'number' (read in Subject, line 1)"),
     ],
 )
