@@ -7,11 +7,11 @@ from typing import Any
 from kombu.connection import Connection
 
 #: How often a broker that is away is tried.
-RECONNECT = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
+RECONNECT = {"interval_start": 0.5, "interval_step": 0, "interval_max": 0.5}
 
 
 class Near(Connection):
-    """Tries a broker that is away once a second. Celery's waits grow to half a minute, and for so long a
+    """Tries a broker that is away twice a second. Celery's waits grow to half a minute, and for so long a
     worker would be deaf after the broker's return.
 
     After a break Celery closes the connection twice, and still acknowledges on its channels what was under

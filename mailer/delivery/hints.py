@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 FORGOTTEN_AFTER = 5.0
 #: After a failure nothing is published for this long. Short, because nobody waits for the attempts, and mail
 #: that somebody waits for is to leave within two seconds of the broker's return.
-REST_AFTER_FAILURE = 1.0
+REST_AFTER_FAILURE = 0.5
 #: Outstanding at most the hints that are claimed in this many seconds, so that no broker fills up ...
 SECONDS_OF_WORK = 2.0
 #: ... but at least this many, so that the first workers find something to do.
@@ -114,7 +114,7 @@ class CeleryDispatcher:
             self._publisher.publish(hint.ids, hint.stream)
         except BrokerUnavailable as error:
             self._rest_until = self._clock() + REST_AFTER_FAILURE
-            log.warning("hints not published, again in %.0f s: %s", REST_AFTER_FAILURE, error)
+            log.warning("hints not published, again in %g s: %s", REST_AFTER_FAILURE, error)
             raise
 
     def _published(self, out: _Out, future: asyncio.Future[None]) -> None:
