@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.limits import grant_log
 from mailer.delivery.contract import Grant
 from mailer.delivery.limits import filling
+from mailer.delivery.limits.copies import Copy
 from mailer.delivery.limits.filling import SETTLE_SECONDS, ping
 from mailer.delivery.limits.ledger import LedgerCopies, LedgerLimiter
 from mailer.delivery.limits.memory import MemoryLimiter
@@ -451,6 +452,25 @@ async def test_an_emptied_redis_waits_for_who_is_silent_but_not_for_ever(redis_s
     await until(taken)  # who has left has nothing to say
     for limiter in (one, new):
         await limiter.close()
+    await writer.close()
+
+
+async def test_a_copy_that_another_process_replaced_is_made_again(
+    redis_server, tmp_path, patient, monkeypatch
+):
+    monkeypatch.setattr(filling, "RECOPY_SECONDS", 0.0)
+    writer, clock = GroupCommit(open_ledger(f"sqlite:///{tmp_path}/mailer.db")), Clock()
+    copies, rates = LedgerCopies(writer), BackendRates(rates=("1000/h",))
+    limiter = RedisLimiter(Limits({"main": rates}), redis_server.url, copies, patience=0.0, clock=clock)
+    await limiter.available(BACKEND)
+    before = await copies.read()
+
+    await copies.write(Copy(clock.now, ()))
+    clock.now += 2.0
+    await until(lambda: copied_at(copies, clock.now))
+
+    assert (await copies.read()).memories == before.memories
+    await limiter.close()
     await writer.close()
 
 

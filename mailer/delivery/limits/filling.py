@@ -43,6 +43,8 @@ BEAT_SECONDS = 1.0
 #: Nothing is granted for so long after Redis was refilled where a process is silent: it has died, or it will
 #: notice within this.
 SETTLE_SECONDS = 2.5
+#: What one process copied last, another may have replaced since; so it is copied again, changed or not.
+RECOPY_SECONDS = 10.0
 PRESENT, EXPECTED = f"{PREFIX}present", f"{PREFIX}expected"
 
 
@@ -76,6 +78,7 @@ class Filling:
         self._beating: asyncio.Task[None] | None = None
         self._closing = False
         self._copied: list[tuple[bytes, bytes, bytes]] = []
+        self._recopy_at = 0.0
 
     async def do(self, what: str, keys: Sequence[str], *arguments: str) -> Any:
         """What the script returns for this."""
@@ -201,9 +204,10 @@ class Filling:
         at, *found = found
         if at and self._copies is not None:
             memories = [(found[i], found[i + 1], found[i + 2]) for i in range(0, len(found), 3)]
-            if memories != self._copied:  # an idle night costs no write a second
+            now = time.monotonic()
+            if memories != self._copied or now >= self._recopy_at:  # an idle night costs no write a second
                 await self._copies.write(Copy(float(at), memories))
-                self._copied = memories
+                self._copied, self._recopy_at = memories, now + RECOPY_SECONDS
 
 
 def connect(url: str) -> Redis:
